@@ -1,0 +1,52 @@
+# zwriter: `make help` lists what there is. Everything is installed from pinned versions, checked by hash.
+PYTHON ?= python3
+NEWER_PYTHON ?= $(shell tools/newer-python)
+DEMO_DIR ?= demo-data
+BIN := .venv/bin
+
+.PHONY: help demo test lint clean lock
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.ready  ## a simulated scan of all device kinds, 10 s: Redis -> Zarr -> HDF5, into demo-data/ (no root needed)
+	$(BIN)/zwriter demo $(DEMO_DIR)
+
+lint: .venv/.ready  ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint .venv-bec/.ready  ## lint, then all tests, also on a newer Python where there is one
+	@tools/system-packages
+	$(BIN)/pytest
+ifneq ($(NEWER_PYTHON),)
+	@$(MAKE) --no-print-directory .venv-newer/.ready
+	.venv-newer/bin/pytest -m "not slow" -p no:cacheprovider
+else
+	@echo "no Python 3.12 or newer found: tested on $(PYTHON) only"
+endif
+
+clean:  ## removes what make made
+	rm -rf .venv .venv-bec .venv-newer demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+lock: .venv/.ready  ## renews the lock files (never commit uv.lock: it names hosts)
+	$(BIN)/uv export -q --upgrade --format requirements-txt --no-emit-project --all-extras -o requirements.lock
+	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 requirements-bec.in -o requirements-bec.lock
+
+.venv/.ready: pyproject.toml requirements.lock tools/make-venv
+	@tools/make-venv .venv requirements.lock $(PYTHON)
+	@$(BIN)/uv pip install -q --python .venv --no-deps --no-build-isolation --offline -e .
+	@touch $@
+
+.venv-newer/.ready: pyproject.toml requirements.lock tools/make-venv
+	@tools/make-venv .venv-newer requirements.lock $(NEWER_PYTHON)
+	@$(BIN)/uv pip install -q --python .venv-newer --no-deps --no-build-isolation --offline -e .
+	@touch $@
+
+# The real bec-lib, in an environment of its own: the protocol is tested against it.
+.venv-bec/.ready: requirements-bec.lock tools/make-venv
+	@tools/make-venv .venv-bec requirements-bec.lock $(PYTHON)
+	@touch $@
