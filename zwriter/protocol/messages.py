@@ -1,0 +1,192 @@
+"""The messages zwriter acts upon, with their fields checked.
+
+Each class has `of(message)`, which raises BadMessage with one line that names the field that is
+missing or wrong. Fields that BEC may leave out have defaults; unused ones are not looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from zwriter.errors import BadMessage
+from zwriter.model import ScanState
+from zwriter.protocol.codec import Message
+from zwriter.protocol.keys import safe_name
+
+
+def _checked_name(name: str) -> str:
+    if not safe_name(name):
+        raise ValueError(f"{name[:300]!r} cannot be a name here")
+    return name
+
+
+def _with_value(reading: dict[str, Any]) -> dict[str, Any]:
+    if "value" not in reading:
+        raise ValueError("a reading needs a value")
+    return reading
+
+
+def _none_is_empty(value: Any) -> Any:
+    return {} if value is None else value
+
+
+Name = Annotated[str, AfterValidator(_checked_name)]
+Reading = Annotated[dict[str, Any], AfterValidator(_with_value)]
+Signals = dict[Name, Reading]
+"""signal -> {"value": ..., "timestamp": ...}; the timestamp may be missing"""
+Count = Annotated[int, Field(ge=0)]
+Map = Annotated[dict[Any, Any], BeforeValidator(_none_is_empty)]
+"""what users fill as they like; BEC's null is an empty one"""
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+    bec_type: ClassVar[str]
+
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        """The message's fields, checked. Raises BadMessage."""
+        if message.type != cls.bec_type:
+            raise BadMessage(f"a {message.type[:100]} where a {cls.bec_type} belongs")
+        try:
+            return cls.model_validate(message.data)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise BadMessage(f"{cls.bec_type}, {where[:300]}: {first['msg'][:300]}") from error
+
+
+class ScanStatus(_View):
+    """A scan has opened, paused or ended. `timestamp` is seconds since 1970."""
+
+    bec_type = "ScanStatusMessage"
+
+    scan_id: Name
+    status: Annotated[ScanState, Field(strict=False)]
+    reason: str | None = None
+    scan_number: Count | None = None
+    session_id: str | None = None
+    num_points: int | None = None
+    num_monitored_readouts: int | None = None
+    scan_name: str | None = None
+    scan_type: str | None = None
+    dataset_number: int | None = None
+    scan_report_devices: list[str] | None = None
+    user_metadata: Map = {}
+    readout_priority: Annotated[dict[str, list[str]], BeforeValidator(_none_is_empty)] = {}
+    scan_parameters: Map = {}
+    request_inputs: Map = {}
+    info: Map
+    timestamp: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_from_info(cls, data: dict[str, Any]) -> dict[str, Any]:
+        info = data.get("info")
+        if data.get("scan_number") is None and isinstance(info, dict):
+            return {**data, "scan_number": info.get("scan_number")}
+        return data
+
+
+class ScanPoint(_View):
+    """The readings of all monitored devices at one point."""
+
+    bec_type = "ScanMessage"
+
+    scan_id: Name
+    point_id: Count
+    data: dict[Name, Signals]
+
+
+class Baseline(_View):
+    """The readings of all baseline devices, once a scan."""
+
+    bec_type = "ScanBaselineMessage"
+
+    scan_id: Name
+    data: dict[Name, Signals]
+
+
+class Readings(_View):
+    """What a device was read as: its configuration, for example."""
+
+    bec_type = "DeviceMessage"
+
+    signals: Signals
+
+
+class FileReference(_View):
+    """A file that a device wrote itself.
+
+    hinted_h5_entries: name below the device in the master file -> path in that file
+    """
+
+    bec_type = "FileMessage"
+
+    file_path: str
+    done: bool
+    successful: bool
+    is_master_file: bool = False
+    device_name: str | list[str] | None = None
+    file_type: str = "h5"
+    hinted_h5_entries: dict[str, str] | None = None
+
+
+class BeamlineState(_View):
+    """`status` is valid, invalid, warning or unknown."""
+
+    bec_type = "BeamlineStateMessage"
+
+    name: Name
+    status: str
+    label: str
+    timestamp: float | None = None
+
+
+class _Named(BaseModel):
+    name: Name
+
+
+class AvailableBeamlineStates(_View):
+    """Which beamline states there are."""
+
+    bec_type = "AvailableBeamlineStatesMessage"
+
+    states: list[Annotated[_Named, Field(strict=False)]]
+
+    @property
+    def names(self) -> list[str]:
+        return [state.name for state in self.states]
+
+
+class SignalIndex(_View):
+    """One update of a stream: shape and running number per signal. The list is never trimmed."""
+
+    bec_type = "DeviceAsyncSignalIndexMessage"
+
+    scan_id: Name
+    device: Name
+    signal: Name
+    shapes: dict[Name, list[Count]]
+    indices: dict[Name, Count]
+    async_update: Map
+
+
+class CopyRequest(_View):
+    """Somebody wants a file copied to a storage location."""
+
+    bec_type = "StorageCopyRequestMessage"
+
+    source_file: str
+    scope: str
+    subdir: str | None = None

@@ -1,0 +1,134 @@
+"""What a device pushed, as updates: one per signal, checked against the rules of the wire."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from zwriter.errors import BadMessage
+from zwriter.model import Add, AddSlice, MaxShape, Mode, Rejected, Replace, Source, Update
+from zwriter.protocol.codec import LIMITS, Message
+from zwriter.protocol.keys import safe_name
+
+MAX_INDEX = 2**31
+MAX_ROW_ITEMS = 2**30
+_TIMESTAMP = (float, int, list, np.ndarray, np.number, type(None))
+
+
+def updates_in(message: Message, device: str, source: Source) -> Iterator[Update | Rejected]:
+    """One Update per signal of a DeviceMessage, or a Rejected that says why there is none.
+
+    A Rejected without a signal's name stands for the whole message. Never raises.
+    """
+    if not safe_name(device):
+        yield _rejected(device, "", f"{device!r:.300} cannot be the name of a device", source)
+        return
+    signals = message.data.get("signals")
+    if message.type != "DeviceMessage" or not isinstance(signals, dict):
+        yield _rejected(device, "", f"{message.type:.100} is no DeviceMessage with signals", source)
+        return
+    mode, fault = _mode_or_fault(message)
+    numbers = message.metadata.get("async_indices")
+    if not isinstance(numbers, dict):
+        numbers = {}
+    for signal, reading in signals.items():
+        try:
+            if not safe_name(signal):
+                raise BadMessage(f"{signal!r:.300} cannot be the name of a signal")
+            if fault:
+                raise BadMessage(fault)
+            value, timestamp = _value_and_timestamp(reading)
+            signal_mode = mode or _append(value)
+        except BadMessage as error:
+            yield _rejected(device, signal if isinstance(signal, str) else "", str(error), source)
+            continue
+        number = numbers.get(signal)
+        if type(number) is not int or number < 0:
+            number = None
+        yield Update(device, signal, signal_mode, value, timestamp, number, source)
+
+
+def _rejected(device: str, signal: str, reason: str, source: Source) -> Rejected:
+    return Rejected(device, signal, reason, source, time.time())
+
+
+def _value_and_timestamp(reading: Any) -> tuple[Any, Any]:
+    if not isinstance(reading, dict) or "value" not in reading:
+        raise BadMessage("no value")
+    timestamp = reading.get("timestamp")
+    if not isinstance(timestamp, _TIMESTAMP) or isinstance(timestamp, bool):
+        raise BadMessage(f"the timestamp is a {type(timestamp).__name__}, not seconds")
+    return reading["value"], timestamp
+
+
+def _mode_or_fault(message: Message) -> tuple[Mode | None, str]:
+    """The mode of all signals; None without a fault is the legacy "append" (see _append)."""
+    try:
+        return _mode(message.metadata.get("async_update")), ""
+    except BadMessage as error:
+        return None, str(error)
+
+
+def _mode(async_update: Any) -> Mode | None:
+    if async_update is None:
+        raise BadMessage("no async_update in the metadata")
+    if isinstance(async_update, str):
+        if async_update == "extend":
+            return Add((None,))
+        if async_update == "append":
+            return None
+        raise BadMessage(f"unknown async_update {async_update!r:.100}")
+    if not isinstance(async_update, dict):
+        raise BadMessage(f"async_update is a {type(async_update).__name__}, not a map")
+    match async_update.get("type"):
+        case str("add"):
+            return Add(_max_shape(async_update.get("max_shape")))
+        case str("add_slice"):
+            max_shape = _max_shape(async_update.get("max_shape"))
+            return AddSlice(max_shape, _index(async_update.get("index"), max_shape))
+        case str("replace"):
+            return Replace()
+        case other:
+            raise BadMessage(
+                f"unknown async_update type {other!r:.100}; known are add, add_slice and replace"
+            )
+
+
+def _append(value: Any) -> Add:
+    """The legacy "append": each update is one row of the value's shape."""
+    try:
+        shape = np.shape(value)
+    except ValueError as error:
+        raise BadMessage("the legacy update 'append' needs a value with a shape") from error
+    return Add(_max_shape([None, *shape]))
+
+
+def _max_shape(dims: Any) -> MaxShape:
+    if not isinstance(dims, list | tuple) or not 0 < len(dims) <= LIMITS.ndim:
+        raise BadMessage(f"max_shape {dims!r:.100} is not a list of 1 to {LIMITS.ndim} dimensions")
+    bounded = 0
+    for dim in dims:
+        if dim is None and bounded:
+            raise BadMessage(f"max_shape {dims!r:.100}: None may only lead")
+        if dim is not None:
+            bounded += 1
+            if type(dim) is not int or dim <= 0:
+                raise BadMessage(f"max_shape {dims!r:.100}: {dim!r:.50} is not a positive integer")
+    if not bounded and len(dims) > 2:
+        raise BadMessage(f"max_shape {dims!r:.100}: only None has at most two dimensions")
+    if math.prod(dim or 1 for dim in dims[1:]) > MAX_ROW_ITEMS:
+        raise BadMessage(f"max_shape {dims!r:.100}: a row has more than {MAX_ROW_ITEMS} items")
+    return tuple(dims)
+
+
+def _index(index: Any, max_shape: MaxShape) -> int:
+    if len(max_shape) != 2:
+        raise BadMessage(f"add_slice with max_shape {list(max_shape)}; it needs two dimensions")
+    limit = MAX_INDEX if max_shape[0] is None else min(max_shape[0], MAX_INDEX)
+    if type(index) is not int or not 0 <= index < limit:
+        raise BadMessage(f"add_slice with index {index!r:.50}; it must be from 0 to {limit - 1}")
+    return index
