@@ -8,55 +8,60 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from zwriter.assemble import as_array, cast_exact, common_dtype, fill_value
+from zwriter.errors import BadUpdate
+
 Column = NDArray[Any] | list[NDArray[Any]]
-TEXT = np.dtypes.StringDType()
-_ONLY_TEXT = np.dtypes.StringDType(coerce=False)
-_NUMBERS = "biufc"
 
 
 def column(values: Sequence[Any]) -> Column:
-    """One array (n, *row) of n readings; a list of n arrays where their shapes differ.
+    """One array (n, *row) of n readings; a list of n arrays where numbers come in different shapes.
 
     Numbers of different types take the type that holds them all; None is NaN among numbers and ""
     among texts. Readings without a common type become text: as they are, or as JSON.
     """
     try:
-        rows = [None if value is None else _row(value) for value in values]
-        present = [row for row in rows if row is not None]
-        dtype = _common_type(present, gaps=len(present) < len(rows))
-    except (TypeError, ValueError):
-        return np.array([_text(value) for value in values], dtype=TEXT)
-    shapes = {row.shape for row in present} or {()}
-    if len(shapes) > 1:
-        empty = np.empty(0, dtype)
-        return [empty if row is None else row.astype(dtype) for row in rows]
-    gap = np.full(shapes.pop(), np.nan if dtype.kind in "fc" else np.zeros((), dtype), dtype)
-    return np.stack([gap if row is None else row.astype(dtype) for row in rows])
+        return as_array(list(values))
+    except BadUpdate:
+        pass
+    try:
+        return _column_of_arrays([None if value is None else as_array(value) for value in values])
+    except BadUpdate:
+        return as_array([_text(value) for value in values])
 
 
-def _row(value: Any) -> NDArray[Any]:
-    """Raises TypeError or ValueError for what is not an array of one type."""
-    row = np.asarray(value)
-    if row.dtype.kind == "U":
-        return np.asarray(value, dtype=_ONLY_TEXT).astype(TEXT)
-    if row.dtype.kind == "O":
-        return row.astype(np.float64)
-    return row
+def _column_of_arrays(rows: list[NDArray[Any] | None]) -> Column:
+    present = [row for row in rows if row is not None]
+    dtype = reduce(_common, [row.dtype for row in present])
+    if len(present) < len(rows) and dtype.kind in "biu":
+        dtype = np.dtype(np.float64)
+    shapes = {row.shape for row in present}
+    ragged = len(shapes) > 1
+    if ragged and dtype.kind not in "biufc":
+        raise BadUpdate("texts in different shapes")
+    gap = np.full(0 if ragged else shapes.pop(), fill_value(dtype), dtype)
+    filled = [gap if row is None else _cast(row, dtype) for row in rows]
+    return filled if ragged else np.stack(filled)
 
 
-def _common_type(rows: Sequence[NDArray[Any]], *, gaps: bool) -> np.dtype[Any]:
-    """Raises TypeError where numbers and other things are mixed."""
-    if not rows:
-        return np.dtype(np.float64)
-    if len({row.dtype.kind in _NUMBERS for row in rows}) > 1:
-        raise TypeError("numbers and other things")
-    dtype = np.result_type(*{row.dtype for row in rows})
-    return np.dtype(np.float64) if gaps and dtype.kind in "biu" else dtype
+def _common(first: np.dtype[Any], second: np.dtype[Any]) -> np.dtype[Any]:
+    dtype = common_dtype(first, second)
+    if dtype is None:
+        raise BadUpdate(f"{first} and {second} have no common type")
+    return dtype
+
+
+def _cast(row: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    cast = cast_exact(row, dtype)
+    if cast is None:
+        raise BadUpdate(f"{row.dtype} values that {dtype} cannot hold without loss")
+    return cast
 
 
 def _text(value: Any) -> str:
