@@ -6,6 +6,7 @@ With "*" for an argument the result is a pattern for SCAN or PSUBSCRIBE; `escape
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from zwriter.errors import BadMessage
 
@@ -28,10 +29,14 @@ def safe_name(name: object) -> bool:
     1 to 255 bytes of printable UTF-8 without `/`, backslash and `..`, and none of the names that
     Zarr keeps for itself.
     """
+    return isinstance(name, str) and 0 < len(name) <= 255 and _safe(name)
+
+
+@lru_cache(maxsize=4096)  # asked for every signal of every message
+def _safe(name: str) -> bool:
     return (
-        isinstance(name, str)
-        and 0 < len(name.encode("utf-8", "replace")) <= 255
-        and name.isprintable()
+        name.isprintable()
+        and len(name.encode()) <= 255
         and not any(part in name for part in ("/", "\\", ".."))
         and name not in (".", "zarr.json")
         and not name.startswith("__")
