@@ -1,4 +1,4 @@
-"""zwriter: from Redis to Zarr v3 that can be read while it grows, then to an HDF5/NeXus master file.
+"""zwriter: from Redis to Zarr v3, readable while it grows, then to an HDF5/NeXus master file.
 
 The public API is what `__all__` names; each name is imported when it is first used, so that
 `import zwriter` costs nothing.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zwriter.master import write_master as export
-    from zwriter.protocol.publisher import Publisher
+    from zwriter.protocol import Publisher
     from zwriter.reader import open_scan, verify
     from zwriter.scan import ScanWriter
 
@@ -20,7 +20,7 @@ __all__ = ["Publisher", "ScanWriter", "__version__", "export", "open_scan", "ver
 __version__ = "0.1.0"
 
 _HOME = {
-    "Publisher": ("zwriter.protocol.publisher", "Publisher"),
+    "Publisher": ("zwriter.protocol", "Publisher"),
     "ScanWriter": ("zwriter.scan", "ScanWriter"),
     "export": ("zwriter.master", "write_master"),
     "open_scan": ("zwriter.reader", "open_scan"),
