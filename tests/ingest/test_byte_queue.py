@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import threading
+
+from zwriter.ingest import ByteQueue
+
+
+def test_items_come_out_as_they_went_in():
+    queue = ByteQueue[str](100)
+    for item in "abc":
+        queue.put(item, 10)
+    assert [queue.get(), queue.get(), queue.get(), queue.get()] == ["a", "b", "c", None]
+
+
+def test_what_does_not_fit_is_not_taken():
+    queue = ByteQueue[str](100)
+    assert queue.offer("a", 60)
+    assert not queue.offer("b", 60)
+    assert queue.nbytes == 60
+    assert queue.get() == "a"
+    assert queue.offer("b", 60)
+
+
+def test_an_item_larger_than_the_limit_passes_alone():
+    queue = ByteQueue[str](100)
+    assert queue.offer("huge", 1000)
+    assert not queue.offer("b", 1)
+
+
+def test_who_puts_waits_for_room():
+    queue = ByteQueue[int](10)
+    queue.put(0, 10)
+    thread = threading.Thread(target=lambda: [queue.put(i, 10) for i in range(1, 50)])
+    thread.start()
+    assert [queue.get(5) for _ in range(50)] == list(range(50))
+    thread.join()
+
+
+def test_closing_lets_everybody_go_and_what_is_in_it_can_be_taken():
+    queue = ByteQueue[int](10)
+    queue.put(0, 10)
+    results = []
+    thread = threading.Thread(target=lambda: results.append(queue.put(1, 10)))
+    thread.start()
+    queue.close()
+    thread.join()
+    assert results == [False]
+    assert queue.get() == 0
+    assert queue.get(60) is None

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from zwriter.ingest import StreamReader
+from zwriter.ingest.discovery import StreamName
+from zwriter.ingest.streams import Stream, calls
+from zwriter.model import Rejected, Update
+from zwriter.protocol import keys
+from zwriter.protocol.codec import Message, encode
+
+MiB = 1024 * 1024
+
+
+@contextlib.contextmanager
+def reading(client, scan_id, positions=None, queue_bytes=16 * MiB, devices=()) -> Iterator:
+    reader = StreamReader(client, scan_id, positions or {}, queue_bytes, devices)
+    reader.start()
+    try:
+        yield reader
+    finally:
+        reader.stop()
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_was_pushed_before_and_while_we_read_comes_in_order_with_positions(
+    client, publisher, take
+):
+    with publisher.open_scan(scan_number=1, async_devices=["eiger"]) as scan:
+        for i in range(50):
+            scan.add("eiger", "image", np.full((4, 4), i), max_shape=(None, 4, 4))
+        with reading(client, scan.scan_id) as reader:
+            first = take(reader, 50)
+            for i in range(50, 60):
+                scan.add("eiger", "image", np.full((4, 4), i), max_shape=(None, 4, 4))
+            items = first + take(reader, 10)
+    assert [int(item.value[0, 0]) for item in items] == list(range(60))
+    assert [item.number for item in items] == list(range(60))
+    entries = [item.source.position.entry for item in items]
+    assert entries == sorted(entries, key=lambda e: tuple(map(int, e.split("-"))))
+    assert {i.source.position.stream for i in items} == {
+        keys.async_signal(scan.scan_id, "eiger", "image")
+    }
+
+
+def test_reading_goes_on_behind_given_positions(client, publisher, take):
+    with publisher.open_scan(scan_number=1) as scan:
+        for i in range(10):
+            scan.add("mcs", "counts", i, max_shape=(None,))
+        with reading(client, scan.scan_id) as reader:
+            fourth = take(reader, 10)[3].source.position
+        with reading(client, scan.scan_id, {fourth.stream: fourth.entry}) as reader:
+            assert [item.value for item in take(reader, 6)] == [4, 5, 6, 7, 8, 9]
+
+
+def test_many_streams_and_both_kinds_are_found(client, publisher, take):
+    with publisher.open_scan(scan_number=1) as scan, reading(client, scan.scan_id) as reader:
+        for i in range(30):
+            scan.add(f"dev{i}", "value", i, max_shape=(None,))
+        old = Message(
+            "DeviceMessage",
+            {"signals": {"value": {"value": 30, "timestamp": 1.0}}},
+            {"async_update": {"type": "add", "max_shape": [None]}},
+        )
+        client.xadd(keys.async_readback(scan.scan_id, "old"), {"data": encode(old)})
+        assert sorted(item.value for item in take(reader, 31)) == list(range(31))
+        assert {item.device for item in reader.streams} == {f"dev{i}" for i in range(30)} | {"old"}
+
+
+def test_streams_of_another_scan_are_not_read(client, publisher, take):
+    with publisher.open_scan(scan_number=1, scan_id="a*") as star:
+        publisher.open_scan(scan_number=2, scan_id="ab").add("d", "s", 1, max_shape=(None,))
+        star.add("d", "s", 2, max_shape=(None,))
+        with reading(client, "a*") as reader:
+            assert [item.value for item in take(reader, 1)] == [2]
+            moment = time.monotonic()
+            until(lambda: reader.emptied(moment))
+            assert reader.batches.get() is None
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xc1junk", b"\x80", b"x" * 1000])
+def test_what_cannot_be_decoded_is_rejected_with_its_source_and_reading_goes_on(
+    client, publisher, take, raw
+):
+    with publisher.open_scan(scan_number=1) as scan:
+        scan.add("d", "s", 1, max_shape=(None,))
+        key = keys.async_signal(scan.scan_id, "d", "s")
+        entry = client.xadd(key, {"data": raw})
+        scan.add("d", "s", 2, max_shape=(None,))
+        with reading(client, scan.scan_id) as reader:
+            first, bad, last = take(reader, 3)
+    assert (first.value, last.value) == (1, 2)
+    assert isinstance(bad, Rejected)
+    assert (bad.device, bad.signal, bad.source.raw) == ("d", "", raw)
+    assert (bad.source.position.stream, bad.source.position.entry) == (key, entry.decode())
+
+
+def test_an_entry_without_the_field_data_is_rejected(client, take):
+    client.xadd(keys.async_signal("scan", "d", "s"), {"value": b"12"})
+    with reading(client, "scan") as reader:
+        (bad,) = take(reader, 1)
+    assert isinstance(bad, Rejected)
+    assert bad.source.raw == b"value 12"
+
+
+@pytest.mark.parametrize("device", ["..", "a/b", "../../etc"])
+def test_the_data_of_a_device_with_a_forbidden_name_is_rejected(client, take, device):
+    message = Message(
+        "DeviceMessage",
+        {"signals": {"s": {"value": 1}}},
+        {"async_update": {"type": "add", "max_shape": [None]}},
+    )
+    client.xadd(keys.async_signal("scan", device, "s"), {"data": encode(message)})
+    with reading(client, "scan") as reader:
+        (bad,) = take(reader, 1)
+    assert isinstance(bad, Rejected)
+
+
+def test_a_key_that_is_no_stream_keeps_nobody_from_the_others(client, publisher, take):
+    with publisher.open_scan(scan_number=1) as scan:
+        pipe = client.pipeline()
+        pipe.set(keys.async_signal(scan.scan_id, "d", "string"), "x")
+        pipe.execute()
+        scan.add("d", "s", 1, max_shape=(None,))
+        with reading(client, scan.scan_id) as reader:
+            assert take(reader, 1)[0].value == 1
+            assert reader.alive
+
+
+def test_a_stream_that_becomes_another_type_keeps_nobody_from_the_others(client, publisher, take):
+    with publisher.open_scan(scan_number=1) as scan:
+        scan.add("d", "a", 1, max_shape=(None,))
+        scan.add("d", "b", 2, max_shape=(None,))
+        with reading(client, scan.scan_id) as reader:
+            take(reader, 2)
+            pipe = client.pipeline()
+            pipe.set(keys.async_signal(scan.scan_id, "d", "a"), "x")
+            pipe.execute()
+            scan.add("d", "b", 3, max_shape=(None,))
+            assert take(reader, 1)[0].value == 3
+
+
+def test_reading_stops_while_the_queue_is_full_and_loses_nothing(client, publisher, take):
+    frame = np.zeros(MiB, np.uint8)
+    with publisher.open_scan(scan_number=1) as scan:
+        for _ in range(40):
+            scan.add("d", "s", frame, max_shape=(None, MiB))
+        with reading(client, scan.scan_id, queue_bytes=4 * MiB) as reader:
+            until(lambda: reader.batches.nbytes > 2 * MiB)
+            assert reader.batches.nbytes <= 4 * MiB
+            items = take(reader, 40)
+    assert [item.number for item in items] == list(range(40))
+
+
+def test_a_stream_is_emptied_only_when_looked_at_after_the_moment(client, publisher, take):
+    with publisher.open_scan(scan_number=1) as scan, reading(client, scan.scan_id) as reader:
+        scan.add("d", "s", 1, max_shape=(None,))
+        moment = time.monotonic()
+        until(lambda: reader.emptied(moment))
+        assert [item.value for item in reader.batches.get()] == [1]
+
+
+def test_a_stream_that_a_device_says_is_not_to_be_saved_is_not_read(client, publisher, take):
+    def signal(name, saved):
+        return {
+            "signal_class": "AsyncSignal",
+            "storage_name": name,
+            "describe": {"signal_info": {"saved": saved}},
+        }
+
+    info = {"signals": {"a": signal("kept", True), "b": signal("preview", False)}}
+    message = Message("DeviceInfoMessage", {"device": "d", "info": info})
+    pipe = client.pipeline()
+    pipe.set(keys.device_info("d"), encode(message))
+    pipe.set(keys.device_info("broken"), b"\xc1")
+    pipe.execute()
+    with publisher.open_scan(scan_number=1) as scan:
+        scan.add("d", "preview", 1, max_shape=(None,))
+        scan.add("d", "kept", 2, max_shape=(None,))
+        with reading(client, scan.scan_id, devices=["d", "broken", "unknown"]) as reader:
+            assert take(reader, 1)[0].value == 2
+            moment = time.monotonic()
+            until(lambda: reader.emptied(moment))
+            assert reader.batches.get() is None
+
+
+def test_all_signals_of_a_message_are_in_one_batch(client, publisher):
+    from zwriter.model import Add
+
+    with publisher.open_scan(scan_number=1) as scan:
+        for i in range(100):
+            readings = {name: {"value": i, "timestamp": 1.0} for name in "abc"}
+            scan.update("d", "multi", readings, Add((None,)))
+        with reading(client, scan.scan_id, queue_bytes=MiB) as reader:
+            seen = 0
+            while seen < 300:
+                batch = reader.batches.get(5)
+                assert len(batch) % 3 == 0
+                assert all(isinstance(item, Update) for item in batch)
+                seen += len(batch)
+
+
+def stream(name: str, size: int) -> Stream:
+    return Stream(StreamName(name, "d"), size=size)
+
+
+def test_one_call_serves_streams_of_similar_messages_within_the_budget():
+    streams = [stream(f"small{i}", 2000 + i) for i in range(100)] + [stream("frames", 4 * MiB)]
+    planned = calls(streams, 32 * MiB)
+    assert sum(len(call.streams) for call in planned) == 101
+    assert len(planned) <= 4
+    for call in planned:
+        assert sum(call.count * s.size for s in call.streams) <= 32 * MiB
+
+
+def test_large_messages_of_many_streams_are_not_asked_for_at_once():
+    planned = calls([stream(f"frames{i}", 10 * MiB) for i in range(20)], 32 * MiB)
+    assert [len(call.streams) for call in planned] == [3, 3, 3, 3, 3, 3, 2]
+
+
+def test_of_a_stream_that_was_never_read_one_message_is_asked_for():
+    (call,) = calls([stream("new", 0)], 32 * MiB)
+    assert call.count == 1

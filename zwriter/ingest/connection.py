@@ -1,0 +1,96 @@
+"""The connection to Redis: fast, patient, and silent about passwords."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import cast
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from zwriter.errors import ServiceError
+from zwriter.ingest.commands import Commands
+from zwriter.settings import RedisSettings
+
+log = logging.getLogger(__name__)
+
+# Lost connections, time-outs and a server that is still loading: they pass.
+PASSING = (redis.ConnectionError, redis.TimeoutError)
+
+_READ_SIZE = 1024 * 1024  # of one recv: small ones halve the throughput of large messages
+_SECONDS_TO_ANSWER = 10.0
+
+
+def connect(settings: RedisSettings) -> Commands:
+    """A client of the Redis of the settings, which has answered a PING. Threads may share it.
+
+    A command that fails for want of a connection is tried again for about a second. Replies are
+    bytes. Raises ServiceError, with one line that says what to do.
+    """
+    url = settings.url.get_secret_value()
+    where = safe_url(url)
+    try:
+        client = redis.Redis.from_url(
+            url,
+            protocol=3,
+            socket_read_size=_READ_SIZE,
+            socket_timeout=_SECONDS_TO_ANSWER,
+            socket_connect_timeout=_SECONDS_TO_ANSWER,
+            health_check_interval=10,
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 4),
+        )
+        client.ping()
+    except ValueError as error:
+        raise ServiceError(
+            f"{where} is not a Redis URL; use redis://host:port/db or unix:///path"
+        ) from error
+    except redis.AuthenticationError as error:
+        raise ServiceError(
+            f"Redis at {where} refuses the user or password; check the URL"
+        ) from error
+    except redis.RedisError as error:
+        raise ServiceError(
+            f"Redis at {where} does not answer ({_first_line(error)});"
+            " is it running, and is this its address?"
+        ) from error
+    # XREAD's reply as it is on the wire: {stream: [[entry id, [field, value, ...]], ...]}
+    client.set_response_callback("XREAD", _unchanged)
+    return cast("Commands", client)
+
+
+def safe_url(url: str) -> str:
+    """The URL without user and password, for people to read."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def until_it_works(what: str, work: Callable[[], None], stop: threading.Event) -> None:
+    """Do `work` until it returns or `stop` is set, again and again while Redis is away.
+
+    Waits 0.1 s, then twice as long each time up to 5 s; the log has a line at the first failure.
+    """
+    pause = 0.0
+    while not stop.is_set():
+        try:
+            work()
+        except PASSING as error:
+            if not pause:
+                log.warning("%s: Redis is away, waiting for it: %s", what, _first_line(error))
+            pause = min(2 * pause or 0.1, 5.0)
+            stop.wait(pause)
+        else:
+            if pause:
+                log.info("%s: Redis is back", what)
+            return
+
+
+def _unchanged(reply: object, **_options: object) -> object:
+    return reply
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]

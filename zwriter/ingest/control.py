@@ -1,0 +1,112 @@
+"""What is published about scans, as events; what was published while we could not hear is elsewhere
+(`kept.py`)."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from zwriter.errors import BadMessage
+from zwriter.ingest.commands import Commands
+from zwriter.ingest.connection import until_it_works
+from zwriter.protocol import keys
+from zwriter.protocol.codec import decode, encode, messages_in
+from zwriter.protocol.messages import Baseline, FileReference, Readings, ScanPoint, ScanStatus
+
+log = logging.getLogger(__name__)
+
+_SECONDS_TO_NOTICE_STOP = 0.5
+_CHANNELS = (keys.scan_status(), keys.scan_segment(), keys.scan_baseline())
+_PATTERNS = (keys.scan_file("*", "*"), keys.read_configuration("*"))
+
+
+@dataclass(frozen=True, slots=True)
+class ControlEvent:
+    """One control message. `kind` and `name` are those of the journal (docs/format.md).
+
+    scan_id: whose it is; "" when it concerns every open scan.
+    """
+
+    kind: str
+    scan_id: str
+    name: str
+    raw: bytes
+
+
+def listen(
+    client: Commands,
+    heard: Callable[[ControlEvent], None],
+    connected: Callable[[], None],
+    stop: threading.Event,
+) -> None:
+    """Tell `heard` of each event until `stop` is set.
+
+    `connected` is called after each (re)connection, when nothing published from then on can be
+    missed: the time to look at what Redis keeps. What cannot be read is said in the log.
+    """
+
+    def until_it_breaks() -> None:
+        with client.pubsub() as pubsub:
+            pubsub.subscribe(*_CHANNELS)
+            pubsub.psubscribe(*_PATTERNS)
+            while not stop.is_set():
+                message = pubsub.get_message(timeout=_SECONDS_TO_NOTICE_STOP)
+                if message is not None:
+                    _handle(message, heard, connected)
+
+    while not stop.is_set():
+        until_it_works("listening to scans", until_it_breaks, stop)
+
+
+def events_in(channel: str, raw: bytes) -> list[ControlEvent]:
+    """The events that a publish on `channel` is. Raises BadMessage."""
+    if channel == keys.scan_status():
+        return [ControlEvent("status", ScanStatus.of(decode(raw)).scan_id, "", raw)]
+    if channel == keys.scan_segment():
+        return _segments(raw)
+    if channel == keys.scan_baseline():
+        return [ControlEvent("baseline", Baseline.of(decode(raw)).scan_id, "", raw)]
+    if channel.startswith(keys.read_configuration("")):
+        Readings.of(decode(raw))
+        return [ControlEvent("config", "", keys.parse_read_configuration(channel), raw)]
+    scan_id, name = keys.parse_scan_file(channel)
+    reference = FileReference.of(decode(raw))
+    # master files are what zwriter itself, or BEC's writer, publishes
+    if name == "master" or reference.is_master_file:
+        return []
+    return [ControlEvent("file", scan_id, name, raw)]
+
+
+def _segments(raw: bytes) -> list[ControlEvent]:
+    """One event a point; a bad point in a bundle does not harm the others."""
+    events = []
+    for message in messages_in(raw):
+        try:
+            point = ScanPoint.of(message)
+        except BadMessage as error:
+            log.warning("a scan point is ignored: %s", error)
+        else:
+            name = str(point.point_id)
+            events.append(ControlEvent("segment", point.scan_id, name, encode(message)))
+    return events
+
+
+def _handle(
+    message: dict[str, Any],
+    heard: Callable[[ControlEvent], None],
+    connected: Callable[[], None],
+) -> None:
+    channel = message["channel"].decode("utf-8", "backslashreplace")
+    if message["type"] == "psubscribe" and channel == _PATTERNS[-1]:
+        connected()  # also after a reconnection that the client made by itself
+    elif message["type"] in ("message", "pmessage"):
+        try:
+            events = events_in(channel, message["data"])
+        except BadMessage as error:
+            log.warning("a message on %s is ignored: %s", channel, error)
+            return
+        for event in events:
+            heard(event)

@@ -1,0 +1,87 @@
+"""What Redis keeps of a scan's control messages: there even when their publishing was not heard."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+
+from zwriter.errors import BadMessage
+from zwriter.ingest.commands import Commands
+from zwriter.protocol import keys
+from zwriter.protocol.codec import decode
+
+log = logging.getLogger(__name__)
+
+_SCAN_COUNT = 1000
+
+
+class Kept:
+    """The keys that hold control messages, each as the bytes that are stored there."""
+
+    def __init__(self, client: Commands) -> None:
+        self._client = client
+
+    def status(self, scan: str) -> bytes | None:
+        """The scan's latest status."""
+        return self._client.get(keys.scan_info(scan))
+
+    def statuses(self) -> Iterator[bytes]:
+        """The latest status of every scan that Redis knows."""
+        yield from self._values(keys.scan_info("*")).values()
+        last = self._client.get(keys.scan_status())
+        if last is not None:
+            yield last
+
+    def points(self, scan: str, numbers: Iterable[int]) -> dict[int, bytes]:
+        """Those of the scan's points `numbers` that are there."""
+        wanted = list(numbers)
+        if not wanted:
+            return {}
+        found = self._client.mget([keys.scan_segment_point(scan, n) for n in wanted])
+        return {n: raw for n, raw in zip(wanted, found, strict=True) if raw is not None}
+
+    def baseline(self, scan: str) -> bytes | None:
+        return self._client.get(keys.scan_baseline_of(scan))
+
+    def files(self, scan: str) -> dict[str, bytes]:
+        """Key -> FileMessage, of the files that devices of the scan wrote."""
+        return self._values(keys.scan_file(keys.escape(scan), "*"))
+
+    def master_file(self, scan: str) -> bytes | None:
+        """What was last said of the scan's master file."""
+        return self._client.get(keys.scan_file(scan, "master"))
+
+    def configurations(self) -> dict[str, bytes]:
+        """Key -> configuration readings, of the session's enabled devices; of all devices if
+        nobody says which these are."""
+        devices = self._enabled_devices()
+        if devices is None:
+            return self._values(keys.read_configuration("*"))
+        return self._get([keys.read_configuration(device) for device in devices])
+
+    def last_entry(self, stream: str) -> bytes | None:
+        """The newest message of a stream."""
+        for _, fields in self._client.xrevrange(stream, count=1):
+            return fields.get(b"data")
+        return None
+
+    def _enabled_devices(self) -> list[str] | None:
+        raw = self._client.get(keys.device_config())
+        if raw is None:
+            return None
+        try:
+            resource = decode(raw).data["resource"]
+            return [device["name"] for device in resource if device.get("enabled", True)]
+        except (BadMessage, KeyError, TypeError, AttributeError) as error:
+            log.warning("%s cannot be used: %s", keys.device_config(), error)
+            return None
+
+    def _values(self, pattern: str) -> dict[str, bytes]:
+        found = self._client.scan_iter(match=pattern, count=_SCAN_COUNT)
+        return self._get(sorted({key.decode("utf-8", "surrogateescape") for key in found}))
+
+    def _get(self, names: list[str]) -> dict[str, bytes]:
+        if not names:
+            return {}
+        values = self._client.mget([name.encode("utf-8", "surrogateescape") for name in names])
+        return {name: raw for name, raw in zip(names, values, strict=True) if raw is not None}

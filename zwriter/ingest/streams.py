@@ -1,0 +1,217 @@
+"""The async streams of one scan, read by one thread into batches of updates."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from zwriter.errors import BadMessage
+from zwriter.ingest.byte_queue import ByteQueue
+from zwriter.ingest.commands import Commands
+from zwriter.ingest.connection import until_it_works
+from zwriter.ingest.discovery import Discovery, StreamName
+from zwriter.model import Position, Rejected, Source, Update
+from zwriter.protocol.codec import messages_in
+from zwriter.protocol.updates import updates_in
+
+log = logging.getLogger(__name__)
+
+Batch = list[Update | Rejected]
+
+_REPLY_BYTES = 32 * 1024 * 1024
+_OBJECT_BYTES = 1024  # what the Python objects of one message take, besides its bytes
+_SHORTEST_PAUSE = 0.01
+_LONGEST_PAUSE = 0.1
+
+
+@dataclass(slots=True)
+class Stream:
+    """One stream and how far it was read; `size` is what its messages take lately, 0: not known."""
+
+    name: StreamName
+    position: str = "0-0"
+    size: int = 0
+
+
+@dataclass(slots=True)
+class _Call:
+    """One XREAD: `count` messages at most from each of `streams`."""
+
+    count: int
+    streams: list[Stream]
+    nbytes: int = 0
+
+
+class StreamReader:
+    """Reads all async streams of a scan, in the order of each, into `batches`.
+
+    Reading begins behind `positions` (stream key -> entry id). All updates of a message are in one
+    batch. When `batches` is full, reading stops until there is room: Redis holds the rest.
+    """
+
+    def __init__(
+        self,
+        client: Commands,
+        scan_id: str,
+        positions: Mapping[str, str],
+        queue_bytes: int,
+        devices: Iterable[str] = (),
+    ) -> None:
+        self.batches: ByteQueue[Batch] = ByteQueue(queue_bytes)
+        self._client = client
+        self._scan_id = scan_id
+        self._positions = positions
+        self._devices = list(devices)
+        self._reply_bytes = min(_REPLY_BYTES, queue_bytes)
+        self._discovery = Discovery(client, scan_id)
+        self._streams: dict[str, Stream] = {}
+        self._looked_at = 0.0
+        self._empty_since = 0.0
+        self._pause = _SHORTEST_PAUSE
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"read-{scan_id[:8]}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what is in `batches` can still be taken."""
+        self._stop.set()
+        self.batches.close()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def streams(self) -> list[StreamName]:
+        """The streams known so far."""
+        return [stream.name for stream in list(self._streams.values())]
+
+    def hurry(self) -> None:
+        """Look for new streams at once."""
+        self._discovery.hurry()
+
+    def emptied(self, moment: float) -> bool:
+        """Whether streams were looked for, and all found empty, after `moment` (time.monotonic)."""
+        return self._empty_since >= moment
+
+    def _run(self) -> None:
+        what = f"scan {self._scan_id}: reading its streams"
+        try:
+            until_it_works(what, self._take_described, self._stop)
+            while not self._stop.is_set():
+                until_it_works(what, self._step, self._stop)
+        except Exception:
+            log.exception("%s failed", what)
+
+    def _take_described(self) -> None:
+        self._add(self._discovery.described(self._devices))
+
+    def _add(self, names: Iterable[StreamName]) -> None:
+        for name in names:
+            position = self._positions.get(name.key, "0-0")
+            self._streams[name.key] = Stream(name, position)
+            log.debug("scan %s: reads %s from %s", self._scan_id, name.key, position)
+
+    def _step(self) -> None:
+        """Read every stream once, and wait a little if there cannot be more right now."""
+        began = time.monotonic()
+        if self._discovery.due:
+            self._add(self._discovery.look())
+            self._looked_at = began
+        most, more = 0, False
+        for call in calls(self._streams.values(), self._reply_bytes):
+            came = self._read(call)
+            most = max(most, came)
+            more = more or came >= call.count
+        if not most:
+            self._empty_since = self._looked_at
+        # While data trickles, a pause lets a batch gather; while nothing comes, it grows.
+        self._pause = _SHORTEST_PAUSE if most else min(2 * self._pause, _LONGEST_PAUSE)
+        if not more:
+            self._stop.wait(self._pause)
+
+    def _read(self, call: _Call) -> int:
+        """Put what one XREAD gives into `batches`; the most messages that came of one stream."""
+        wanted = {s.name.key.encode("utf-8", "surrogateescape"): s for s in call.streams}
+        try:
+            reply = self._client.xread(
+                {key: stream.position for key, stream in wanted.items()}, count=call.count
+            )
+        except redis.ResponseError as error:
+            return self._read_singly(call, error)
+        most = 0
+        for key, entries in (reply or {}).items():
+            self._take(wanted[key], entries)
+            most = max(most, len(entries))
+        return most
+
+    def _read_singly(self, call: _Call, error: redis.ResponseError) -> int:
+        """One stream that cannot be read (type, rights) must not keep us from the others."""
+        if len(call.streams) > 1:
+            return max(self._read(_Call(call.count, [stream])) for stream in call.streams)
+        key = call.streams[0].name.key
+        log.error("scan %s: %s cannot be read any more: %s", self._scan_id, key, error)
+        del self._streams[key]
+        return 0
+
+    def _take(self, stream: Stream, entries: list[tuple[bytes, list[bytes]]]) -> None:
+        batch: Batch = []
+        nbytes = largest = 0
+        for entry, fields in entries:
+            source = Source(_data(fields), Position(stream.name.key, entry.decode()))
+            largest = max(largest, len(source.raw))
+            nbytes += len(source.raw) + _OBJECT_BYTES
+            batch.extend(_updates(source, stream.name.device))
+        stream.size = largest + _OBJECT_BYTES
+        if self.batches.put(batch, nbytes):
+            stream.position = entries[-1][0].decode()
+
+
+def calls(streams: Iterable[Stream], budget: int) -> list[_Call]:
+    """The XREADs that read each stream once, with no reply larger than about `budget` bytes.
+
+    Streams whose messages are of similar size share a call. Of those whose size is not known one
+    message is read.
+    """
+    ordered = sorted(streams, key=lambda stream: stream.size)
+    if not ordered:
+        return []
+    share = budget // len(ordered)
+    result: list[_Call] = []
+    for stream in ordered:
+        fits = max(1, share // stream.size) if stream.size else 1
+        count = 1 << (fits.bit_length() - 1)
+        nbytes = count * stream.size
+        last = result[-1] if result else None
+        if last and last.count == count and last.nbytes + nbytes <= budget:
+            last.streams.append(stream)
+            last.nbytes += nbytes
+        else:
+            result.append(_Call(count, [stream], nbytes))
+    return result
+
+
+def _data(fields: list[Any]) -> bytes:
+    """The message of an entry: its field `data`. Without one, all that is in it: no message."""
+    for field, value in zip(fields[::2], fields[1::2], strict=False):
+        if field == b"data":
+            return bytes(value)
+    return b" ".join(fields)
+
+
+def _updates(source: Source, device: str) -> Iterable[Update | Rejected]:
+    try:
+        messages = messages_in(source.raw)
+    except BadMessage as error:
+        return [Rejected(device, "", str(error), source, time.time())]
+    return [update for message in messages for update in updates_in(message, device, source)]
