@@ -10,30 +10,32 @@ from __future__ import annotations
 import enum
 import math
 import re
+import reprlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import msgpack
 import numpy as np
+from numpy.typing import NDArray
 
 from zwriter.errors import BadMessage
 
 _TAG = "__bec_codec__"
 _NUMPY = frozenset({"ndarray", "number", "bool", "bool_", "complex"})
 _DTYPE = re.compile(r"[<>|=]?(?:[biufc]\d{1,2}|[SUV]\d{1,10}|[mM]8(?:\[\d{0,9}[a-zA-Zμ]{1,2}\])?)")
+MAX_NDIM = 32
 _MAX_FIELDS = 1000
 _MAX_DEPTH = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How large a message, a list or a map in it, and the rank of an array may be."""
+    """How large a message may be, in bytes, and each list and map in it, in items."""
 
     message_bytes: int = 512 * 1024 * 1024
     list_items: int = 2**25
     map_entries: int = 2**20
-    ndim: int = 32
 
 
 LIMITS = Limits()
@@ -123,26 +125,33 @@ def _untag(obj: dict[Any, Any]) -> Any:
 def _array_or_scalar(data: dict[bytes, Any]) -> Any:
     if b"complex" in data:
         return complex(data[b"data"])
-    if not data[b"nd"]:
-        dtype = _dtype(data[b"type"])
-        if dtype.itemsize != len(data[b"data"]):
-            raise BadMessage(f"a scalar {dtype.str} of {len(data[b'data'])} bytes")
-        return np.frombuffer(data[b"data"], dtype)[0]
-    dtype = _structured(data[b"type"], 0) if data.get(b"kind") == b"V" else _dtype(data[b"type"])
-    shape, buffer = data[b"shape"], data[b"data"]
-    if len(shape) > LIMITS.ndim or not all(type(n) is int and n >= 0 for n in shape):
-        raise BadMessage(f"an array of shape {str(shape)[:200]}")
+    structured = data.get(b"kind") == b"V"
+    dtype = _structured(data[b"type"], 0) if structured else _dtype(data[b"type"])
+    if data[b"nd"]:
+        return _array(dtype, data[b"shape"], data[b"data"])
+    return _array(dtype, [], data[b"data"])[()]
+
+
+def _array(dtype: np.dtype[Any], shape: list[int], buffer: bytes) -> NDArray[Any]:
+    if len(shape) > MAX_NDIM or not all(type(n) is int and n >= 0 for n in shape):
+        raise BadMessage(f"an array of shape {reprlib.repr(shape)}")
     if math.prod(shape) * dtype.itemsize != len(buffer):
-        raise BadMessage(f"an array {dtype.str} {shape} of {len(buffer)} bytes")
-    return np.ndarray(shape, dtype, buffer)
+        raise BadMessage(f"an array {dtype.str} of shape {shape} in {len(buffer)} bytes")
+    array: NDArray[Any] = np.ndarray(shape, dtype, buffer)
+    if dtype.kind == "U":
+        np.char.encode(array, "utf-8")  # raises for what is no text: others shall not stumble on it
+    return array
 
 
 @lru_cache(maxsize=256)
 def _dtype(text: str) -> np.dtype[Any]:
     """What `dtype.str` gives, and nothing else that np.dtype would take."""
     if not isinstance(text, str) or not _DTYPE.fullmatch(text):
-        raise BadMessage(f"a dtype {str(text)[:50]!r} that cannot be read")
-    return np.dtype(text)
+        raise BadMessage(f"a dtype {reprlib.repr(text)} that cannot be read")
+    dtype = np.dtype(text)
+    if dtype.itemsize == 0:
+        raise BadMessage(f"a dtype {text} of no size")  # arrays of any length would fit in no bytes
+    return dtype
 
 
 def _structured(descr: Any, depth: int) -> np.dtype[Any]:
@@ -150,7 +159,7 @@ def _structured(descr: Any, depth: int) -> np.dtype[Any]:
     if isinstance(descr, str):
         return _dtype(descr)
     if depth > _MAX_DEPTH or not isinstance(descr, list) or not 0 < len(descr) <= _MAX_FIELDS:
-        raise BadMessage(f"a structured dtype {str(descr)[:50]!r} that cannot be read")
+        raise BadMessage(f"a structured dtype {reprlib.repr(descr)} that cannot be read")
     if len(descr) == 1 and descr[0][0] == "" and isinstance(descr[0][1], str):
         return _dtype(descr[0][1])  # a void without fields
     names, formats, offsets, end = [], [], [], 0
@@ -189,7 +198,7 @@ def _tagged(encoder: str, kind: str, data: Any) -> dict[str, Any]:
     return {_TAG: {"encoder_name": encoder, "type_name": kind, "data": data}}
 
 
-def _array_data(array: np.ndarray[Any, np.dtype[Any]]) -> dict[bytes, Any]:
+def _array_data(array: NDArray[Any]) -> dict[bytes, Any]:
     if array.dtype.hasobject:
         raise BadMessage("an array of Python objects cannot be encoded")
     structured = array.dtype.kind == "V"

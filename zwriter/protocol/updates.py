@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from reprlib import repr as shown  # bounded in length and depth
 from typing import Any
 
 import numpy as np
 
 from zwriter.errors import BadMessage
 from zwriter.model import Add, AddSlice, MaxShape, Mode, Rejected, Replace, Source, Update
-from zwriter.protocol.codec import LIMITS, Message
+from zwriter.protocol.codec import MAX_NDIM, Message
 from zwriter.protocol.keys import safe_name
 
 MAX_INDEX = 2**31
@@ -22,14 +23,17 @@ _TIMESTAMP = (float, int, list, np.ndarray, np.number, type(None))
 def updates_in(message: Message, device: str, source: Source) -> Iterator[Update | Rejected]:
     """One Update per signal of a DeviceMessage, or a Rejected that says why there is none.
 
-    A Rejected without a signal's name stands for the whole message. Never raises.
+    A name that is not safe is only in the reason: the Rejected has "" in its place. Without a
+    a signal it stands for the whole message. Never raises.
     """
     if not safe_name(device):
-        yield _rejected(device, "", f"{device!r:.300} cannot be the name of a device", source)
+        yield _rejected("", "", f"{shown(device)} cannot be the name of a device", source)
         return
     signals = message.data.get("signals")
     if message.type != "DeviceMessage" or not isinstance(signals, dict):
-        yield _rejected(device, "", f"{message.type:.100} is no DeviceMessage with signals", source)
+        yield _rejected(
+            device, "", f"a {shown(message.type)} is no DeviceMessage with signals", source
+        )
         return
     mode, fault = _mode_or_fault(message)
     numbers = message.metadata.get("async_indices")
@@ -38,13 +42,13 @@ def updates_in(message: Message, device: str, source: Source) -> Iterator[Update
     for signal, reading in signals.items():
         try:
             if not safe_name(signal):
-                raise BadMessage(f"{signal!r:.300} cannot be the name of a signal")
+                raise BadMessage(f"{shown(signal)} cannot be the name of a signal")
             if fault:
                 raise BadMessage(fault)
             value, timestamp = _value_and_timestamp(reading)
             signal_mode = mode or _append(value)
         except BadMessage as error:
-            yield _rejected(device, signal if isinstance(signal, str) else "", str(error), source)
+            yield _rejected(device, signal if safe_name(signal) else "", str(error), source)
             continue
         number = numbers.get(signal)
         if type(number) is not int or number < 0:
@@ -81,7 +85,7 @@ def _mode(async_update: Any) -> Mode | None:
             return Add((None,))
         if async_update == "append":
             return None
-        raise BadMessage(f"unknown async_update {async_update!r:.100}")
+        raise BadMessage(f"unknown async_update {shown(async_update)}")
     if not isinstance(async_update, dict):
         raise BadMessage(f"async_update is a {type(async_update).__name__}, not a map")
     match async_update.get("type"):
@@ -94,7 +98,7 @@ def _mode(async_update: Any) -> Mode | None:
             return Replace()
         case other:
             raise BadMessage(
-                f"unknown async_update type {other!r:.100}; known are add, add_slice and replace"
+                f"unknown async_update type {shown(other)}; known are add, add_slice and replace"
             )
 
 
@@ -102,33 +106,30 @@ def _append(value: Any) -> Add:
     """The legacy "append": each update is one row of the value's shape."""
     try:
         shape = np.shape(value)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise BadMessage("the legacy update 'append' needs a value with a shape") from error
     return Add(_max_shape([None, *shape]))
 
 
 def _max_shape(dims: Any) -> MaxShape:
-    if not isinstance(dims, list | tuple) or not 0 < len(dims) <= LIMITS.ndim:
-        raise BadMessage(f"max_shape {dims!r:.100} is not a list of 1 to {LIMITS.ndim} dimensions")
-    bounded = 0
-    for dim in dims:
-        if dim is None and bounded:
-            raise BadMessage(f"max_shape {dims!r:.100}: None may only lead")
-        if dim is not None:
-            bounded += 1
-            if type(dim) is not int or dim <= 0:
-                raise BadMessage(f"max_shape {dims!r:.100}: {dim!r:.50} is not a positive integer")
-    if not bounded and len(dims) > 2:
-        raise BadMessage(f"max_shape {dims!r:.100}: only None has at most two dimensions")
+    if not isinstance(dims, list | tuple) or not 0 < len(dims) <= MAX_NDIM:
+        raise BadMessage(f"max_shape {shown(dims)} is not a list of 1 to {MAX_NDIM} dimensions")
+    if not all(dim is None or (type(dim) is int and dim > 0) for dim in dims):
+        raise BadMessage(f"max_shape {shown(dims)}: a dimension is a positive integer or None")
+    leading = next((axis for axis, dim in enumerate(dims) if dim is not None), len(dims))
+    if None in dims[leading:]:
+        raise BadMessage(f"max_shape {shown(dims)}: None may only lead")
+    if leading == len(dims) > 2:
+        raise BadMessage(f"max_shape {shown(dims)}: at most two dimensions when all are None")
     if math.prod(dim or 1 for dim in dims[1:]) > MAX_ROW_ITEMS:
-        raise BadMessage(f"max_shape {dims!r:.100}: a row has more than {MAX_ROW_ITEMS} items")
+        raise BadMessage(f"max_shape {shown(dims)}: a row has more than {MAX_ROW_ITEMS} items")
     return tuple(dims)
 
 
 def _index(index: Any, max_shape: MaxShape) -> int:
     if len(max_shape) != 2:
-        raise BadMessage(f"add_slice with max_shape {list(max_shape)}; it needs two dimensions")
+        raise BadMessage(f"add_slice with max_shape {shown(max_shape)}; it needs two dimensions")
     limit = MAX_INDEX if max_shape[0] is None else min(max_shape[0], MAX_INDEX)
     if type(index) is not int or not 0 <= index < limit:
-        raise BadMessage(f"add_slice with index {index!r:.50}; it must be from 0 to {limit - 1}")
+        raise BadMessage(f"add_slice with index {shown(index)}; it must be from 0 to {limit - 1}")
     return index
