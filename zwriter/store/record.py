@@ -64,18 +64,24 @@ class ScanRecord:
     deployment: Message | None = None
     account: Message | None = None
     unreadable: list[str] = field(default_factory=list)
+    entries: int = 0
 
     @classmethod
     def replay(cls, payloads: Iterable[bytes]) -> ScanRecord:
         """The record of a journal's payloads; what cannot be read is listed in `unreadable`."""
         record = cls()
-        for number, payload in enumerate(payloads):
+        record.extend(payloads)
+        return record
+
+    def extend(self, payloads: Iterable[bytes]) -> None:
+        """Take in the next payloads of the journal, as `replay` does from its beginning."""
+        for payload in payloads:
             try:
                 time, kind, name, raw = msgpack.unpackb(payload)
-                record.apply(kind, name, raw, time)
+                self.apply(kind, name, raw, time)
             except (BadMessage, ValueError, TypeError) as error:
-                record.unreadable.append(f"journal entry {number}: {error}")
-        return record
+                self.unreadable.append(f"journal entry {self.entries}: {error}")
+            self.entries += 1
 
     def apply(self, kind: str, name: str, raw: bytes, time: float) -> None:
         """Take in one control message as it came at `time` (seconds since 1970).
@@ -86,9 +92,10 @@ class ScanRecord:
             case "status":
                 self._apply_status(ScanStatus.of(decode(raw)), time)
             case "segment":
-                for point in [ScanPoint.of(message) for message in messages_in(raw)]:
+                points = [ScanPoint.of(message) for message in messages_in(raw)]
+                for point in points:
                     self._check_scan(point.scan_id)
-                    self.points[point.point_id] = point.data
+                self.points |= {point.point_id: point.data for point in points}
             case "baseline":
                 baseline = Baseline.of(decode(raw))
                 self._check_scan(baseline.scan_id)

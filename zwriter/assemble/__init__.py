@@ -1,0 +1,30 @@
+"""Updates of one signal -> blocks of rows. Pure numpy: knows neither Redis nor Zarr."""
+
+from zwriter.assemble.blocks import Block, assemble
+from zwriter.assemble.layouts import (
+    Layout,
+    Pieces,
+    Ragged,
+    Replaced,
+    Rows,
+    Slices,
+    layout_for,
+)
+from zwriter.assemble.values import as_array, cast_exact, common_dtype, fill_value, widest
+
+__all__ = [
+    "Block",
+    "Layout",
+    "Pieces",
+    "Ragged",
+    "Replaced",
+    "Rows",
+    "Slices",
+    "as_array",
+    "assemble",
+    "cast_exact",
+    "common_dtype",
+    "fill_value",
+    "layout_for",
+    "widest",
+]

@@ -1,0 +1,153 @@
+"""Values as they come (Python scalars, nested lists, arrays) -> numpy arrays, and what dtypes may become."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zwriter.errors import BadUpdate
+
+Array = NDArray[Any]
+DType = np.dtype[Any]
+STRING = np.dtypes.StringDType()
+NUMERIC = "biufc"
+
+
+def as_array(value: Any) -> Array:
+    """`value` as a little-endian array of bools, numbers, strings or records.
+
+    Raises BadUpdate for what has no such form: ragged lists, mixed strings and numbers, objects,
+    integers of more than 64 bits.
+    """
+    if isinstance(value, list | tuple):
+        return _from_list(value)
+    array = np.asarray(value)
+    if array.dtype.kind == "O" and value is None:
+        raise BadUpdate("no value (None)")
+    return _storable(array)
+
+
+def _from_list(value: list[Any] | tuple[Any, ...]) -> Array:
+    kinds = set(map(type, value))
+    if kinds == {float} or kinds == {int}:  # the usual cases, without a look at each element
+        array = _array_of(value)
+    else:
+        leaves = _leaf_types(value)
+        if len(leaves) > 1 and any(issubclass(leaf, str | bytes) for leaf in leaves):
+            raise BadUpdate("strings and other values in one list")
+        if type(None) in leaves:
+            value = _none_as_nan(value)
+        array = _array_of(value)
+    if array.dtype.kind == "f" and kinds == {int}:
+        raise BadUpdate("integers that do not fit into 64 bits")
+    return _storable(array)
+
+
+def _array_of(value: Any) -> Array:
+    try:
+        return np.array(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadUpdate("a list whose parts have different lengths or types") from error
+
+
+def _leaf_types(value: Any) -> set[type]:
+    found: set[type] = set()
+    for item in value:
+        if isinstance(item, list | tuple):
+            found |= _leaf_types(item)
+        elif isinstance(item, np.ndarray):
+            found.add(item.dtype.type)
+        else:
+            found.add(type(item))
+    return found
+
+
+def _none_as_nan(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_none_as_nan(item) for item in value]
+    return float("nan") if value is None else value
+
+
+def _storable(array: Array) -> Array:
+    kind = array.dtype.kind
+    if kind in NUMERIC:
+        if array.dtype.itemsize > (16 if kind == "c" else 8):
+            narrow = cast_exact(array, np.dtype("c16" if kind == "c" else "f8"))
+            if narrow is None:
+                raise BadUpdate(f"{array.dtype} values that do not fit into 64 bits")
+            return narrow
+        little = array.dtype.newbyteorder("<")
+        return array if array.dtype == little else array.astype(little)
+    if kind in "UST":
+        try:
+            text = np.char.decode(array, "utf-8") if kind == "S" else array
+        except UnicodeDecodeError as error:
+            raise BadUpdate("bytes that are not UTF-8 text") from error
+        return text.astype(STRING)
+    if kind == "V" and array.dtype.names:
+        return _packed(array)
+    raise BadUpdate(f"values of type {array.dtype} cannot be stored")
+
+
+def _packed(array: Array) -> Array:
+    fields = []
+    for name in array.dtype.names or ():
+        field = array.dtype[name]
+        if field.kind not in NUMERIC or field.itemsize > 16:
+            raise BadUpdate(f"field {name!r} of type {field} cannot be stored")
+        fields.append((name, field.newbyteorder("<")))
+    return array.astype(np.dtype(fields))
+
+
+def fill_value(dtype: DType) -> Any:
+    """What stands where nothing was measured: NaN for floats, else zero, "" or False."""
+    if dtype.kind in "fc":
+        return dtype.type(np.nan)
+    if dtype.kind == "T":
+        return ""
+    return np.zeros((), dtype)[()]
+
+
+def common_dtype(current: DType, incoming: DType) -> DType | None:
+    """The dtype that holds both, or None. 64-bit integers become float64 only if the values allow it."""
+    if current == incoming:
+        return current
+    if current.kind not in NUMERIC or incoming.kind not in NUMERIC:
+        return None
+    common = np.promote_types(current, incoming)
+    if common.kind == "f" and current.kind in "iu" and incoming.kind in "iu":
+        return current  # int64 and uint64: only values that fit where they are
+    return common.newbyteorder("<")
+
+
+def widest(dtype: DType) -> DType:
+    """The widest dtype of the same kind, for the last promotion that an array can have."""
+    size = {"b": "?", "i": "<i8", "u": "<u8", "f": "<f8", "c": "<c16"}
+    return np.dtype(size[dtype.kind]) if dtype.kind in size else dtype
+
+
+def cast_exact(array: Array, dtype: DType) -> Array | None:
+    """`array` as `dtype` if every value survives unchanged, else None."""
+    if array.dtype == dtype:
+        return array
+    if dtype.kind not in NUMERIC or array.dtype.kind not in NUMERIC:
+        return None
+    if np.can_cast(array.dtype, dtype, "safe") and not _may_round(array.dtype, dtype):
+        return array.astype(dtype)
+    with np.errstate(all="ignore"):
+        cast = array.astype(dtype)
+        back = cast.astype(array.dtype)
+    equal_nan = array.dtype.kind in "fc"
+    same = np.array_equal(back, array, equal_nan=equal_nan)
+    # 2**63 - 1 rounds up to 2**63 and wraps back: only a comparison in Python integers shows it
+    if same and _may_round(array.dtype, dtype):
+        same = bool(np.all(np.abs(cast) <= 2.0**53)) or all(
+            int(a) == int(b) for a, b in zip(array.flat, cast.real.flat, strict=True)
+        )
+    return cast if same else None
+
+
+def _may_round(source: DType, target: DType) -> bool:
+    return source.kind in "iu" and source.itemsize == 8 and target.kind in "fc"

@@ -1,0 +1,41 @@
+"""One tree of exceptions; every message says in one line what is wrong and what to do."""
+
+from __future__ import annotations
+
+
+class ZwriterError(Exception):
+    """Anything zwriter reports to a user. `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(ZwriterError):
+    """A path, an option or a setting that cannot be used as given."""
+
+    exit_code = 2
+
+
+class BadMessage(ZwriterError):
+    """A message that cannot be decoded or breaks the protocol; it goes to quarantine."""
+
+
+class BadUpdate(ZwriterError):
+    """An update that does not fit its signal; it goes to quarantine."""
+
+
+class StoreError(ZwriterError):
+    """A store that is not one, is damaged, or cannot be written."""
+
+    exit_code = 4
+
+
+class Fenced(StoreError):
+    """Another writer has taken over this device; nothing more may be committed here."""
+
+    exit_code = 5
+
+
+class ServiceError(ZwriterError):
+    """Redis cannot be reached, refuses us, or is not what it should be."""
+
+    exit_code = 6

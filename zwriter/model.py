@@ -1,0 +1,158 @@
+"""The nouns of zwriter. No I/O, and nothing but numpy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+MaxShape = tuple[int | None, ...]
+
+
+class ScanState(StrEnum):
+    """`status` of a BEC ScanStatusMessage."""
+
+    OPEN = "open"
+    PAUSED = "paused"
+    CLOSED = "closed"
+    ABORTED = "aborted"
+    HALTED = "halted"
+    USER_COMPLETED = "user_completed"
+
+    @property
+    def ended(self) -> bool:
+        return self not in (ScanState.OPEN, ScanState.PAUSED)
+
+
+class Verdict(StrEnum):
+    """What a finished scan is; never better than what is there."""
+
+    COMPLETE = "COMPLETE"
+    COMPLETE_WITH_GAPS = "COMPLETE_WITH_GAPS"
+    ABORTED = "ABORTED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Append rows. `max_shape` as on the wire: leading None, then the shape of a row."""
+
+    max_shape: MaxShape
+
+
+@dataclass(frozen=True, slots=True)
+class AddSlice:
+    """Extend row `index` at that row's own cursor. `max_shape` has two dimensions."""
+
+    max_shape: MaxShape
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """The value is the signal; the last one wins."""
+
+
+Mode = Add | AddSlice | Replace
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where in Redis something was read: a stream's key and the id of the entry."""
+
+    stream: str
+    entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One message as it came: what goes to quarantine if something is wrong with it."""
+
+    raw: bytes
+    position: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One push of one signal.
+
+    value: scalar, (nested) list or ndarray; timestamp: seconds since 1970, a list of them, or None.
+    number: the producer's running counter of this signal's updates, where it has one.
+    """
+
+    device: str
+    signal: str
+    mode: Mode
+    value: Any
+    timestamp: Any = None
+    number: int | None = None
+    source: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Something that could not be written, and why. `signal` is "" when the whole message is bad."""
+
+    device: str
+    signal: str
+    reason: str
+    source: Source | None = None
+    time: float = 0.0
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What is known of one signal's updates, counted in updates; `short` and `cut` count rows.
+
+    expected: how many the index list says there are (None: not known)
+    missing: [first, last] ranges of producer numbers that never came, inclusive
+    """
+
+    expected: int | None = None
+    received: int = 0
+    written: int = 0
+    short: int = 0
+    cut: int = 0
+    promoted: int = 0
+    quarantined: int = 0
+    missing_ranges: list[list[int]] = field(default_factory=list)
+    next_number: int | None = None
+
+    @property
+    def missing(self) -> int:
+        """Updates that are known to exist and were never read."""
+        gaps = sum(last - first + 1 for first, last in self.missing_ranges)
+        unread = 0 if self.expected is None else max(0, self.expected - self.received)
+        return max(gaps, unread)
+
+    @property
+    def whole(self) -> bool:
+        """Nothing missing, cut or quarantined: the verdict may be COMPLETE."""
+        return not (self.missing or self.cut or self.quarantined)
+
+    def number_seen(self, number: int | None) -> None:
+        """Note the producer's number of an update that was read; what was skipped is a gap."""
+        if number is None:
+            return
+        expected = 0 if self.next_number is None else self.next_number
+        if number > expected:
+            self.missing_ranges.append([expected, number - 1])
+        self.next_number = number + 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "expected": self.expected,
+            "received": self.received,
+            "written": self.written,
+            "missing": self.missing,
+            "missing_ranges": self.missing_ranges,
+            "short": self.short,
+            "cut": self.cut,
+            "promoted": self.promoted,
+            "quarantined": self.quarantined,
+            "next_number": self.next_number,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Ledger:
+        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})

@@ -1,0 +1,316 @@
+"""One scan being written: from updates and control messages to a finished store and its master file."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from zwriter.errors import BadMessage
+from zwriter.master import write_master
+from zwriter.model import (
+    Add,
+    AddSlice,
+    Ledger,
+    MaxShape,
+    Mode,
+    Rejected,
+    Replace,
+    ScanState,
+    Source,
+    Update,
+    Verdict,
+)
+from zwriter.protocol import Message, encode, safe_name
+from zwriter.settings import MasterSettings, StoreSettings
+from zwriter.store.record import ScanRecord
+from zwriter.store.scan_store import ScanStore
+
+log = logging.getLogger(__name__)
+
+POINTS_INTERVAL = 2.0  # seconds between writes of the sync data's arrays
+LOGGED_REASONS = 5  # lines a signal gets in the log for what is quarantined
+
+
+class ScanWriter:
+    """Writes one scan's store, with or without Redis.
+
+    >>> with ScanWriter("scan.zarr", scan_number=1) as scan:
+    ...     for frame in camera:
+    ...         scan.add("eiger", "image", frame)
+
+    Rows are visible to readers about `settings.flush_interval` seconds after they were added, and all
+    of them at `commit`. Leaving the `with` block finishes the store and, unless `master` is None, writes the
+    HDF5 master file beside it; leaving it by an exception finishes it as aborted.
+
+    path: the store, `<base>.zarr`; a store that was not finished is continued from its last commits.
+    Raises UsageError for a path that cannot be used, Fenced when another writer has taken over.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        scan_id: str | None = None,
+        scan_number: int | None = None,
+        settings: StoreSettings | None = None,
+        master: Literal["reference", "copy", "auto"] | None = "auto",
+    ) -> None:
+        self._settings = settings or StoreSettings()
+        self._store = ScanStore(
+            Path(path), self._settings, scan_id or str(uuid.uuid4()), scan_number
+        )
+        self._master = master
+        self._expected_points = 0
+        self._points_dirty = False
+        self._points_written = self._committed = time.monotonic()
+        self._logged: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def path(self) -> Path:
+        """The store."""
+        return self._store.path
+
+    @property
+    def record(self) -> ScanRecord:
+        """What the scan's control messages say."""
+        return self._store.record
+
+    @property
+    def finished(self) -> bool:
+        """Whether `finish` was done, here or by a writer before this one."""
+        return self._store.finished
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict of a finished scan."""
+        return self._store.verdict
+
+    @property
+    def positions(self) -> dict[str, str]:
+        """Stream -> id of the last entry whose rows are taken: where to read on."""
+        found: dict[str, str] = {}
+        for device in self._store.devices.values():
+            found |= device.positions
+        return found
+
+    @property
+    def ledgers(self) -> dict[str, dict[str, Ledger]]:
+        """device -> signal -> what is known of its updates."""
+        return {name: device.ledgers() for name, device in self._store.devices.items()}
+
+    # --- data of devices ---
+
+    def add(
+        self,
+        device: str,
+        signal: str,
+        value: Any,
+        timestamp: Any = None,
+        *,
+        max_shape: MaxShape | None = None,
+    ) -> None:
+        """Append one row of the shape of `value`; with `max_shape`, whatever BEC's `add` means by it."""
+        shape = (None, *np.shape(value)) if max_shape is None else tuple(max_shape)
+        self._update(device, signal, Add(shape), value, timestamp)
+
+    def add_slice(
+        self,
+        device: str,
+        signal: str,
+        index: int,
+        value: Any,
+        timestamp: Any = None,
+        *,
+        max_shape: MaxShape = (None, None),
+    ) -> None:
+        """Extend row `index` by the 1-D `value`. `max_shape` (rows or None, width or None)."""
+        self._update(device, signal, AddSlice(tuple(max_shape), index), value, timestamp)
+
+    def replace(self, device: str, signal: str, value: Any, timestamp: Any = None) -> None:
+        """Make `value` the signal's only value."""
+        self._update(device, signal, Replace(), value, timestamp)
+
+    def _update(self, device: str, signal: str, mode: Mode, value: Any, timestamp: Any) -> None:
+        kept = value.copy() if isinstance(value, np.ndarray) and value.nbytes < 65536 else value
+        update = Update(device, signal, mode, kept, timestamp)
+        reason = _bad_name(update)
+        rejected = [Rejected(device, signal, reason)] if reason else self._take(device, [update])
+        for item in rejected:
+            raw = encode(Message("DeviceMessage", {"signals": {signal: {"value": value}}}, {}))
+            self._quarantine(replace(item, source=Source(raw)))
+        self.commit_due()
+
+    def apply(self, items: Iterable[Update | Rejected]) -> None:
+        """Take in updates, and what could not even be read. Never raises for bad input: that goes to quarantine."""
+        by_device: dict[str, dict[str, list[Update]]] = {}
+        read_up_to: dict[str, dict[str, str]] = {}
+        for item in items:
+            reason = _bad_name(item)
+            if reason:
+                self._quarantine(Rejected(item.device, item.signal, reason, item.source))
+                continue
+            if isinstance(item, Rejected):
+                self._reject(item)
+            else:
+                by_device.setdefault(item.device, {}).setdefault(item.signal, []).append(item)
+            if item.source and item.source.position:
+                position = item.source.position
+                read_up_to.setdefault(item.device, {})[position.stream] = position.entry
+        for device, signals in by_device.items():
+            updates = [update for batch in signals.values() for update in batch]
+            for rejected in self._take(device, updates):
+                self._quarantine(rejected)
+        for device, streams in read_up_to.items():
+            for stream, entry in streams.items():
+                self._store.device(device).read_up_to(stream, entry)
+
+    def _take(self, device: str, updates: list[Update]) -> list[Rejected]:
+        return self._store.device(device).apply(updates)
+
+    def _reject(self, rejected: Rejected) -> None:
+        """Something of a known device that was no update: counted with its signal."""
+        signal = rejected.signal
+        if not signal and rejected.source and rejected.source.position:
+            signal = rejected.source.position.stream.rsplit("/", 1)[-1]
+        if signal:
+            ledger = self._store.device(rejected.device).signal(signal).ledger
+            ledger.received += 1
+            ledger.quarantined += 1
+            self._store.device(rejected.device).touch(signal)
+        self._quarantine(rejected)
+
+    def _quarantine(self, rejected: Rejected) -> None:
+        self._store.quarantine(rejected)
+        name = (rejected.device, rejected.signal)
+        self._logged[name] += 1
+        if self._logged[name] <= LOGGED_REASONS:
+            more = "; further ones are only counted" if self._logged[name] == LOGGED_REASONS else ""
+            label = "/".join(part for part in name if part)
+            log.warning("%s: quarantined: %s%s", label[:200], rejected.reason, more)
+
+    def expect(self, device: str, signal: str, count: int) -> None:
+        """Note that the producer says it sent `count` updates of this signal."""
+        writer = self._store.device(device)
+        ledger = writer.signal(signal).ledger
+        if ledger.expected != count:
+            ledger.expected = count
+            writer.touch(signal)
+
+    def expect_points(self, count: int) -> None:
+        """Note that the scan had `count` points: fewer are a gap."""
+        self._expected_points = count
+
+    # --- control messages ---
+
+    def journal(self, kind: str, name: str, raw: bytes) -> None:
+        """Keep a control message (see docs/format.md). What cannot be read goes to quarantine."""
+        try:
+            self._store.journal(kind, name, raw)
+        except BadMessage as error:
+            self._quarantine(Rejected("", kind, str(error), Source(raw)))
+        self._points_dirty |= kind == "segment"
+
+    def point(self, point_id: int, readings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+        """Sync data of a scan point: {device: {signal: {"value": .., "timestamp": ..}}}."""
+        data = {"point_id": point_id, "scan_id": self._store.scan_id, "data": readings}
+        self.journal("segment", str(point_id), encode(Message("ScanMessage", data, {})))
+
+    def baseline(self, readings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+        """Readings that were taken once: {device: {signal: {"value": .., "timestamp": ..}}}."""
+        data = {"scan_id": self._store.scan_id, "data": readings}
+        self.journal("baseline", "", encode(Message("ScanBaselineMessage", data, {})))
+
+    def status(self, status: ScanState | str, **info: Any) -> None:
+        """Open, pause, resume or end the scan; `info` goes to the scan's metadata."""
+        number = self._store.scan_number
+        fields = {
+            "scan_id": self._store.scan_id,
+            "status": str(status),
+            "scan_number": number,
+            "info": {"scan_id": self._store.scan_id, "scan_number": number, **info},
+            "timestamp": time.time(),
+        }
+        self.journal("status", "", encode(Message("ScanStatusMessage", fields, {})))
+
+    # --- commit and finish ---
+
+    def commit(self, device: str | None = None) -> None:
+        """Make all that was taken visible and official, of one device or of all."""
+        for name, writer in list(self._store.devices.items()):
+            if writer.dirty and device in (None, name):
+                writer.commit()
+        self._committed = time.monotonic()
+
+    def commit_due(self) -> None:
+        """Commit if `flush_interval` has gone by since the last time. To be called often."""
+        now = time.monotonic()
+        if now - self._committed >= self._settings.flush_interval:
+            self.commit()
+        if self._points_dirty and now - self._points_written >= POINTS_INTERVAL:
+            self._store.write_points()
+            self._points_dirty, self._points_written = False, time.monotonic()
+
+    def finish(self, status: ScanState | str = ScanState.CLOSED) -> Verdict:
+        """Commit, seal, judge: the store is complete afterwards. Can be repeated after a crash."""
+        state = ScanState(status)
+        verdict = self._judge(state)
+        self._store.show(status=state)
+        self._store.finish(verdict)
+        return verdict
+
+    def _judge(self, state: ScanState) -> Verdict:
+        if state in (ScanState.ABORTED, ScanState.HALTED):
+            return Verdict.ABORTED
+        whole = all(
+            ledger.whole for signals in self.ledgers.values() for ledger in signals.values()
+        )
+        points = len(self.record.points) >= self._expected_points
+        return Verdict.COMPLETE if whole and points else Verdict.COMPLETE_WITH_GAPS
+
+    def write_master(self, out: str | Path, settings: MasterSettings) -> None:
+        """The HDF5 master file of the finished store."""
+        write_master(self.path, Path(out), mode=settings.mode, settings=settings)
+
+    def close(self) -> None:
+        """Let go of all files. A scan that was not finished can be continued later."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        if self.record.status is None:
+            self.status(ScanState.OPEN)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if not self.finished:
+                state = ScanState.CLOSED if kind is None else ScanState.ABORTED
+                if not (self.record.status and self.record.status.ended):
+                    self.status(state)
+                self.finish(self.record.status or state)
+                if self._master is not None:
+                    out = self.path.with_name(f"{self.path.stem}_master.h5")
+                    self.write_master(out, MasterSettings(mode=self._master))
+        finally:
+            self.close()
+
+
+def _bad_name(item: Update | Rejected) -> str:
+    for kind, name in (("device", item.device), ("signal", item.signal)):
+        optional = kind == "signal" and isinstance(item, Rejected) and not name
+        if not optional and (not safe_name(name) or name == "zarr.json"):
+            return f"{kind} name {str(name)[:100]!r} cannot be used: no '/', '..' or control characters"
+    return ""

@@ -1,0 +1,325 @@
+"""Zarr arrays that grow along axis 0, in shard files."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zwriter.assemble import cast_exact, fill_value
+from zwriter.assemble.values import STRING
+from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES, ChunkCodec
+from zwriter.store.hdf5_header import hdf5_metadata
+from zwriter.store.shard import MAX_CHUNKS, ShardFile, trim
+from zwriter.store.zarr_json import array_json, chunk_key, sharding, stored_shape, write_json
+
+Array = NDArray[Any]
+STRING_CHUNK_BOUND = 64 * 1024 * 1024
+FAST_CHUNK = 2 * 1024 * 1024
+SLOW_CHUNK = 4096
+
+
+class ShardedArray:
+    """What growing arrays have in common: chunks in shards, a document, a state for the commit."""
+
+    def __init__(
+        self, path: Path, codec: ChunkCodec, row_shape: tuple[int, ...], chunk_rows: int
+    ) -> None:
+        self.path = path
+        self.codec = codec
+        self.row_shape = row_shape
+        self.chunk_rows = chunk_rows
+        self.generation = 0
+        self.rows = 0
+        self.shown: tuple[Any, ...] = ()  # what zarr.json says: shape, dtype, dimensions
+        self._shards: dict[int, ShardFile] = {}
+        self._made: set[int] = set()  # shards whose file is ours; any other is a leftover
+        self._sealed: set[int] = set()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.codec.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.rows, *self.row_shape)
+
+    @property
+    def chunk_shape(self) -> tuple[int, ...]:
+        return (self.chunk_rows, *self.row_shape)
+
+    @property
+    def _chunk_bound(self) -> int:
+        if self.dtype.kind == "T":
+            return STRING_CHUNK_BOUND
+        nbytes = math.prod(self.chunk_shape) * self.dtype.itemsize
+        return nbytes + BLOSC_OVERHEAD + CRC_BYTES
+
+    def _shard(self, number: int) -> ShardFile:
+        if number not in self._shards:
+            self._shards[number] = ShardFile(
+                self._shard_path(number),
+                MAX_CHUNKS,
+                self._chunk_bound,
+                create=number not in self._made,
+            )
+            self._made.add(number)
+        return self._shards[number]
+
+    def _shard_path(self, number: int) -> Path:
+        return self.path / chunk_key(
+            self.generation, len(stored_shape(self.shape, self.dtype)), number
+        )
+
+    def _put(self, chunk: int, data: Array, *, whole: bool) -> None:
+        shard, number = divmod(chunk, MAX_CHUNKS)
+        self._shard(shard).put(number, self.codec.encode(data), whole=whole)
+
+    def read_chunk(self, chunk: int) -> Array:
+        """A chunk as it is stored, all fill value where there is none."""
+        shard, number = divmod(chunk, MAX_CHUNKS)
+        stored = self._shard(shard).read(number)
+        if stored is None:
+            return np.full(self.chunk_shape, fill_value(self.dtype), self.dtype)
+        return self.codec.decode(stored, self.chunk_shape)
+
+    def publish(self, dimension_names: list[str], attributes: dict[str, Any]) -> None:
+        """Make what was put visible to readers: indices first, then the document."""
+        for shard in self._shards.values():
+            shard.publish()
+        shown = (self.shape, self.dtype, self.generation, self.chunk_rows, dimension_names)
+        if shown == self.shown:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        chunk = (max(self.chunk_rows, 1), *self.row_shape)  # no rows yet, no chunk chosen
+        document = array_json(
+            self.shape,
+            self.dtype,
+            chunk_grid=(chunk[0] * MAX_CHUNKS, *self.row_shape),
+            codecs=sharding(stored_shape(chunk, self.dtype), self.codec.zarr_json()),
+            generation=self.generation,
+            dimension_names=dimension_names,
+            attributes=attributes,
+        )
+        write_json(self.path / "zarr.json", document)
+        self.shown = shown
+        self._seal_full()
+
+    def _seal_full(self) -> None:
+        """Shards that are behind us are complete: give them their HDF5 side and close them."""
+        for number in sorted(self._shards):
+            done = (number + 1) * MAX_CHUNKS * self.chunk_rows <= self.rows
+            if done and not self._shards[number].partial():
+                self._seal(number)
+
+    def _seal(self, number: int) -> None:
+        shard = self._shard(number)
+        shard.compact()
+        first = number * MAX_CHUNKS * self.chunk_rows
+        rows = min(self.rows - first, MAX_CHUNKS * self.chunk_rows)
+        if self.dtype.kind != "T":
+            nbytes = math.prod(self.chunk_shape) * self.dtype.itemsize
+            metadata = hdf5_metadata(
+                self.dtype,
+                (rows, *self.row_shape),
+                self.chunk_shape,
+                MAX_CHUNKS,
+                self.codec.hdf5_filter(nbytes),
+                self.codec.name == "none",
+                shard.table(CRC_BYTES),
+                shard.end,
+            )
+            shard.write_metadata(metadata)
+        shard.close()
+        self._sealed.add(number)
+        del self._shards[number]
+
+    def seal(self) -> None:
+        """Make every shard an HDF5 file as well. Nothing may be written afterwards."""
+        for number in range(self.shard_count):
+            if number not in self._sealed:
+                self._seal(number)
+
+    @property
+    def shard_count(self) -> int:
+        return -(-self.rows // (self.chunk_rows * MAX_CHUNKS)) if self.rows else 0
+
+    def trim(self) -> None:
+        """Cut what sealing left over, remove files of older generations, make the rest read-only."""
+        keep = {self._shard_path(number) for number in range(self.shard_count)}
+        for path in keep:
+            trim(path)
+        for path in set(chunk_files(self.path)) - keep:
+            path.unlink()
+
+    def close(self) -> None:
+        for shard in self._shards.values():
+            shard.close()
+        self._shards.clear()
+
+    def state(self) -> dict[str, Any]:
+        """What a commit says of this array: enough to come back to this moment."""
+        places = []
+        for number, shard in self._shards.items():
+            places += [[number, chunk, *at] for chunk, at in shard.partial().items()]
+        return {
+            "shape": list(self.shape),
+            "dtype": dtype_json(self.dtype),
+            "generation": self.generation,
+            "chunk_rows": self.chunk_rows,
+            "codec": [self.codec.name, self.codec.level],
+            "open": places,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Back to the moment of `state`: what was written after it is no longer pointed to."""
+        self.rows = state["shape"][0]
+        self.generation = state["generation"]
+        partial: dict[int, dict[int, tuple[int, int]]] = {}
+        for shard, chunk, offset, nbytes in state["open"]:
+            partial.setdefault(shard, {})[chunk] = (offset, nbytes)
+        self._made = set(range(self.shard_count))
+        chunks = -(-self.rows // self.chunk_rows) if self.chunk_rows else 0
+        for number in self._made:
+            here = min(chunks - number * MAX_CHUNKS, MAX_CHUNKS)
+            self._shard(number).restore(here, partial.get(number, {}))
+
+
+class AppendArray(ShardedArray):
+    """Rows are added at the end. Rows of a chunk that is not full wait in memory for the next `flush`.
+
+    The chunk is chosen when the first rows are flushed, from the rate seen until then, unless it is given.
+    """
+
+    def __init__(
+        self, path: Path, codec: ChunkCodec, row_shape: tuple[int, ...], chunk_bytes: int | None
+    ) -> None:
+        super().__init__(path, codec, row_shape, 0)
+        self._chunk_bytes = chunk_bytes
+        self._born = time.monotonic()
+        self._waiting: list[Array] = []
+        self._waiting_rows = 0
+        self._tail: Array | None = None
+        self._flushed_rows = 0
+
+    @classmethod
+    def restored(cls, path: Path, state: dict[str, Any], chunk_bytes: int | None) -> AppendArray:
+        """The array as a commit describes it."""
+        codec = ChunkCodec(dtype_from_json(state["dtype"]), *state["codec"])
+        array = cls(path, codec, tuple(state["shape"][1:]), chunk_bytes)
+        array.chunk_rows = state["chunk_rows"]
+        array.restore(state)
+        array._flushed_rows = array.rows
+        filled = array.rows % array.chunk_rows if array.chunk_rows else 0
+        if filled:
+            array._tail = array.read_chunk(array.rows // array.chunk_rows).copy()
+            array._tail[filled:] = fill_value(codec.dtype)
+        return array
+
+    @property
+    def _row_bytes(self) -> int:
+        return max(math.prod(self.row_shape) * self.dtype.itemsize, 1)
+
+    @property
+    def total_rows(self) -> int:
+        """All rows that were appended, also those that wait for a chunk to be chosen."""
+        return self.rows + self._waiting_rows
+
+    def append(self, rows: Array) -> None:
+        """Add `rows` (k, *row_shape), of the array's dtype. Whole chunks are written at once."""
+        if self.chunk_rows:
+            self._take(rows)
+            return
+        self._waiting.append(rows)
+        self._waiting_rows += len(rows)
+        if self._waiting_rows * self._row_bytes >= (self._chunk_bytes or FAST_CHUNK):
+            self._choose_chunk()
+
+    def _choose_chunk(self) -> None:
+        elapsed = max(time.monotonic() - self._born, 0.1)
+        wanted = self._chunk_bytes or min(
+            max(int(self._waiting_rows / elapsed * 10) * self._row_bytes, SLOW_CHUNK), FAST_CHUNK
+        )
+        self.chunk_rows = max(1, wanted // self._row_bytes)
+        waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
+        for rows in waiting:
+            self._take(rows)
+
+    def _take(self, rows: Array) -> None:
+        size = self.chunk_rows
+        while len(rows):
+            filled = self.rows % size
+            if not filled and len(rows) >= size:
+                self._put(self.rows // size, np.ascontiguousarray(rows[:size]), whole=True)
+                taken = size
+            else:
+                if self._tail is None:
+                    self._tail = np.full(self.chunk_shape, fill_value(self.dtype), self.dtype)
+                taken = min(size - filled, len(rows))
+                self._tail[filled : filled + taken] = rows[:taken]
+                if filled + taken == size:
+                    self._put(self.rows // size, self._tail, whole=True)
+                    self._tail[:] = fill_value(self.dtype)
+            self.rows += taken
+            rows = rows[taken:]
+
+    def flush(self) -> None:
+        """Write the rows of the last, partial chunk, so that `publish` shows them."""
+        if not self.chunk_rows and self._waiting_rows:
+            self._choose_chunk()
+        if self.rows == self._flushed_rows:
+            return
+        if self.rows % (self.chunk_rows or 1) and self._tail is not None:
+            self._put(self.rows // self.chunk_rows, self._tail, whole=False)
+        self._flushed_rows = self.rows
+
+    def blocks(self) -> Iterator[Array]:
+        """All rows that were taken, chunk by chunk."""
+        for chunk in range(-(-self.rows // self.chunk_rows) if self.chunk_rows else 0):
+            left = self.rows - chunk * self.chunk_rows
+            if left < self.chunk_rows and self._tail is not None:
+                yield self._tail[:left]
+            else:
+                yield self.read_chunk(chunk)
+
+    def promoted(self, dtype: np.dtype[Any]) -> AppendArray | None:
+        """This array with another dtype, in the next generation; None if values would change."""
+        codec = ChunkCodec(dtype, self.codec.name, self.codec.level)
+        new = AppendArray(self.path, codec, self.row_shape, self._chunk_bytes)
+        new.generation = self.generation + 1
+        new.chunk_rows = self.chunk_rows
+        for block in (*self.blocks(), *self._waiting):
+            cast = cast_exact(block, dtype)
+            if cast is None:
+                new.close()
+                return None
+            new.append(cast)
+        self.close()
+        return new
+
+
+def chunk_files(path: Path) -> Iterator[Path]:
+    """Every file of an array's chunks, of whatever generation."""
+    for found in path.rglob("*"):
+        if found.is_file() and found.name != "zarr.json":
+            yield found
+
+
+def dtype_json(dtype: np.dtype[Any]) -> Any:
+    """A dtype as the commit has it: numpy's string, or fields."""
+    if dtype.kind == "V":
+        return [list(field) for field in dtype.descr]
+    return "string" if dtype.kind == "T" else dtype.str
+
+
+def dtype_from_json(value: Any) -> np.dtype[Any]:
+    """The dtype that `dtype_json` wrote."""
+    if isinstance(value, list):
+        return np.dtype([(name, kind) for name, kind in value])
+    dtype: np.dtype[Any] = STRING if value == "string" else np.dtype(value)
+    return dtype

@@ -1,0 +1,95 @@
+"""How the bytes of a chunk are made: the same bytes for Zarr's codecs and for HDF5's filter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numcodecs import blosc
+from numcodecs.vlen import VLenUTF8
+from numpy.typing import NDArray
+
+from zwriter.settings import SignalSettings
+
+blosc.use_threads = False  # our own threads work side by side; Blosc's would wait for each other
+BLOSC_OVERHEAD = 16
+CRC_BYTES = 4
+HDF5_BLOSC = 32001
+_BLOSC_CODE = {"lz4": 1, "zlib": 4, "zstd": 5}
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCodec:
+    """Encoding of one array's chunks. `dtype` is the array's, `name` a codec of the settings."""
+
+    dtype: np.dtype[Any]
+    name: str
+    level: int
+
+    @property
+    def shuffle(self) -> int:
+        """0 none, 1 byte (floats, records), 2 bit (integers): what compresses detector data best."""
+        if self.dtype.kind in "biu":
+            return 2
+        return 1 if 1 < self.dtype.itemsize < 256 and self.dtype.kind != "T" else 0
+
+    @property
+    def typesize(self) -> int:
+        return self.dtype.itemsize if self.dtype.itemsize < 256 and self.dtype.kind != "T" else 1
+
+    def zarr_json(self) -> list[dict[str, Any]]:
+        """The inner codecs, as they stand in `zarr.json`."""
+        if self.dtype.kind == "T":
+            first: dict[str, Any] = {"name": "vlen-utf8"}
+        elif self.dtype.itemsize == 1 or self.dtype.kind == "V":
+            first = {"name": "bytes"}
+        else:
+            first = {"name": "bytes", "configuration": {"endian": "little"}}
+        codecs = [first]
+        if self.name != "none":
+            configuration = {
+                "typesize": self.typesize,
+                "cname": self.name,
+                "clevel": self.level,
+                "shuffle": ("noshuffle", "shuffle", "bitshuffle")[self.shuffle],
+                "blocksize": 0,
+            }
+            codecs.append({"name": "blosc", "configuration": configuration})
+        return [*codecs, {"name": "crc32c"}]
+
+    def hdf5_filter(self, chunk_nbytes: int) -> dict[str, Any]:
+        """Arguments of h5py's create_dataset for the same bytes, without the crc32c."""
+        if self.name == "none":  # declared, and skipped in every chunk: see hdf5_header
+            return {"compression": "gzip", "compression_opts": 1}
+        code = _BLOSC_CODE[self.name]
+        options = (2, 2, self.typesize, chunk_nbytes, self.level, self.shuffle, code)
+        return {"compression": HDF5_BLOSC, "compression_opts": options}
+
+    def encode(self, chunk: NDArray[Any]) -> tuple[Any, bytes]:
+        """The bytes of a whole, C-contiguous chunk, and their crc32c: to be written one after the other."""
+        if self.dtype.kind == "T":
+            data = VLenUTF8().encode(chunk.ravel().astype(object))
+        else:
+            data = chunk.reshape(-1).view(np.uint8)
+        if self.name != "none":
+            data = blosc.compress(
+                data, self.name.encode(), self.level, self.shuffle, 0, self.typesize
+            )
+        return data, google_crc32c.value(data).to_bytes(CRC_BYTES, "little")
+
+    def decode(self, stored: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
+        """The chunk of `shape` that `encode` was given. Raises ValueError when the checksum is wrong."""
+        payload = stored[:-CRC_BYTES]
+        if google_crc32c.value(payload).to_bytes(CRC_BYTES, "little") != stored[-CRC_BYTES:]:
+            raise ValueError("wrong checksum")
+        data = payload if self.name == "none" else blosc.decompress(payload)
+        if self.dtype.kind == "T":
+            return np.asarray(VLenUTF8().decode(data), self.dtype).reshape(shape)
+        return np.frombuffer(data, self.dtype).reshape(shape)
+
+
+def codec_for(dtype: np.dtype[Any], settings: SignalSettings) -> ChunkCodec:
+    """The codec that the settings ask for."""
+    return ChunkCodec(dtype, settings.codec, settings.level)

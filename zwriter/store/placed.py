@@ -1,0 +1,113 @@
+"""Arrays whose rows are written in any order and piece by piece (add_slice)."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zwriter.assemble import cast_exact, fill_value
+from zwriter.store.arrays import ShardedArray, dtype_from_json
+from zwriter.store.codecs import ChunkCodec
+
+CHUNK = 256 * 1024  # small: a chunk is written anew at each commit that touched it
+CACHE_BYTES = 64 * 1024 * 1024
+
+
+class PlacedArray(ShardedArray):
+    """Chunks that change stay in memory until they are whole, or until there are too many of them."""
+
+    def __init__(
+        self, path: Path, codec: ChunkCodec, row_shape: tuple[int, ...], chunk_bytes: int | None
+    ) -> None:
+        row_bytes = max(math.prod(row_shape) * codec.dtype.itemsize, 1)
+        super().__init__(path, codec, row_shape, max(1, (chunk_bytes or CHUNK) // row_bytes))
+        self._cache: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        self._dirty: set[int] = set()
+        self._whole: set[int] = set()
+
+    @classmethod
+    def restored(cls, path: Path, state: dict[str, Any]) -> PlacedArray:
+        """The array as a commit describes it."""
+        codec = ChunkCodec(dtype_from_json(state["dtype"]), *state["codec"])
+        array = cls(path, codec, tuple(state["shape"][1:]), None)
+        array.chunk_rows = state["chunk_rows"]
+        array.restore(state)
+        return array
+
+    def write(self, row: int, column: int, piece: NDArray[Any]) -> None:
+        """Set `piece` at [row, column:] (or, for 1-D arrays, at [row])."""
+        number, local = divmod(row, self.chunk_rows)
+        chunk = self._chunk(number)
+        if self.row_shape:
+            chunk[local, column : column + len(piece)] = piece
+        else:
+            chunk[local] = piece
+        self._dirty.add(number)
+        self.rows = max(self.rows, row + 1)
+
+    def _chunk(self, number: int) -> NDArray[Any]:
+        if number not in self._cache:
+            # a chunk nobody wrote reads as fill value from an index that says "missing"
+            known = number * self.chunk_rows < self.rows
+            stored = self.read_chunk(number) if known else self._empty()
+            self._cache[number] = stored.copy()
+            self._evict()
+        self._cache.move_to_end(number)
+        return self._cache[number]
+
+    def _empty(self) -> NDArray[Any]:
+        return np.full(self.chunk_shape, fill_value(self.dtype), self.dtype)
+
+    def _evict(self) -> None:
+        limit = max(CACHE_BYTES // (math.prod(self.chunk_shape) * self.dtype.itemsize), 2)
+        while len(self._cache) > limit:
+            number, chunk = self._cache.popitem(last=False)
+            if number in self._dirty:
+                self._put(number, chunk, whole=False)
+                self._dirty.discard(number)
+
+    @property
+    def dirty_chunks(self) -> list[int]:
+        """Chunks that the next flush writes."""
+        return sorted(self._dirty)
+
+    def values(self) -> NDArray[Any]:
+        """All rows, in memory: for small arrays."""
+        chunks = [self.read_chunk(i) for i in range(-(-self.rows // self.chunk_rows))]
+        return np.concatenate(chunks)[: self.rows] if chunks else np.zeros(0, self.dtype)
+
+    def whole(self, chunk: int) -> None:
+        """Say that no row of `chunk` will change any more."""
+        self._whole.add(chunk)
+
+    def flush(self) -> None:
+        """Write every chunk that has changed, so that `publish` shows it."""
+        for number in sorted(self._dirty):
+            whole = number in self._whole
+            self._put(number, self._cache[number], whole=whole)
+            if whole:
+                del self._cache[number]
+        self._dirty.clear()
+        self._whole.clear()
+
+    def promoted(self, dtype: np.dtype[Any]) -> PlacedArray | None:
+        """This array with another dtype, in the next generation; None if values would change."""
+        codec = ChunkCodec(dtype, self.codec.name, self.codec.level)
+        new = PlacedArray(self.path, codec, self.row_shape, None)
+        new.generation, new.chunk_rows = self.generation + 1, self.chunk_rows
+        for number in range(-(-self.rows // self.chunk_rows)):
+            cast = cast_exact(self._chunk(number), dtype)
+            if cast is None:
+                new.close()
+                return None
+            new._cache[number] = cast.copy()
+            new._dirty.add(number)
+            new._evict()
+        new.rows = self.rows
+        self.close()
+        return new

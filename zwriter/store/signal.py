@@ -1,0 +1,372 @@
+"""One signal in the store: its layout, its arrays, its ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zwriter.assemble import (
+    Block,
+    Layout,
+    Pieces,
+    Replaced,
+    Rows,
+    Slices,
+    assemble,
+    common_dtype,
+    layout_for,
+    widest,
+)
+from zwriter.assemble.blocks import reject
+from zwriter.errors import BadUpdate
+from zwriter.model import Add, AddSlice, Ledger, Mode, Rejected, Replace, Update
+from zwriter.settings import SignalSettings
+from zwriter.store.arrays import AppendArray
+from zwriter.store.codecs import codec_for
+from zwriter.store.placed import PlacedArray
+from zwriter.store.whole import WholeArray
+from zwriter.store.zarr_json import group_json, sync_tree, write_json
+
+INT64 = np.dtype("<i8")
+FLOAT64 = np.dtype("<f8")
+SMALL = 64 * 1024  # blocks below this are joined before they are stored
+LAST_GENERATION = 2
+Stored = AppendArray | PlacedArray | WholeArray
+
+
+class SignalWriter:
+    """Takes a signal's updates. `path` is its group; `state` what the last commit says of it."""
+
+    def __init__(
+        self, path: Path, settings: SignalSettings, state: dict[str, Any] | None = None
+    ) -> None:
+        self.path = path
+        self.name = path.name
+        self.settings = settings
+        self.ledger = Ledger()
+        self.layout: Layout | None = None
+        self.mode: Mode | None = None
+        self.arrays: dict[str, Stored] = {}
+        self.dirty = False
+        self._last: Block | None = None  # replace: the value to write at the next flush
+        self._described = False
+        if state:
+            self._restore(state)
+
+    def apply(self, updates: Iterable[Update]) -> list[Rejected]:
+        """Take `updates`; what cannot be taken, or was cut off, comes back."""
+        rejected: list[Rejected] = []
+        for _, run in groupby(updates, key=lambda update: _kind(update.mode)):
+            rejected += self._apply_run(list(run))
+        self.ledger.quarantined += len(rejected)
+        self.dirty = True
+        return rejected
+
+    def _apply_run(self, updates: list[Update]) -> Iterator[Rejected]:
+        for update in updates:
+            self.ledger.received += 1
+            self.ledger.number_seen(update.number)
+        try:
+            layout = self._adopt(updates[0].mode)
+        except BadUpdate as error:
+            yield from (reject(update, str(error)) for update in updates)
+            return
+        for item in assemble(layout, updates, self._agree):
+            if isinstance(item, Rejected):
+                yield item
+            else:
+                self._take(item)
+
+    def _adopt(self, mode: Mode) -> Layout:
+        """The signal's layout: the first update that could be written has decided it."""
+        if self.layout is None or self.mode is None or not self.ledger.written:
+            self.layout, self.mode = layout_for(mode), mode
+            self._described = False
+        elif _kind(mode) != _kind(self.mode):
+            was, now = _describe_mode(self.mode), _describe_mode(mode)
+            raise BadUpdate(f"update mode changed from {was} to {now} in mid-scan")
+        return self.layout
+
+    def _agree(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """The dtype of the signal once it has values of `dtype`; promotes what is stored."""
+        if isinstance(self.layout, Replaced):
+            return dtype
+        value = self.arrays.get("value") if self.ledger.written else None
+        if value is None:
+            self._create_arrays(dtype)
+            return dtype
+        assert not isinstance(value, WholeArray)
+        target = common_dtype(value.dtype, dtype)
+        if target is None:
+            raise BadUpdate(f"{dtype} values in a signal of {value.dtype}")
+        if target == value.dtype:
+            return target
+        if value.generation + 1 == LAST_GENERATION:
+            target = widest(target)
+        promoted = value.promoted(target) if value.generation < LAST_GENERATION else None
+        if promoted is None:
+            raise BadUpdate(f"{value.dtype} cannot become {target} without loss")
+        self.arrays["value"] = promoted
+        self.ledger.promoted += 1
+        return target
+
+    def _create_arrays(self, dtype: np.dtype[Any]) -> None:
+        layout = self.layout
+        if isinstance(layout, Rows):
+            self.arrays["value"] = self._append_array("value", dtype, layout.row_shape)
+        elif isinstance(layout, Slices):
+            self.arrays["value"] = self._placed_array("value", dtype, (layout.width,))
+            self.arrays["length"] = self._placed_array("length", INT64, ())
+        else:
+            self.arrays["value"] = self._append_array("value", dtype, ())
+            if isinstance(layout, Pieces):
+                self.arrays["row"] = self._append_array("row", INT64, ())
+            offsets = self._append_array("offsets", INT64, ())
+            offsets.append(np.zeros(1, INT64))
+            self.arrays["offsets"] = offsets
+
+    def _append_array(
+        self, name: str, dtype: np.dtype[Any], row_shape: tuple[int, ...]
+    ) -> AppendArray:
+        codec = codec_for(dtype, self.settings)
+        return AppendArray(self.path / name, codec, row_shape, self._chunk_bytes(name))
+
+    def _placed_array(
+        self, name: str, dtype: np.dtype[Any], row_shape: tuple[int, ...]
+    ) -> PlacedArray:
+        codec = codec_for(dtype, self.settings)
+        return PlacedArray(self.path / name, codec, row_shape, self._chunk_bytes(name))
+
+    def _chunk_bytes(self, name: str) -> int | None:
+        return self.settings.chunk_bytes if name == "value" else None
+
+    def _take(self, block: Block) -> None:
+        if isinstance(self.layout, Replaced):
+            self._last = block
+        elif isinstance(self.layout, Slices):
+            self._take_slices(block)
+        else:
+            self._take_rows(block)
+        if not isinstance(self.layout, Replaced):
+            self._take_timestamps(block)
+        self.ledger.written += len(block.updates)
+        self.ledger.short += sum(fitted.short for fitted in block.fitted)
+        self.ledger.cut += sum(fitted.cut for fitted in block.fitted)
+
+    def _take_rows(self, block: Block) -> None:
+        value = self.arrays["value"]
+        assert isinstance(value, AppendArray)
+        before = value.total_rows
+        for part in _joined(block.arrays):
+            value.append(part)
+        if isinstance(self.layout, Rows):
+            self._take_row_lengths(block, before)
+        else:
+            self._take_offsets(block, before)
+
+    def _take_row_lengths(self, block: Block, before: int) -> None:
+        """`length` is there only once a row was short; the rows before it were whole."""
+        length = self.arrays.get("length")
+        if length is None and not any(fitted.short for fitted in block.fitted):
+            return
+        assert isinstance(self.layout, Rows)
+        width = self.layout.row_shape[0]
+        if length is None:
+            length = self.arrays["length"] = self._append_array("length", INT64, ())
+            length.append(np.full(before, width, INT64))
+        assert isinstance(length, AppendArray)
+        for fitted in block.fitted:
+            length.append(np.array(fitted.lengths or [width] * len(fitted.array), INT64))
+
+    def _take_offsets(self, block: Block, before: int) -> None:
+        lengths = [n for fitted in block.fitted for n in fitted.lengths or ()]
+        offsets = self.arrays["offsets"]
+        assert isinstance(offsets, AppendArray)
+        offsets.append(before + np.cumsum(lengths, dtype=INT64))
+        if isinstance(self.layout, Pieces):
+            row = self.arrays["row"]
+            assert isinstance(row, AppendArray)
+            row.append(np.array([fitted.row for fitted in block.fitted], INT64))
+
+    def _take_slices(self, block: Block) -> None:
+        value, length = self.arrays["value"], self.arrays["length"]
+        assert isinstance(value, PlacedArray)
+        assert isinstance(length, PlacedArray)
+        for fitted in block.fitted:
+            value.write(fitted.row, fitted.column, fitted.array)
+            length.write(fitted.row, 0, np.array(fitted.column + len(fitted.array)))
+
+    def _take_timestamps(self, block: Block) -> None:
+        timestamp = self.arrays.get("timestamp")
+        if timestamp is None:
+            if not block.stamped:
+                return
+            timestamp = self._append_array("timestamp", FLOAT64, ())
+            self.arrays["timestamp"] = timestamp
+            timestamp.append(np.full(self.ledger.written, np.nan))
+        assert isinstance(timestamp, AppendArray)
+        timestamp.append(np.concatenate(block.timestamps))
+
+    def publish(self) -> None:
+        """Make all that was taken visible to readers, value first."""
+        if "value" not in self.arrays and self._last is None:
+            return
+        if not self._described:
+            self._describe()
+        if isinstance(self.layout, Replaced):
+            self._publish_replaced()
+        else:
+            self._publish_growing()
+
+    def _publish_growing(self) -> None:
+        value = self.arrays.get("value")
+        if isinstance(value, PlacedArray) and isinstance(self.layout, Slices):
+            full = self.layout.cursors[: self.layout.rows] == self.layout.width
+            for chunk in value.dirty_chunks:
+                rows = full[chunk * value.chunk_rows : (chunk + 1) * value.chunk_rows]
+                if len(rows) == value.chunk_rows and rows.all():
+                    value.whole(chunk)
+        for array in self.arrays.values():
+            assert not isinstance(array, WholeArray)
+            array.flush()
+        for name in sorted(self.arrays, key=_publish_order):
+            array = self.arrays[name]
+            assert not isinstance(array, WholeArray)
+            array.publish(self._dimensions(name, array.shape), _attributes(name))
+
+    def _publish_replaced(self) -> None:
+        if self._last is None:
+            return
+        block, self._last = self._last, None
+        value = block.fitted[-1].array
+        self._write_whole("value", value)
+        if block.updates[-1].timestamp is not None:
+            self._write_whole("timestamp", block.timestamps[-1])
+
+    def _write_whole(self, name: str, value: NDArray[Any]) -> None:
+        array = self.arrays.setdefault(name, WholeArray(self.path / name, self.settings, None))
+        assert isinstance(array, WholeArray)
+        array.write(value, self._dimensions(name, value.shape), _attributes(name))
+
+    def _describe(self) -> None:
+        assert self.layout is not None
+        assert self.mode is not None
+        shape = _max_shape(self.mode)
+        own = {
+            "layout": self.layout.name,
+            "mode": _mode_name(self.mode),
+            "max_shape": None if shape is None else list(shape),
+        }
+        attributes = {"NX_class": "NXdata", "signal": "value", "zwriter": own}
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "zarr.json", group_json(attributes))
+        self._described = True
+
+    def _dimensions(self, name: str, shape: tuple[int, ...]) -> list[str]:
+        """Names of dimensions: arrays that share one have equal lengths at each commit."""
+        row, update = f"{self.name}_row", f"{self.name}_update"
+        assert self.layout is not None
+        value = self.arrays["value"]
+        if self.layout.name in ("ragged", "pieces"):
+            by_name = {"value": f"{self.name}_value", "offsets": f"{self.name}_offset"}
+            return [by_name.get(name, update)]
+        if name in ("value", "length"):
+            return [row, *(f"{self.name}_{axis}" for axis in range(1, len(shape)))][: len(shape)]
+        same = not isinstance(value, WholeArray) and shape == value.shape[:1]
+        return [row if same else update]
+
+    def state(self) -> dict[str, Any]:
+        """What the commit says of this signal; its layout is null while nothing could be written."""
+        shape = None if self.mode is None else _max_shape(self.mode)
+        return {
+            "layout": None if self.layout is None else self.layout.name,
+            "mode": None if self.mode is None else _mode_name(self.mode),
+            "max_shape": None if shape is None else list(shape),
+            "rows": 0 if self.layout is None else self.layout.rows,
+            "ledger": self.ledger.to_json(),
+            "arrays": {name: array.state() for name, array in self.arrays.items()},
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.ledger = Ledger.from_json(state["ledger"])
+        if state["layout"] is None:
+            return
+        shape = tuple(state["max_shape"]) if state["max_shape"] is not None else None
+        self.mode = _mode(state["mode"], shape)
+        self.layout = layout_for(self.mode)
+        self.layout.rows = state["rows"]
+        for name, saved in state["arrays"].items():
+            path = self.path / name
+            if isinstance(self.layout, Replaced):
+                self.arrays[name] = WholeArray(path, self.settings, saved)
+            elif isinstance(self.layout, Slices) and name != "timestamp":
+                self.arrays[name] = PlacedArray.restored(path, saved)
+            else:
+                self.arrays[name] = AppendArray.restored(path, saved, self._chunk_bytes(name))
+        length = self.arrays.get("length")
+        if isinstance(self.layout, Slices) and isinstance(length, PlacedArray):
+            self.layout.cursors = length.values()
+
+    def seal(self) -> None:
+        """Give every shard its HDF5 side. Nothing is written afterwards."""
+        for array in self.arrays.values():
+            if not isinstance(array, WholeArray):
+                array.seal()
+
+    def trim(self) -> None:
+        """Remove what only served while the scan was open."""
+        for array in self.arrays.values():
+            array.trim()
+
+    def sync(self) -> None:
+        """Return when all that was written is on the disk."""
+        if self.path.exists():
+            sync_tree(self.path)
+
+    def close(self) -> None:
+        for array in self.arrays.values():
+            if not isinstance(array, WholeArray):
+                array.close()
+
+
+def _joined(parts: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    small = len(parts) > 1 and parts[0].nbytes < SMALL
+    return [np.concatenate(parts)] if small else parts
+
+
+def _publish_order(name: str) -> int:
+    return ("value", "timestamp", "length", "row", "offsets").index(name)
+
+
+def _attributes(name: str) -> dict[str, Any]:
+    if name == "timestamp":
+        return {"units": "s", "long_name": "seconds since 1970-01-01T00:00:00Z"}
+    return {}
+
+
+def _kind(mode: Mode) -> tuple[type, tuple[int | None, ...] | None]:
+    return type(mode), _max_shape(mode)
+
+
+def _describe_mode(mode: Mode) -> str:
+    shape = _max_shape(mode)
+    return _mode_name(mode) if shape is None else f"{_mode_name(mode)} {list(shape)}"
+
+
+def _mode_name(mode: Mode) -> str:
+    return {Add: "add", AddSlice: "add_slice", Replace: "replace"}[type(mode)]
+
+
+def _max_shape(mode: Mode) -> tuple[int | None, ...] | None:
+    return None if isinstance(mode, Replace) else mode.max_shape
+
+
+def _mode(name: str, max_shape: tuple[int | None, ...] | None) -> Mode:
+    if name == "replace" or max_shape is None:
+        return Replace()
+    return Add(max_shape) if name == "add" else AddSlice(max_shape, 0)

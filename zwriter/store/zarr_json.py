@@ -1,0 +1,140 @@
+"""`zarr.json` documents, written by rename. zarr-python describes the dtypes; the rest is too slow there."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from zarr.dtype import parse_dtype
+
+from zwriter.assemble import fill_value
+
+GENERATIONS = (("default", "/"), ("default", "."), ("v2", "."))
+
+
+def stored_shape(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """A shape as Zarr has it: records are their bytes there, along one more axis.
+
+    zarr 3.1 cannot read records from shards, tensorstore not at all; bytes everybody can.
+    """
+    return (*shape, dtype.itemsize) if dtype.kind == "V" else shape
+
+
+def chunk_key(generation: int, ndim: int, number: int) -> str:
+    """Where the chunk (or shard) `number` along axis 0 lies, relative to its array of `ndim` stored axes."""
+    name, separator = GENERATIONS[generation % 3]
+    parts = [str(number), *["0"] * (ndim - 1)] if ndim else []
+    if name == "default":
+        parts.insert(0, "c")
+    return separator.join(parts) or "0"
+
+
+def generation_of(document: dict[str, Any]) -> int:
+    """The generation (0, 1 or 2) of the chunks that an array's `zarr.json` points to."""
+    encoding = document["chunk_key_encoding"]
+    separator = encoding.get("configuration", {}).get("separator", "/")
+    return GENERATIONS.index((encoding["name"], separator))
+
+
+def group_json(attributes: dict[str, Any]) -> dict[str, Any]:
+    """A group's document."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+
+
+def array_json(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    *,
+    chunk_grid: tuple[int, ...],
+    codecs: list[dict[str, Any]],
+    generation: int,
+    dimension_names: list[str],
+    attributes: dict[str, Any],
+) -> dict[str, Any]:
+    """An array's document; `chunk_grid` is the shape of a shard, or of the chunk where there are none."""
+    name, separator = GENERATIONS[generation % 3]
+    if dtype.kind == "V":
+        shape, chunk_grid = stored_shape(shape, dtype), stored_shape(chunk_grid, dtype)
+        dimension_names = [*dimension_names, f"{dimension_names[0]}_byte"]
+        attributes = {**attributes, "zwriter": {"record": [list(field) for field in dtype.descr]}}
+        dtype = np.dtype(np.uint8)
+    data_type, fill = _dtype_json(dtype)
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": data_type,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk_grid)}},
+        "chunk_key_encoding": {"name": name, "configuration": {"separator": separator}},
+        "fill_value": fill,
+        "codecs": codecs,
+        "dimension_names": dimension_names,
+        "attributes": attributes,
+    }
+
+
+@cache
+def _dtype_json(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    zdtype = parse_dtype(dtype, zarr_format=3)
+    return zdtype.to_json(zarr_format=3), zdtype.to_json_scalar(fill_value(dtype), zarr_format=3)
+
+
+def sharding(chunk: tuple[int, ...], codecs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The codec list of an array of shards with `chunk` and its inner `codecs`."""
+    configuration = {
+        "chunk_shape": list(chunk),
+        "codecs": codecs,
+        "index_codecs": [
+            {"name": "bytes", "configuration": {"endian": "little"}},
+            {"name": "crc32c"},
+        ],
+        "index_location": "start",
+    }
+    return [{"name": "sharding_indexed", "configuration": configuration}]
+
+
+def write_json(path: Path, document: dict[str, Any], *, sync: bool = False) -> None:
+    """Replace `path` in one step."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    data = json.dumps(document, separators=(",", ":")).encode()
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, data)
+        if sync:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+    temporary.replace(path)
+    if sync:
+        sync_folder(path.parent)
+
+
+def sync_tree(path: Path) -> None:
+    """Return when all files below `path`, and their names, are on the disk."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            fd = os.open(Path(folder) / name, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        sync_folder(Path(folder))
+
+
+def sync_folder(path: Path) -> None:
+    """Return when the names in the folder are on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A document. Raises FileNotFoundError, and ValueError if it is not JSON."""
+    document: dict[str, Any] = json.loads(path.read_bytes())
+    return document
