@@ -1,0 +1,111 @@
+"""The arrays of a signal, as far as a commit makes them official."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import zarr
+import zarr.errors
+from zarr.abc.store import ByteRequest, Store
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import StorePath, WrapperStore
+
+from zwriter.errors import StoreError
+from zwriter.reader.commits import SignalCommit
+from zwriter.reader.lazy import InStore, LazyArray
+from zwriter.reader.location import DEVICES, Location
+
+
+class NoHoles(WrapperStore[Store]):
+    """A store that tells when a chunk is not there: zarr-python would give fill values for it."""
+
+    def __init__(self, store: Store, hole_allowed: Callable[[], bool]) -> None:
+        super().__init__(store)
+        self._hole_allowed = hole_allowed
+
+    def _with_store(self, store: Store) -> NoHoles:
+        return NoHoles(store, self._hole_allowed)
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        found = await self._store.get(key, prototype, byte_range)
+        if found is None and not self._hole_allowed():
+            raise StoreError(f"{key} is missing")
+        return found
+
+
+def open_array(
+    location: Location, node: str, shape: tuple[int, ...] | None = None, *, holes: bool = False
+) -> zarr.Array[Any]:
+    """The array at `node`, clipped to `shape` (default: as it is).
+
+    holes: rows that never came need no chunk (layout `slices`).
+    Raises StoreError if the array is missing or has less than `shape`.
+    """
+    document = location.metadata(node)
+    if document is None:
+        raise StoreError(f"{location}/{node}: the array is missing")
+    if shape is not None:
+        there = tuple(document["shape"])
+        if len(there) != len(shape) or any(n < m for n, m in zip(there, shape, strict=True)):
+            raise StoreError(f"{location}/{node}: shape {there} where {shape} is committed")
+        document = document | {"shape": list(shape)}
+    return open_document(location, node, document, holes=holes)
+
+
+def open_document(
+    location: Location, node: str, document: dict[str, Any], *, holes: bool = False
+) -> zarr.Array[Any]:
+    """The array at `node` as `document` has it, whatever `zarr.json` says later."""
+
+    def hole_allowed() -> bool:
+        keys = (location.metadata(node) or {}).get("chunk_key_encoding")
+        return holes and keys == document["chunk_key_encoding"]
+
+    store = StorePath(NoHoles(location.store, hole_allowed), node)
+    try:
+        with warnings.catch_warnings():  # of record dtypes, which have no final specification yet
+            warnings.simplefilter("ignore", zarr.errors.UnstableSpecificationWarning)
+            return zarr.Array.from_dict(store, document)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{location}/{node}/zarr.json is damaged: {error}") from None
+
+
+class StoredArrays(Mapping[str, LazyArray]):
+    """A signal's arrays by name, each opened when it is first asked for.
+
+    `slices` rows are filled in place, so what is on disk may be ahead of the commit: while the scan
+    is live their `length` is read before their `value`, and is never more than what is there.
+    """
+
+    def __init__(
+        self, location: Location, device: str, signal: str, commit: SignalCommit, *, live: bool
+    ) -> None:
+        self._location, self._commit = location, commit
+        self._node, self._name = f"{DEVICES}/{device}/{signal}", f"{device}/{signal}"
+        self._read_first = "length" if live and commit.layout == "slices" else ""
+        self._opened: dict[str, LazyArray] = {}
+
+    def __getitem__(self, name: str) -> LazyArray:
+        if name not in self._commit.arrays:
+            raise KeyError(name)
+        if name != self._read_first and self._read_first in self._commit.arrays:
+            self[self._read_first]
+        if name not in self._opened:
+            array = LazyArray(InStore(f"{self._name}/{name}", lambda: self._open(name)))
+            self._opened[name] = array.loaded() if name == self._read_first else array
+        return self._opened[name]
+
+    def _open(self, name: str) -> zarr.Array[Any]:
+        shape = self._commit.arrays[name].shape
+        holes = self._commit.layout == "slices"
+        return open_array(self._location, f"{self._node}/{name}", shape, holes=holes)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._commit.arrays)
+
+    def __len__(self) -> int:
+        return len(self._commit.arrays)

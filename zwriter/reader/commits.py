@@ -1,0 +1,75 @@
+"""A device's commit, as its group carries it: what a reader may see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from zwriter.errors import StoreError
+from zwriter.model import Ledger
+from zwriter.reader.location import DEVICES, Location
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayCommit:
+    """How much of an array is official. `open`: shard, chunk, offset, nbytes of what grows."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+    generation: int
+    open: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SignalCommit:
+    layout: str
+    rows: int
+    ledger: Ledger
+    arrays: dict[str, ArrayCommit]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCommit:
+    """One commit. `time`: seconds since 1970; positions: stream key -> id of the last entry."""
+
+    epoch: int
+    seq: int
+    time: float
+    positions: dict[str, str]
+    signals: dict[str, SignalCommit]
+
+
+def read_commit(location: Location, device: str) -> DeviceCommit | None:
+    """The last commit of a device; None before the first. Raises StoreError if it is damaged."""
+    data = location.attributes(f"{DEVICES}/{device}").get("zwriter")
+    if data is None or "seq" not in data:
+        return None
+    return parse_commit(data, f"{location}/{DEVICES}/{device}/zarr.json")
+
+
+def parse_commit(data: dict[str, Any], where: str) -> DeviceCommit:
+    """The commit that a JSON object of docs/format.md describes."""
+    try:
+        return DeviceCommit(
+            data["epoch"],
+            data["seq"],
+            data["time"],
+            dict(data["positions"]),
+            {name: _signal(signal) for name, signal in data["signals"].items()},
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{where}: the commit is damaged ({error!r})") from None
+
+
+def _signal(data: dict[str, Any]) -> SignalCommit:
+    arrays = {
+        name: ArrayCommit(
+            tuple(array["shape"]),
+            array["dtype"],
+            array["generation"],
+            tuple(tuple(entry) for entry in array.get("open", ())),
+        )
+        for name, array in data["arrays"].items()
+    }
+    ledger = Ledger.from_json(data.get("ledger", {}))
+    return SignalCommit(data["layout"], data["rows"], ledger, arrays)

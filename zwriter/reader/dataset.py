@@ -1,0 +1,101 @@
+"""A device as an xarray Dataset, read lazily, without dask.
+
+- `<signal>`: the values, by row. Signals read at scan points share the index `point_id`; where one
+  of them lacks a point it is NaN there. Async signals come at their own pace, so each has
+  dimensions of its own.
+- `<signal>_timestamp`: a coordinate along the rows where there is one for each row, else a variable
+  along `<signal>_update`. Seconds with CF units: `xarray.decode_cf(ds)` makes them datetime64.
+- `<signal>_length`: a coordinate; how far each row is filled.
+- Rows of different lengths: `<signal>` is flat, along `<signal>_value`; `<signal>_offsets` (n+1) tells
+  where rows begin; of rows that came in pieces, where pieces begin, and `<signal>_row` (n)
+  whose they are. Variables cannot be ragged; flat and offsets are what is stored, lose nothing,
+  and are what awkward-array and `numpy.split` take.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray
+from numpy.typing import NDArray
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from zwriter.reader.lazy import LazyArray
+from zwriter.reader.signals import Signal
+
+if TYPE_CHECKING:
+    from zwriter.reader.devices import Device
+
+SECONDS = "seconds since 1970-01-01T00:00:00Z"
+_SUFFIX = {"value": "", "timestamp": "_timestamp", "length": "_length"}
+
+
+class _Backend(BackendArray):
+    """A LazyArray as xarray reads it."""
+
+    def __init__(self, array: LazyArray) -> None:
+        self.array = array
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER, self._read
+        )
+
+    def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
+        return np.asarray(self.array[key])
+
+
+def dataset(device: Device) -> xarray.Dataset:
+    """The Dataset of one device, as of its commit."""
+    points = [_points(signal) for signal in device.values() if _is_indexed(signal)]
+    result = xarray.merge(points, join="outer", compat="override") if points else xarray.Dataset()
+    for signal in device.values():
+        if not _is_indexed(signal):
+            result = _with_signal(result, signal)
+    result.attrs = {"device": device.name}
+    return result
+
+
+def _is_indexed(signal: Signal) -> bool:
+    return signal.layout == "points" and "offsets" not in signal.arrays
+
+
+def _points(signal: Signal) -> xarray.Dataset:
+    assert signal.point_id is not None
+    alone = _with_signal(xarray.Dataset(), signal)
+    return alone.assign_coords(point_id=("point_id", np.asarray(signal.point_id)))
+
+
+def _with_signal(result: xarray.Dataset, signal: Signal) -> xarray.Dataset:
+    for name, array in signal.arrays.items():
+        if name == "point_id" and _is_indexed(signal):
+            continue
+        variable = _variable(array, name, signal, dict(result.sizes))
+        full_name = f"{signal.name}{_SUFFIX.get(name, f'_{name}')}"
+        along_rows = variable.dims[:1] == signal.value.dims[:1] and "offsets" not in signal.arrays
+        if along_rows and name in ("timestamp", "length"):
+            result = result.assign_coords({full_name: variable})
+        else:
+            result = result.assign({full_name: variable})
+    return result
+
+
+def _variable(
+    array: LazyArray, name: str, signal: Signal, sizes: dict[Any, int]
+) -> xarray.Variable:
+    dims = [
+        dim if sizes.get(dim, size) == size else f"{dim}_{name}"
+        for dim, size in zip(_dims(array, signal), array.shape, strict=True)
+    ]
+    attrs = dict(array.attrs) | ({"units": SECONDS} if name == "timestamp" else {})
+    return xarray.Variable(dims, indexing.LazilyIndexedArray(_Backend(array)), attrs)
+
+
+def _dims(array: LazyArray, signal: Signal) -> tuple[str, ...]:
+    """The names in the store, the first one made the index where rows are scan points."""
+    if _is_indexed(signal):
+        return ("point_id", *array.dims[1:])
+    return array.dims

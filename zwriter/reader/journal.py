@@ -1,0 +1,62 @@
+"""A scan's journal: a file beside the store while it is live, two arrays in it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from zwriter.reader.arrays import open_array
+from zwriter.reader.lazy import InStore, LazyArray
+from zwriter.reader.location import Location
+from zwriter.reader.rows import RaggedRows
+from zwriter.store.framed import read_frames
+from zwriter.store.record import ScanRecord
+
+JOURNAL = "entry/zwriter/journal"
+
+
+class Journal:
+    """What the control messages say, up to now."""
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._record = ScanRecord()
+
+    @property
+    def size(self) -> int:
+        """Bytes of a live scan's journal, -1 when it is finished: a change means news."""
+        try:
+            return (self._location.beside / "journal").stat().st_size
+        except FileNotFoundError:
+            return -1
+
+    def record(self) -> ScanRecord:
+        """The scan's record with all that has come; one object, which grows.
+
+        Raises StoreError if the journal is damaged.
+        """
+        self._record.extend(islice(payloads(self._location), self._record.entries, None))
+        return self._record
+
+
+def payloads(location: Location) -> Iterator[bytes]:
+    """The journal's records, wherever they are. Raises StoreError if they are damaged."""
+    if location.metadata(JOURNAL) is not None:
+        yield from stored_payloads(location, JOURNAL)
+    else:
+        try:
+            yield from read_frames(location.beside / "journal")
+        except FileNotFoundError:  # no message yet, or moved into the store in this moment
+            yield from stored_payloads(location, JOURNAL)
+
+
+def stored_payloads(location: Location, node: str) -> Iterator[bytes]:
+    """The records of a framed log that was moved into the store, none if it is not there."""
+    if location.metadata(node) is None:
+        return
+    for row in RaggedRows(_lazy(location, f"{node}/value"), _lazy(location, f"{node}/offsets")):
+        yield row.tobytes()
+
+
+def _lazy(location: Location, node: str) -> LazyArray:
+    return LazyArray(InStore(node, lambda: open_array(location, node)))

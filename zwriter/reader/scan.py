@@ -1,0 +1,205 @@
+"""A scan, live or finished, as it is at one moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from zwriter.errors import StoreError
+from zwriter.model import ScanState, Verdict
+from zwriter.protocol.messages import BeamlineState, FileReference
+from zwriter.reader.commits import DeviceCommit, read_commit
+from zwriter.reader.devices import Device
+from zwriter.reader.journal import Journal
+from zwriter.reader.location import DEVICES, Location
+from zwriter.reader.signals import Signal
+from zwriter.reader.summary import summary
+from zwriter.store.record import DeviceReadings, ScanRecord
+
+FORMAT = 1
+
+
+def open_scan(path: str | Path) -> Scan:
+    """The scan in the store `path`, a `<base>.zarr` folder, which may still be written.
+
+    Raises UsageError if there is no such folder, StoreError if it is not a scan store.
+    """
+    return Scan(Location(path))
+
+
+class Scan:
+    """A scan as it was when it was opened or last refreshed.
+
+    Every device is as of its last commit, so arrays that belong together have lengths that do; what
+    is written later appears after `refresh()`. Devices and signals taken before stay as they were.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._journal = Journal(location)
+        self._look()
+
+    def _look(self) -> None:
+        self._root = root_attributes(self._location)
+        self._journal_size = self._journal.size
+        commits = {
+            name: read_commit(self._location, name) for name in self._location.folders(DEVICES)
+        }
+        self._commits = {name: commit for name, commit in commits.items() if commit}
+        self._devices: dict[str, Device] | None = None
+
+    @property
+    def path(self) -> Path:
+        return self._location.path
+
+    @property
+    def scan_id(self) -> str | None:
+        scan_id: str | None = self._root.get("scan_id")
+        return scan_id
+
+    @property
+    def scan_number(self) -> int | None:
+        number: int | None = self._root.get("scan_number")
+        return number
+
+    @property
+    def status(self) -> ScanState | None:
+        """BEC's word for the state of the scan; None if no message has told it."""
+        status = self._root.get("status")
+        return ScanState(status) if status else None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the scan is; None until it is finished."""
+        verdict = self._root.get("verdict")
+        return Verdict(verdict) if verdict else None
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will come: every array is sealed."""
+        return bool(self._root.get("finished"))
+
+    @property
+    def start_time(self) -> float | None:
+        """Seconds since 1970."""
+        start: float | None = self._root.get("start_time")
+        return start
+
+    @property
+    def end_time(self) -> float | None:
+        """Seconds since 1970; None until the scan has ended."""
+        end: float | None = self._root.get("end_time")
+        return end
+
+    @property
+    def commits(self) -> Mapping[str, DeviceCommit]:
+        """The commit of each device that has made one."""
+        return self._commits
+
+    @property
+    def devices(self) -> Mapping[str, Device]:
+        """All devices with data: those that push it, and those that are read at scan points."""
+        if self._devices is None:
+            self._devices = self._make_devices()
+        return self._devices
+
+    def _make_devices(self) -> dict[str, Device]:
+        sync = self.record.sync_signals()
+        return {
+            name: Device(
+                self._location,
+                name,
+                self._commits.get(name),
+                sync.get(name, {}),
+                live=not self.finished,
+            )
+            for name in sorted(self._commits.keys() | sync.keys())
+        }
+
+    @property
+    def sync(self) -> dict[str, dict[str, Signal]]:
+        """The signals that are read at scan points, by device."""
+        of_points = {
+            name: {key: signal for key, signal in device.items() if signal.layout == "points"}
+            for name, device in self.devices.items()
+        }
+        return {name: signals for name, signals in of_points.items() if signals}
+
+    @property
+    def record(self) -> ScanRecord:
+        """What the control messages say, up to now. Raises StoreError if the journal is damaged."""
+        return self._journal.record()
+
+    @property
+    def baseline(self) -> DeviceReadings:
+        """device -> signal -> {value, timestamp}, read once at the start."""
+        return self.record.baseline
+
+    @property
+    def configuration(self) -> DeviceReadings:
+        """device -> signal -> {value, timestamp} of the devices' configuration."""
+        return self.record.configuration
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the scan server says of the scan (`metadata/bec` in the master file)."""
+        return self.record.info
+
+    @property
+    def file_references(self) -> dict[str, FileReference]:
+        """Files that devices wrote themselves."""
+        return self.record.file_references
+
+    @property
+    def states(self) -> dict[str, list[BeamlineState]]:
+        """The beamline states and how they changed."""
+        return self.record.states
+
+    def summary(self) -> dict[str, Any]:
+        """The scan in a form that JSON can hold: what `zwriter show --json` prints."""
+        return summary(self)
+
+    def refresh(self) -> bool:
+        """Look again. True if there was anything new: a commit, a message, another status."""
+        before = (self._root, self._marks(), self._journal_size)
+        self._look()
+        return before != (self._root, self._marks(), self._journal_size)
+
+    def follow(self, interval: float = 0.2, timeout: float | None = None) -> Iterator[Scan]:
+        """Yield this scan as it is, and again each time something is new, until it is finished.
+
+        interval: seconds between looks; timeout: give up after so many seconds without news.
+        """
+        yield self
+        news = time.monotonic()
+        while not self.finished:
+            if self.refresh():
+                yield self
+                news = time.monotonic()
+            elif timeout is not None and time.monotonic() - news > timeout:
+                return
+            else:
+                time.sleep(interval)
+
+    def _marks(self) -> dict[str, tuple[int, int]]:
+        return {name: (commit.epoch, commit.seq) for name, commit in self._commits.items()}
+
+    def __repr__(self) -> str:
+        return (
+            f"<Scan {self.scan_number} {self.status or 'unknown'}, "
+            f"{self.verdict or 'live'}: {', '.join(self.devices) or 'no devices'} ({self.path})>"
+        )
+
+
+def root_attributes(location: Location) -> dict[str, Any]:
+    """What the root group says of the scan. Raises StoreError if this is not a scan store."""
+    root = location.attributes("").get("zwriter")
+    if not isinstance(root, dict):
+        raise StoreError(f"{location}: not a scan store of zwriter (its zarr.json does not say so)")
+    if root.get("format") != FORMAT:
+        raise StoreError(
+            f"{location}: format {root.get('format')}; this zwriter reads {FORMAT}: update zwriter"
+        )
+    return root
