@@ -1,0 +1,1 @@
+"""Which tree a master file has."""

@@ -1,0 +1,51 @@
+"""Arrays of the store referred to from an HDF5 file: sealed shard files are HDF5 files too."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from zwriter.master.chunks import StoredChunks
+
+MAX_SOURCES = (
+    200  # HDF5 keeps each source open; beyond the limit of open files it reads fill values
+)
+DATA = "/data"
+
+
+def reference(chunks: StoredChunks, out: Path) -> h5py.ExternalLink | h5py.VirtualLayout | None:
+    """What refers to the array from a file at `out`: a link to its one shard, or a virtual dataset.
+
+    None where it has to be copied: it has no shards or too many of them, or chunks are missing,
+    which HDF5 would read as zeros.
+    """
+    files = chunks.files
+    if chunks.per_shard is None or len(files) > MAX_SOURCES or not chunks.complete():
+        return None
+    names = [os.path.relpath(path, out.parent) for path in files]
+    if len(names) == 1:
+        return h5py.ExternalLink(names[0], DATA)
+    shape, dtype = chunks.source.array.shape, chunks.source.array.dtype
+    if sentinel(dtype) is None:
+        return None
+    layout = h5py.VirtualLayout(shape, dtype, maxshape=(None, *shape[1:]))
+    for name, rows in zip(names, shard_rows(chunks), strict=True):
+        layout[rows] = h5py.VirtualSource(name, DATA, (rows.stop - rows.start, *shape[1:]), dtype)
+    return layout
+
+
+def shard_rows(chunks: StoredChunks) -> list[slice]:
+    """The rows of each shard."""
+    rows, step = chunks.source.array.shape[0], chunks.chunk[0] * (chunks.per_shard or 1)
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def sentinel(dtype: np.dtype[Any]) -> Any:
+    """What a virtual dataset shows where a source is lost: NaN, or the largest integer."""
+    if dtype.kind in "fc":
+        return dtype.type(np.nan)
+    return np.iinfo(dtype).max if dtype.kind in "iu" else None

@@ -1,0 +1,139 @@
+"""The master file as a plain description: what a layout says and `write` puts on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zwriter.assemble import as_array
+from zwriter.errors import BadUpdate
+from zwriter.protocol.codec import Message
+from zwriter.reader.lazy import LazyArray
+
+Attributes = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Dataset:
+    """Values that are here: a text, or an array of any shape."""
+
+    data: str | NDArray[Any]
+    attrs: Attributes = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Rows:
+    """A dataset of 1-D rows of one dtype, each with its own length; read as they are written."""
+
+    rows: Sequence[NDArray[Any]]
+    dtype: np.dtype[Any]
+    attrs: Attributes = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StoredArray:
+    """An array of the store: referred to or copied. `folder` is where its zarr.json lies.
+
+    holes: it may lack chunks, which then read as fill value.
+    """
+
+    folder: Path
+    array: LazyArray
+    holes: bool = False
+    attrs: Attributes = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class SoftLink:
+    """`target` is absolute; it need not exist."""
+
+    target: str
+
+
+@dataclass(slots=True)
+class ExternalLink:
+    """`file` is relative to the folder of the master file."""
+
+    file: str
+    target: str
+
+
+@dataclass(slots=True)
+class Group:
+    attrs: Attributes = field(default_factory=dict)
+    children: dict[str, Node] = field(default_factory=dict)
+
+    def group(self, name: str, **attrs: Any) -> Group:
+        """The group `name` in here, new if there is none, with `attrs` added."""
+        child = self.children.get(name)
+        if not isinstance(child, Group):
+            child = self.children[name] = Group()
+        child.attrs |= attrs
+        return child
+
+    def put(self, name: str, node: Node | None) -> None:
+        """Put `node` at `name`, which may be any text: where it has slashes, into groups, as h5py
+        does. None is put nowhere."""
+        if node is None:
+            return
+        *groups, last = _names(name)
+        parent = self
+        for part in groups:
+            parent = parent.group(part)
+        parent.children[last] = node
+
+    def find(self, path: str) -> Node | None:
+        """The node at an absolute path, None where there is none. Links are not followed."""
+        node: Node | None = self
+        for name in path.strip("/").split("/"):
+            node = node.children.get(name) if isinstance(node, Group) else None
+        return node
+
+
+Node = Group | Dataset | Rows | StoredArray | SoftLink | ExternalLink
+
+
+def walk(group: Group, path: str = "") -> Iterator[tuple[str, Node]]:
+    """All nodes below a group with their absolute paths, groups before what is in them."""
+    for name, node in group.children.items():
+        yield f"{path}/{name}", node
+        if isinstance(node, Group):
+            yield from walk(node, f"{path}/{name}")
+
+
+def describe(value: Any) -> Node | None:
+    """What becomes of a metadata value, as in BEC's file: a map is a group, None is nothing, a list
+    of maps or of mixed types is JSON. Unlike there, what HDF5 has no type for is JSON as well."""
+    if isinstance(value, Message):
+        value = value.data
+    if isinstance(value, Mapping):
+        group = Group()
+        for name, item in value.items():
+            group.put(str(name), describe(item))
+        return group
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return Dataset(value)
+    try:
+        return Dataset(as_array(value))
+    except BadUpdate:
+        return Dataset(json.dumps(value, default=_jsonable))
+
+
+def _names(path: str) -> list[str]:
+    """Link names HDF5 can have: not empty, not ".", without NUL."""
+    names = [part.replace("\0", "_") for part in path.split("/") if part]
+    return ["_" if name == "." else name for name in names] or ["_"]
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Message):
+        return value.data
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)

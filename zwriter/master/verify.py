@@ -1,0 +1,55 @@
+"""Is a master file what it was meant to be? Everything in it is opened, links and sources too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+
+from zwriter.errors import StoreError
+from zwriter.master.tree import Dataset, ExternalLink, Group, Node, Rows, StoredArray, walk
+
+
+def verify_file(path: Path, tree: Group) -> None:
+    """Raises StoreError with the first thing that is missing or not as described."""
+    with h5py.File(path, "r") as file:
+        for name, node in walk(tree):
+            problem = _problem(file, name, node, path.parent)
+            if problem:
+                raise StoreError(f"{path}: {name}: {problem}")
+
+
+def _problem(file: h5py.File, name: str, node: Node, folder: Path) -> str | None:
+    if isinstance(node, ExternalLink):
+        return None if (folder / node.file).exists() else f"{node.file} is missing"
+    expected = _shape(node)
+    if expected is None:
+        return None if file.get(name, getlink=True) is not None else "is missing"
+    try:
+        dataset = file[name]
+        if dataset.shape != expected:
+            return f"has shape {dataset.shape}, the store has {expected}"
+        return _source_problem(dataset, folder) if dataset.is_virtual else None
+    except (KeyError, OSError) as error:
+        return f"cannot be opened: {error}"
+
+
+def _source_problem(dataset: h5py.Dataset, folder: Path) -> str | None:
+    """What HDF5 would hide: it reads lost sources of a virtual dataset as fill values."""
+    for source in dataset.virtual_sources():
+        with h5py.File(folder / source.file_name, "r") as file:
+            there, needed = file[source.dset_name].shape, source.src_space.shape
+            if there != needed:
+                return f"{source.file_name} has shape {there} instead of {needed}"
+    return None
+
+
+def _shape(node: Node) -> tuple[int, ...] | None:
+    match node:
+        case Dataset(data):
+            return () if isinstance(data, str) else data.shape
+        case Rows(rows):
+            return (len(rows),)
+        case StoredArray(_, array):
+            return array.shape
+    return None

@@ -1,0 +1,124 @@
+"""A description of a master file, put on disk: whole and checked, or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import hdf5plugin  # noqa: F401  (registers the Blosc filter)
+import numpy as np
+
+from zwriter.errors import StoreError, UsageError
+from zwriter.master.chunks import StoredChunks
+from zwriter.master.copy import TEXT, copy_chunks, copy_values, plain, write_rows
+from zwriter.master.layouts.reference import reference_tree
+from zwriter.master.refer import reference, sentinel
+from zwriter.master.tree import Dataset, ExternalLink, Group, Node, Rows, SoftLink, StoredArray
+from zwriter.master.verify import verify_file
+from zwriter.reader import open_scan
+from zwriter.settings import MasterSettings
+from zwriter.store.zarr_json import sync_folder
+
+Mode = Literal["reference", "copy", "auto"]
+_PAGE = 64 * 1024
+
+
+def write_master(
+    store: str | Path,
+    out: str | Path,
+    *,
+    mode: Mode | None = None,
+    settings: MasterSettings | None = None,
+) -> None:
+    """Write the HDF5/NeXus master file of a finished scan to `out`, replacing what is there.
+
+    mode: `reference` links to the store's arrays, `copy` makes a file that needs nothing else,
+    `auto` copies what is smaller than `settings.copy_below`; default: as the settings say.
+    Raises UsageError if the scan is not finished, StoreError if the store is damaged or `out`
+    cannot be written; then whatever was at `out` is still there.
+    """
+    settings = settings or MasterSettings()
+    out = Path(out).absolute()
+    scan = open_scan(store)
+    if not scan.finished:
+        raise UsageError(f"{store}: the scan is not finished; export it when it is")
+    tree = reference_tree(scan, out, settings)
+    below = {"reference": 0, "copy": None, "auto": settings.copy_below}[mode or settings.mode]
+    part = out.with_name(out.name + ".part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(
+            part, "w", libver=("v110", "v110"), fs_strategy="page", fs_page_size=_PAGE
+        ) as file:
+            _Writer(out, below).fill(file, tree)
+        verify_file(part, tree)
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(out)
+        sync_folder(out.parent)
+    except OSError as error:
+        raise StoreError(f"{out} cannot be written: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class _Writer:
+    """Puts nodes into a file that will lie at `out`. Arrays smaller than `copy_below` are copied,
+    all of them if it is None."""
+
+    def __init__(self, out: Path, copy_below: int | None) -> None:
+        self._out, self._copy_below = out, copy_below
+
+    def fill(self, group: h5py.Group, node: Group) -> None:
+        _set_attributes(group, node.attrs)
+        for name, child in node.children.items():
+            self._put(group, name, child)
+
+    def _put(self, group: h5py.Group, name: str, node: Node) -> None:
+        match node:
+            case Group():
+                self.fill(group.create_group(name), node)
+            case SoftLink(target):
+                group[name] = h5py.SoftLink(target)
+            case ExternalLink(file, target):
+                group[name] = h5py.ExternalLink(file, target)
+            case Dataset(data, attrs):
+                _set_attributes(_create(group, name, data), attrs)
+            case Rows():
+                _set_attributes(write_rows(group, name, node), node.attrs)
+            case StoredArray():
+                self._put_stored(group, name, node)
+
+    def _put_stored(self, group: h5py.Group, name: str, node: StoredArray) -> None:
+        chunks = StoredChunks.of(node)
+        copied = self._copy_below is None or node.array.nbytes < self._copy_below
+        if chunks is None:
+            dataset = copy_values(group, name, node.array)
+        elif copied or (refers_to := reference(chunks, self._out)) is None:
+            dataset = copy_chunks(group, name, chunks)
+        elif isinstance(refers_to, h5py.ExternalLink):
+            group[name] = refers_to  # the dataset is the shard's, and so are its attributes
+            return
+        else:
+            fill = sentinel(node.array.dtype)
+            dataset = group.create_virtual_dataset(name, refers_to, fillvalue=fill)
+        _set_attributes(dataset, node.attrs)
+
+
+def _create(group: h5py.Group, name: str, data: Any) -> h5py.Dataset:
+    if isinstance(data, str):
+        return group.create_dataset(name, data=data.replace("\0", "\\0"), dtype=TEXT)
+    dtype = data.dtype
+    if dtype.kind == "T":
+        dtype = TEXT
+    elif dtype.names is not None:  # tables with columns of text
+        dtype = np.dtype([(n, TEXT if dtype[n].kind == "O" else dtype[n]) for n in dtype.names])
+    return group.create_dataset(name, data.shape, dtype, data=plain(data))
+
+
+def _set_attributes(node: h5py.Group | h5py.Dataset, attrs: Mapping[str, Any]) -> None:
+    for name, value in attrs.items():
+        node.attrs[name] = value
