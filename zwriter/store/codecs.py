@@ -70,7 +70,7 @@ class ChunkCodec:
     def encode(self, chunk: NDArray[Any]) -> tuple[Any, bytes]:
         """The bytes of a whole, C-contiguous chunk, and their crc32c: to be written one after the other."""
         if self.dtype.kind == "T":
-            data = VLenUTF8().encode(chunk.ravel().astype(object))
+            data = bytes(VLenUTF8().encode(chunk.ravel().astype(object)))
         else:
             data = chunk.reshape(-1).view(np.uint8)
         if self.name != "none":
