@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from zwriter.protocol import PublishedScan, Publisher
+import redis
+
+from zwriter.protocol import PublishedScan, Publisher, ScanStatus, decode, keys
 from zwriter.sim.devices import Device
 
 _POINT = ""
@@ -114,3 +116,11 @@ def _readings(timestamp: float, **values: float) -> dict[str, dict[str, dict[str
     return {
         name: {name: {"value": value, "timestamp": timestamp}} for name, value in values.items()
     }
+
+
+def next_scan_number(client: redis.Redis) -> int:
+    """One more than that of the last scan that was published in this Redis."""
+    last = client.get(keys.scan_status())
+    if not isinstance(last, bytes):
+        return 1
+    return (ScanStatus.of(decode(last)).scan_number or 0) + 1

@@ -1,0 +1,169 @@
+"""Commands on scans that lie on disk: ls, show, tail, export, verify."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zwriter.cli.app import app, print_json
+
+ScanPath = Annotated[Path, typer.Argument(metavar="SCAN", help="The folder BASE.zarr.")]
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+class Mode(StrEnum):
+    AUTO = "auto"
+    REFERENCE = "reference"
+    COPY = "copy"
+
+
+@app.command(rich_help_panel="Look")
+def ls(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with scans.")] = Path(),
+    as_json: Json = False,
+) -> None:
+    """List the scans below a folder, finished and running ones."""
+    from zwriter.reader import listing
+
+    lines = listing(directory)
+    if as_json:
+        print_json(lines)
+        return
+    table = _table("scan", "status", "verdict", "started", "devices", "rows", "missing", "path")
+    for line in lines:
+        if "error" in line:
+            table.add_row("?", "", "[red]damaged[/red]", "", "", "", "", line["path"])
+            continue
+        table.add_row(
+            _number(line["scan_number"]),
+            line["status"] or "",
+            line["verdict"] or "[cyan]live[/cyan]",
+            _local_time(line["start_time"]),
+            *(str(line[name]) for name in ("devices", "rows", "missing", "path")),
+        )
+    _print(table)
+
+
+@app.command(rich_help_panel="Look")
+def show(scan: ScanPath, as_json: Json = False) -> None:
+    """Show a scan: its status, its verdict, and what is known of each signal.
+
+    With --json: scan_id, scan_number, status, verdict (null while it runs) and, in devices, each
+    signal's shape, dtype, expected, received, written, missing, short, cut and quarantined updates.
+    """
+    from zwriter import open_scan
+
+    facts = open_scan(scan).summary()
+    if as_json:
+        print_json(facts)
+        return
+    typer.echo(f"scan {_number(facts['scan_number'])}  {facts['scan_id']}")
+    typer.echo(f"status {facts['status']}, verdict {facts['verdict'] or '- (it still runs)'}")
+    counts = ("expected", "received", "written", "missing", "short", "cut", "quarantined")
+    table = _table("device", "signal", "shape", "dtype", *counts)
+    for device, signals in facts["devices"].items():
+        for signal, known in signals.items():
+            shape = "x".join(map(str, known["shape"])) or "scalar"
+            table.add_row(
+                device,
+                signal,
+                shape,
+                str(known["dtype"]),
+                *("" if known[name] is None else str(known[name]) for name in counts),
+            )
+    _print(table)
+
+
+@app.command(rich_help_panel="Look")
+def tail(scan: ScanPath, as_json: Json = False) -> None:
+    """Follow a running scan: one line each time something new is there, until it is finished.
+
+    With --json each line is an object: status, verdict, and updates written of each device.
+    """
+    from zwriter import open_scan
+
+    for now in open_scan(scan).follow():
+        facts = now.summary()
+        written = {
+            device: sum(signal["written"] or 0 for signal in signals.values())
+            for device, signals in facts["devices"].items()
+        }
+        if as_json:
+            known = {"status": facts["status"], "verdict": facts["verdict"], "written": written}
+            print_json(known, indent=None)
+        else:
+            counts = "  ".join(f"{device} {count}" for device, count in written.items())
+            typer.echo(f"{facts['verdict'] or facts['status'] or 'no status yet'}  {counts}")
+
+
+@app.command(rich_help_panel="Keep")
+def export(
+    scan: ScanPath,
+    out: Annotated[Path, typer.Argument(metavar="OUT.h5", help="The file to write.")],
+    mode: Annotated[
+        Mode, typer.Option(help="Refer to arrays, copy them, or as the settings say.")
+    ] = Mode.AUTO,
+) -> None:
+    """Write a scan's HDF5/NeXus master file, again or elsewhere.
+
+    **reference** links to the arrays where they are: keep the store beside it. **copy** makes a
+    file that stands alone. **auto** copies what is small and links the rest.
+
+    To read compressed data h5py needs `import hdf5plugin`.
+    """
+    from zwriter import export as write_master
+
+    write_master(scan, out, mode=mode.value)
+    typer.echo(str(out))
+
+
+@app.command(rich_help_panel="Keep")
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder BASE.zarr.")],
+    as_json: Json = False,
+) -> None:
+    """Read all that a scan holds and say whether it is whole.
+
+    Exit code 0: complete; 3: readable, with gaps that the ledger tells; 4: damaged.
+    """
+    from zwriter import verify as verify_scan
+
+    report = verify_scan(path)
+    if as_json:
+        print_json({"path": str(path), "verdict": report.verdict, "problems": report.problems})
+    else:
+        for problem in report.problems:
+            typer.echo(problem)
+        typer.echo(f"{path}: {report.verdict or 'not finished'}, {len(report.problems)} problems")
+    raise typer.Exit(report.exit_code)
+
+
+def _number(scan_number: int | None) -> str:
+    return "?" if scan_number is None else str(scan_number)
+
+
+def _local_time(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _table(*columns: str) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _print(table: Any) -> None:
+    from rich.console import Console
+
+    console = Console()
+    # piped into a file or grep there is no width to respect
+    console.print(table, width=None if console.is_terminal else 10_000, soft_wrap=True)
