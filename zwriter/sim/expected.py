@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zwriter.model import Add, AddSlice, Mode, Replace
+from zwriter.reader import Signal
 from zwriter.sim.devices import Device
 
 Array = NDArray[Any]
@@ -20,6 +21,17 @@ class Expected:
 
     value: Array | list[Array]
     timestamp: Array
+
+    def check(self, signal: Signal) -> None:
+        """Raises AssertionError that says where the signal, as it was read, differs."""
+        if isinstance(self.value, list):
+            assert [len(row) for row in signal.rows] == [len(row) for row in self.value]
+            for i, row in enumerate(self.value):
+                np.testing.assert_array_equal(signal.rows[i], row, f"row {i}", strict=True)
+        else:
+            np.testing.assert_array_equal(signal.value[...], self.value, strict=True)
+        assert signal.timestamp is not None
+        np.testing.assert_array_equal(np.ravel(signal.timestamp[...]), self.timestamp)
 
 
 def expected(device: Device, n: int, start: float = 0.0) -> dict[str, Expected]:
