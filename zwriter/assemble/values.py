@@ -134,18 +134,21 @@ def cast_exact(array: Array, dtype: DType) -> Array | None:
         return array
     if dtype.kind not in NUMERIC or array.dtype.kind not in NUMERIC:
         return None
+    if array.dtype.kind == "c" and dtype.kind != "c":
+        return None
     if np.can_cast(array.dtype, dtype, "safe") and not _may_round(array.dtype, dtype):
         return array.astype(dtype)
     with np.errstate(all="ignore"):
         cast = array.astype(dtype)
-        back = cast.astype(array.dtype)
-    equal_nan = array.dtype.kind in "fc"
-    same = np.array_equal(back, array, equal_nan=equal_nan)
+        comparable = cast if array.dtype.kind == "c" else cast.real
+        back = comparable.astype(array.dtype)
+    nan = array.dtype.kind in "fc"
+    same = np.array_equal(back, array, equal_nan=nan) and (
+        nan or np.array_equal(comparable, array)  # -1 as uint8 comes back as -1, too
+    )
     # 2**63 - 1 rounds up to 2**63 and wraps back: only a comparison in Python integers shows it
-    if same and _may_round(array.dtype, dtype):
-        same = bool(np.all(np.abs(cast) <= 2.0**53)) or all(
-            int(a) == int(b) for a, b in zip(array.flat, cast.real.flat, strict=True)
-        )
+    if same and _may_round(array.dtype, dtype) and np.any(np.abs(comparable) > 2.0**53):
+        same = all(int(a) == int(b) for a, b in zip(array.flat, comparable.flat, strict=True))
     return cast if same else None
 
 

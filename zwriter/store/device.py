@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +14,7 @@ from zwriter.model import Ledger, Rejected, Update
 from zwriter.settings import StoreSettings
 from zwriter.store.commits import CommitLog
 from zwriter.store.signal import SignalWriter
-from zwriter.store.zarr_json import group_json, write_json
+from zwriter.store.zarr_json import group_json, read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class DeviceWriter:
     def _restore(self, commit: dict[str, Any]) -> None:
         self.positions = dict(commit["positions"])
         self._states = commit["signals"]
+        _remove_uncommitted(self.path, self._states)
         for name, state in self._states.items():
             settings = self._settings.for_signal(self.name, name)
             self.signals[name] = SignalWriter(self.path / name, settings, state)
@@ -122,3 +124,18 @@ class DeviceWriter:
     def close(self) -> None:
         for signal in self.signals.values():
             signal.close()
+
+
+def _remove_uncommitted(path: Path, states: dict[str, dict[str, Any]]) -> None:
+    """Remove arrays that were begun after the last commit: they will be written again."""
+    for document in path.glob("*/zarr.json"):
+        layout = read_json(document)["attributes"].get("zwriter", {}).get("layout")
+        if layout == "points":
+            continue  # sync data, which the journal has
+        signal = document.parent
+        committed = states.get(signal.name, {}).get("arrays", {})
+        for array in signal.iterdir():
+            if array.is_dir() and array.name not in committed:
+                shutil.rmtree(array)
+        if not committed:
+            shutil.rmtree(signal)

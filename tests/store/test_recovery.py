@@ -1,0 +1,121 @@
+"""Whatever is sent, committed and lost in a crash: a continued store equals an undisturbed one."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from zwriter.model import Add, AddSlice, Mode, Position, Replace, Source, Update
+from zwriter.scan import ScanWriter
+from zwriter.settings import SignalSettings, StoreSettings
+
+DEVICES = "entry/collection/devices"
+# chunks of a few rows, so that whole chunks, partial ones and several shards all occur
+SETTINGS = StoreSettings(
+    flush_interval=60, default=SignalSettings(chunk_bytes=64), durability="none"
+)
+STREAM = "stream/{}"
+
+MODES: dict[str, Mode] = {
+    "scalars": Add((None,)),
+    "vectors": Add((None, 3)),
+    "ragged": Add((None, None)),
+    "slices": AddSlice((None, 12), 0),
+    "pieces": AddSlice((None, None), 0),
+    "replaced": Replace(),
+}
+
+
+def value_of(signal: str, number: int) -> Any:
+    match signal:
+        case "scalars":
+            return number if number < 40 else number + 0.5  # promoted on the way
+        case "vectors":
+            return np.arange(3 - (number % 5 == 0), dtype="<u2") + number  # some are short
+        case "replaced":
+            return np.full(number % 4 + 1, number)
+        case _:
+            return np.arange(number % 4, dtype="<i4") + number
+
+
+def update(signal: str, number: int) -> Update:
+    mode = MODES[signal]
+    if isinstance(mode, AddSlice):
+        mode = AddSlice(mode.max_shape, number * 7 % 11)
+    source = Source(b"raw", Position(STREAM.format(signal), f"{number}-0"))
+    return Update("dev", signal, mode, value_of(signal, number), float(number), number, source)
+
+
+def contents(path: Path) -> dict[str, Any]:
+    """Every array below the device, by zarr-python."""
+    found = {}
+    for signal in MODES:
+        for folder in sorted((path / DEVICES / "dev" / signal).glob("*/zarr.json")):
+            array = zarr.open_array(folder.parent, mode="r")
+            found[f"{signal}/{folder.parent.name}"] = array[...]
+    return found
+
+
+class Recovery(RuleBasedStateMachine):
+    """Sends numbered updates; a crash forgets all but the files; what was not committed is sent again."""
+
+    @initialize()
+    def open(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.path = self.folder / "scan.zarr"
+        self.writer = ScanWriter(self.path, settings=SETTINGS)
+        self.sent = dict.fromkeys(MODES, 0)
+
+    @rule(signal=st.sampled_from(list(MODES)), count=st.integers(1, 60))
+    def send(self, signal: str, count: int) -> None:
+        first = self.sent[signal]
+        self.writer.apply([update(signal, first + i) for i in range(count)])
+        self.sent[signal] += count
+
+    @rule()
+    def commit(self) -> None:
+        self.writer.commit()
+
+    @rule(publish=st.booleans())
+    def crash(self, publish: bool) -> None:
+        if publish:  # arrays may be ahead of the commit
+            for device in self.writer._store.devices.values():
+                for signal in device.signals.values():
+                    signal.publish()
+        self.writer.close()
+        self.writer = ScanWriter(self.path, settings=SETTINGS)
+        for signal in MODES:
+            read = self.writer.positions.get(STREAM.format(signal))
+            self.sent[signal] = int(read.split("-")[0]) + 1 if read else 0
+
+    def teardown(self) -> None:
+        self.writer.finish()
+        self.writer.close()
+        calm = ScanWriter(self.folder / "calm.zarr", settings=SETTINGS)
+        for signal, count in self.sent.items():
+            calm.apply([update(signal, number) for number in range(count)])
+        calm.finish()
+        calm.close()
+        got, expected = contents(self.path), contents(self.folder / "calm.zarr")
+        assert got.keys() == expected.keys()
+        for name, array in expected.items():
+            assert got[name].dtype == array.dtype, name
+            np.testing.assert_array_equal(got[name], array, err_msg=name)
+        shutil.rmtree(self.folder)
+
+
+TestRecovery = Recovery.TestCase
+TestRecovery.settings = settings(
+    max_examples=40,
+    stateful_step_count=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
