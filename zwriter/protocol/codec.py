@@ -202,12 +202,19 @@ def _array_data(array: NDArray[Any]) -> dict[bytes, Any]:
     if array.dtype.hasobject:
         raise BadMessage("an array of Python objects cannot be encoded")
     structured = array.dtype.kind == "V"
-    # dates have no buffer interface, so they are copied
-    as_buffer = array.flags.c_contiguous and array.dtype.kind not in "mM"
     return {
         b"nd": True,
         b"type": array.dtype.descr if structured else array.dtype.str,
         b"kind": b"V" if structured else b"",
         b"shape": array.shape,
-        b"data": array.data if as_buffer else array.tobytes(),
+        b"data": _buffer(array),
     }
+
+
+def _buffer(array: NDArray[Any]) -> memoryview | bytes:
+    if not array.flags.c_contiguous:
+        return array.tobytes()
+    try:
+        return array.data
+    except ValueError:  # dates have no buffer interface
+        return array.tobytes()

@@ -24,7 +24,7 @@ def updates_in(message: Message, device: str, source: Source) -> Iterator[Update
     """One Update per signal of a DeviceMessage, or a Rejected that says why there is none.
 
     A name that is not safe is only in the reason: the Rejected has "" in its place. Without a
-    a signal it stands for the whole message. Never raises.
+    signal it stands for the whole message. Never raises.
     """
     if not safe_name(device):
         yield _rejected("", "", f"{shown(device)} cannot be the name of a device", source)
