@@ -5,5 +5,6 @@ from zwriter.reader.lazy import LazyArray
 from zwriter.reader.listing import listing
 from zwriter.reader.scan import Scan, open_scan
 from zwriter.reader.signals import Signal
+from zwriter.reader.verify import Report, verify
 
-__all__ = ["Device", "LazyArray", "Scan", "Signal", "listing", "open_scan"]
+__all__ = ["Device", "LazyArray", "Report", "Scan", "Signal", "listing", "open_scan", "verify"]

@@ -16,6 +16,8 @@ from zwriter.errors import StoreError
 from zwriter.reader.commits import SignalCommit
 from zwriter.reader.lazy import InStore, LazyArray
 from zwriter.reader.location import DEVICES, Location
+from zwriter.store.arrays import dtype_from_json
+from zwriter.store.zarr_json import stored_shape
 
 
 class NoHoles(WrapperStore[Store]):
@@ -100,7 +102,8 @@ class StoredArrays(Mapping[str, LazyArray]):
         return self._opened[name]
 
     def _open(self, name: str) -> zarr.Array[Any]:
-        shape = self._commit.arrays[name].shape
+        committed = self._commit.arrays[name]
+        shape = stored_shape(committed.shape, dtype_from_json(committed.dtype))
         holes = self._commit.layout == "slices"
         return open_array(self._location, f"{self._node}/{name}", shape, holes=holes)
 

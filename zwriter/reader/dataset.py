@@ -6,8 +6,8 @@
 - `<signal>_timestamp`: a coordinate along the rows where there is one for each row, else a variable
   along `<signal>_update`. Seconds with CF units: `xarray.decode_cf(ds)` makes them datetime64.
 - `<signal>_length`: a coordinate; how far each row is filled.
-- Rows of different lengths: `<signal>` is flat, along `<signal>_value`; `<signal>_offsets` (n+1) tells
-  where rows begin; of rows that came in pieces, where pieces begin, and `<signal>_row` (n)
+- Rows of different lengths: `<signal>` is flat, along `<signal>_value`; `<signal>_offsets` (n+1)
+  tells where rows begin; of rows that came in pieces, where pieces begin, and `<signal>_row` (n)
   whose they are. Variables cannot be ragged; flat and offsets are what is stored, lose nothing,
   and are what awkward-array and `numpy.split` take.
 """

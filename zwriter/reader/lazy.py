@@ -12,6 +12,7 @@ import zarr
 from numpy.typing import DTypeLike, NDArray
 
 from zwriter.errors import StoreError
+from zwriter.store.arrays import dtype_from_json
 
 BLOCK_BYTES = 16 * 1024 * 1024
 # What zarr-python raises for bytes that are cut off or do not fit their checksum.
@@ -61,11 +62,13 @@ class InStore:
     def __init__(self, name: str, open_array: Callable[[], zarr.Array[Any]]) -> None:
         self.name, self._open = name, open_array
         self._array = open_array()
-        self.shape = self._array.shape
-        names = getattr(self._array.metadata, "dimension_names", None) or [""] * self._array.ndim
-        self.dims = tuple(dim or f"dim_{axis}" for axis, dim in enumerate(names))
         self.attrs: Mapping[str, Any] = dict(self._array.attrs)
-        self.dtype = np.dtype(self._array.dtype)
+        self._record = _record_dtype(self.attrs)
+        axes = self._array.ndim - (1 if self._record else 0)
+        self.shape = self._array.shape[:axes]
+        names = getattr(self._array.metadata, "dimension_names", None) or [""] * self._array.ndim
+        self.dims = tuple(dim or f"dim_{axis}" for axis, dim in enumerate(names[:axes]))
+        self.dtype = self._record or np.dtype(self._array.dtype)
         self.block_rows = _block_rows(self._array)
 
     def read(self, key: tuple[Any, ...]) -> NDArray[Any]:
@@ -81,9 +84,21 @@ class InStore:
                 ) from error
 
     def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
+        if self._record is not None:
+            stored = self._select((*key, slice(None)))
+            return np.ascontiguousarray(stored).view(self._record)[..., 0]
+        return self._select(key)
+
+    def _select(self, key: tuple[Any, ...]) -> NDArray[Any]:
         if any(isinstance(k, np.ndarray) for k in key):
             return np.asarray(self._array.get_orthogonal_selection(key))
         return np.asarray(self._array[key])
+
+
+def _record_dtype(attrs: Mapping[str, Any]) -> np.dtype[Any] | None:
+    """Records are stored as their bytes, along one more axis; None for any other array."""
+    own = attrs.get("zwriter")
+    return dtype_from_json(own["record"]) if own and "record" in own else None
 
 
 class LazyArray:

@@ -1,8 +1,7 @@
 """Arrays that are written anew at each commit, read while the scan is live.
 
-Their bytes do not outlive the second commit after theirs (docs/format.md, generations). So a
-signal's arrays are read whole, together, from one commit: the newest one at the moment at which they
-are first asked for.
+Their bytes need not outlive the next commit (docs/format.md, generations). So a signal's arrays are
+read whole, together, from one commit: the newest one when they are first asked for.
 """
 
 from __future__ import annotations
@@ -54,8 +53,8 @@ class ReplacedArrays(Mapping[str, LazyArray]):
                 problem = error
             else:
                 now = self._committed()
-                # what is there is only overwritten when two more commits have been made
-                if now.epoch == commit.epoch and now.seq <= commit.seq + 1:
+                # what a commit points to is not overwritten before the next one is made
+                if (now.epoch, now.seq) == (commit.epoch, commit.seq):
                     return read
             time.sleep(PAUSE)
         where = f"{self._location}/{DEVICES}/{self._device}/{self._signal}"

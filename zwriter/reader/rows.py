@@ -60,19 +60,24 @@ class Rows(Sequence[Row]):
 
 
 class FixedRows(Rows):
-    """Rows of one shape, of which the first axis may be filled up to `length` only."""
+    """Rows of one shape, of which the first axis may be filled up to `length` only.
+
+    A scalar is one row.
+    """
 
     def __init__(self, value: LazyArray, length: LazyArray | None) -> None:
         self._value, self._length = value, length
 
     def __len__(self) -> int:
-        return len(self._value) if self._value.ndim else 0
+        return len(self._value) if self._value.ndim else 1
 
     def _block(self, start: int) -> int:
         row = max(1, self._value.nbytes // len(self))
         return start + min(BLOCK_BYTES // row, MAX_BLOCK)
 
     def _read(self, start: int, stop: int) -> list[Row]:
+        if not self._value.ndim:
+            return [np.asarray(self._value)] if start < stop else []
         if self._length is None:
             return list(self._value[start:stop])
         lengths = self._length[start:stop]

@@ -18,8 +18,8 @@ from zwriter.store.record import SyncSignal
 class Signal:
     """A signal as of one commit.
 
-    layout: `rows`, `ragged`, `slices`, `pieces`, `replace` or `points` (docs/format.md); ledger: what
-    was expected, received, written, missing; arrays: all that is stored of it, by name.
+    layout: `rows`, `ragged`, `slices`, `pieces`, `replace` or `points` (docs/format.md); ledger:
+    what was expected, received, written, missing; arrays: all that is stored of it, by name.
     """
 
     def __init__(

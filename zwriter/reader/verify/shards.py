@@ -1,0 +1,199 @@
+"""Shard files: the index, every chunk, and the HDF5 side of what is sealed."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import h5py
+import hdf5plugin  # noqa: F401  (registers the Blosc filter)
+import numpy as np
+from numpy.typing import NDArray
+
+from zwriter.reader.commits import ArrayCommit
+from zwriter.reader.verify.report import Report
+from zwriter.store.arrays import dtype_from_json
+from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES
+from zwriter.store.hdf5_header import USER_BLOCK
+from zwriter.store.shard import FIRST_CHUNK, MISSING, read_index
+from zwriter.store.zarr_json import chunk_key, generation_of, stored_shape
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class ShardedArray:
+    """An array of shard files, as its `zarr.json` and its commit describe it.
+
+    needed: whether a chunk, by its number along axis 0, must be there.
+    """
+
+    folder: Path
+    document: dict[str, Any]
+    commit: ArrayCommit
+    finished: bool
+    needed: Callable[[int], bool]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return dtype_from_json(self.commit.dtype)
+
+    @property
+    def sharding(self) -> dict[str, Any]:
+        configuration: dict[str, Any] = self.document["codecs"][0]["configuration"]
+        return configuration
+
+    @property
+    def chunk_rows(self) -> int:
+        return int(self.sharding["chunk_shape"][0])
+
+    @property
+    def per_shard(self) -> int:
+        grid = self.document["chunk_grid"]["configuration"]["chunk_shape"]
+        return int(grid[0]) // self.chunk_rows
+
+    @property
+    def chunk_nbytes(self) -> int | None:
+        """Size of a decoded chunk; None where it is not fixed."""
+        if self.dtype.kind == "T":
+            return None
+        itemsize = 1 if self.dtype.kind == "V" else self.dtype.itemsize  # records lie as bytes
+        return math.prod(int(size) for size in self.sharding["chunk_shape"]) * itemsize
+
+    @property
+    def compressed(self) -> bool:
+        return any(codec["name"] == "blosc" for codec in self.sharding["codecs"])
+
+    def path(self, shard: int) -> Path:
+        generation = generation_of(self.document)
+        ndim = len(stored_shape(self.commit.shape, self.dtype))
+        return self.folder / chunk_key(generation, ndim, shard)
+
+    def rows(self, shard: int) -> int:
+        """How many rows of the commit lie in a shard."""
+        size = self.chunk_rows * self.per_shard
+        return min(self.commit.shape[0] - shard * size, size)
+
+
+def verify_shards(array: ShardedArray, report: Report) -> None:
+    """Every shard that the commit needs, into `report`."""
+    rows = array.commit.shape[0]
+    for shard in range(-(-rows // (array.chunk_rows * array.per_shard))):
+        path = array.path(shard)
+        first = shard * array.per_shard
+        numbers = range(-(-array.rows(shard) // array.chunk_rows))
+        wanted = [number for number in numbers if array.needed(first + number)]
+        if not path.exists():
+            if wanted or array.finished:
+                report.problems.append(f"{path}: the shard is missing")
+            continue
+        with path.open("rb", buffering=0) as file:
+            problems = list(_shard_problems(array, shard, file.fileno(), wanted, report))
+        report.problems += [f"{path}: {problem}" for problem in problems]
+
+
+def _shard_problems(
+    array: ShardedArray, shard: int, fd: int, wanted: list[int], report: Report
+) -> Iterator[str]:
+    try:
+        index = read_index(fd, array.per_shard)
+    except ValueError as error:
+        yield f"{error}: none of its chunks can be found"
+        return
+    yield from _index_problems(array, index, os.fstat(fd).st_size)
+    missing = [number for number in wanted if index[number, 0] == MISSING]
+    if missing:
+        yield f"the index lacks chunks {_ranges(missing)}"
+    yield from _stale_problems(array, shard, index)
+    for number in np.flatnonzero(index[:, 0] != MISSING):
+        offset, nbytes = (int(value) for value in index[number])
+        problem = _chunk_problem(array, os.pread(fd, nbytes, offset), nbytes)
+        if problem:
+            yield f"chunk {number} {problem}"
+        else:
+            report.chunks += 1
+            report.bytes += nbytes
+    sealed = os.pread(fd, len(HDF5_SIGNATURE), USER_BLOCK) == HDF5_SIGNATURE
+    if array.dtype.kind != "T" and (sealed or array.finished):
+        if sealed:
+            yield from _hdf5_problems(array, shard, index)
+        else:
+            yield "has no HDF5 side: the shard was not sealed"
+
+
+def _index_problems(array: ShardedArray, index: NDArray[np.uint64], size: int) -> Iterator[str]:
+    """Chunks lie behind the index, inside the file, and not on one another."""
+    present = np.flatnonzero(index[:, 0] != MISSING)
+    places = sorted((int(index[n, 0]), int(index[n, 1]), int(n)) for n in present)
+    end, last = 16 * array.per_shard + 4, -1
+    for offset, nbytes, number in places:
+        if offset < end:
+            yield f"chunk {number} lies over {'the index' if last < 0 else f'chunk {last}'}"
+        if offset + nbytes > size:
+            yield f"chunk {number} ends behind the end of the file, which is cut off"
+        end, last = offset + nbytes, number
+
+
+def _stale_problems(array: ShardedArray, shard: int, index: NDArray[np.uint64]) -> Iterator[str]:
+    """The index is at least as new as the commit: newer versions lie further behind."""
+    if array.chunk_nbytes is None:
+        return
+    bound = array.chunk_nbytes + BLOSC_OVERHEAD + CRC_BYTES
+    reach = FIRST_CHUNK + array.per_shard * bound
+    for at, number, offset, _ in array.commit.open:
+        found = int(index[number, 0])
+        if at == shard and reach <= found < offset:
+            yield f"chunk {number} is older than the commit: the index is stale"
+
+
+def _chunk_problem(array: ShardedArray, stored: bytes, nbytes: int) -> str | None:
+    data, crc = stored[:-CRC_BYTES], stored[-CRC_BYTES:]
+    if len(stored) < max(nbytes, CRC_BYTES + 1):
+        return "is cut off"
+    if google_crc32c.value(data).to_bytes(CRC_BYTES, "little") != crc:
+        return "is damaged: wrong checksum"
+    # a Blosc frame says at byte 4 how long it is decoded
+    decoded = int.from_bytes(data[4:8], "little") if array.compressed else len(data)
+    if array.chunk_nbytes not in (None, decoded):
+        return f"has {decoded} bytes instead of {array.chunk_nbytes}"
+    return None
+
+
+def _hdf5_problems(array: ShardedArray, shard: int, index: NDArray[np.uint64]) -> Iterator[str]:
+    """HDF5 finds the same chunks at the same places, and can decode them."""
+    try:
+        with h5py.File(array.path(shard), "r", locking=False) as file:
+            data = file["data"]
+            expected = (array.rows(shard), *array.commit.shape[1:])
+            if data.shape != expected or data.dtype != array.dtype:
+                yield f"HDF5 sees {data.shape} {data.dtype} instead of {expected} {array.dtype}"
+                return
+            there: dict[int, tuple[int, int]] = {}
+            data.id.chunk_iter(
+                lambda chunk: there.__setitem__(
+                    chunk.chunk_offset[0] // array.chunk_rows, (chunk.byte_offset, chunk.size)
+                )
+            )
+            present = np.flatnonzero(index[:, 0] != MISSING)
+            wanted = {
+                int(number): (int(index[number, 0]), int(index[number, 1]) - CRC_BYTES)
+                for number in present
+            }
+            if there != wanted:
+                differ = [n for n in there.keys() | wanted.keys() if there.get(n) != wanted.get(n)]
+                yield f"HDF5 and Zarr disagree where chunks {_ranges(sorted(differ))} lie"
+            elif wanted:
+                data[min(wanted) * array.chunk_rows]
+    except (OSError, KeyError, RuntimeError) as error:
+        yield f"its HDF5 side cannot be read: {error}"
+
+
+def _ranges(numbers: list[int]) -> str:
+    """`0-3, 7`: a list of numbers, short."""
+    runs = np.split(np.array(numbers), np.flatnonzero(np.diff(numbers) != 1) + 1)
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -1,0 +1,168 @@
+"""A scan store: documents, commits, every chunk, journal and quarantine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from zwriter.errors import StoreError
+from zwriter.model import Verdict
+from zwriter.reader.commits import ArrayCommit, SignalCommit, parse_commit
+from zwriter.reader.devices import Device
+from zwriter.reader.journal import JOURNAL, stored_payloads
+from zwriter.reader.lazy import UNREADABLE
+from zwriter.reader.location import DEVICES, Location
+from zwriter.reader.scan import Scan
+from zwriter.reader.signals import Signal
+from zwriter.reader.verify.relations import relation_problems
+from zwriter.reader.verify.report import Report
+from zwriter.reader.verify.shards import ShardedArray, verify_shards
+from zwriter.store.arrays import dtype_from_json
+from zwriter.store.zarr_json import generation_of, stored_shape
+
+QUARANTINE = "entry/zwriter/quarantine"
+LOOKS = 3
+
+
+def verify_store(path: str) -> Report:
+    """Check a store; of one that is being written, what is committed."""
+    report = Report(path)
+    try:
+        location = Location(path)
+        scan = Scan(location)
+        for _ in range(LOOKS):  # what looks wrong may have changed while we looked
+            report = _look(scan, location)
+            if not report.problems or not scan.refresh():
+                break
+    except StoreError as error:
+        report.problems.append(str(error))
+    return report
+
+
+def _look(scan: Scan, location: Location) -> Report:
+    report = Report(str(scan.path), verdict=scan.verdict)
+    if not scan.finished:
+        report.gaps.append(f"{scan.path}: the scan is not finished")
+    elif scan.verdict is not Verdict.COMPLETE:
+        report.gaps.append(f"{scan.path}: the scan is {scan.verdict}")
+    for name in scan.commits:
+        report.problems += _commit_problems(scan, location, name)
+        for signal, commit in scan.commits[name].signals.items():
+            report.gaps += _gaps(f"{name}/{signal}", commit)
+            _verify_signal(scan, location, scan.devices[name], signal, report)
+    report.problems += [f"{scan.path}: {entry}" for entry in scan.record.unreadable]
+    if scan.finished:
+        report.problems += _finished_problems(scan, location)
+    return report
+
+
+def _gaps(name: str, commit: SignalCommit) -> Iterator[str]:
+    ledger = commit.ledger
+    counts = {"missing": ledger.missing, "cut": ledger.cut, "quarantined": ledger.quarantined}
+    found = [f"{count} {word}" for word, count in counts.items() if count]
+    if found:
+        ranges = f" (numbers {ledger.missing_ranges})" if ledger.missing_ranges else ""
+        yield f"{name}: {', '.join(found)}{ranges}"
+
+
+def _commit_problems(scan: Scan, location: Location, device: str) -> Iterator[str]:
+    """The device's copy is the commit that counts, or one that it has just followed."""
+    folder = location.beside / "commits" / device
+    numbers = sorted(int(p.name) for p in folder.glob("*") if p.name.isdigit())
+    if not numbers:
+        if not scan.finished:
+            yield f"{folder}: the commits are missing"
+        return
+    latest = max(folder.glob(f"*{numbers[-1]}"), key=lambda path: path.name)
+    try:
+        truth = parse_commit(json.loads(latest.read_bytes()), str(latest))
+    except (ValueError, StoreError) as error:
+        yield f"{latest}: damaged commit: {error}"
+        return
+    copy = scan.commits[device]
+    if copy.seq > truth.seq or (copy.seq == truth.seq and copy != truth):
+        yield f"{location}/{DEVICES}/{device}/zarr.json: commit {copy.seq} is not that of {latest}"
+
+
+def _verify_signal(
+    scan: Scan, location: Location, device: Device, name: str, report: Report
+) -> None:
+    signal, commit = device[name], scan.commits[device.name].signals[name]
+    before = len(report.problems)
+    try:
+        if commit.layout == "replace" and not scan.finished:
+            report.chunks += len([np.asarray(array) for array in signal.arrays.values()])
+            return
+        for array, committed in commit.arrays.items():
+            _verify_array(scan, location, signal, array, committed, report)
+        if len(report.problems) == before:
+            where = f"{location}/{DEVICES}/{device.name}/{name}"
+            report.problems += [f"{where}: {p}" for p in relation_problems(signal, commit)]
+    except UNREADABLE as error:
+        report.problems.append(str(error))
+
+
+def _verify_array(
+    scan: Scan,
+    location: Location,
+    signal: Signal,
+    name: str,
+    commit: ArrayCommit,
+    report: Report,
+) -> None:
+    node = f"{DEVICES}/{signal.device}/{signal.name}/{name}"
+    document = location.metadata(node)
+    if document is None:
+        report.problems.append(f"{location}/{node}: the array is missing")
+        return
+    if scan.finished:
+        problems = list(_document_problems(document, commit))
+        report.problems += [f"{location}/{node}/zarr.json: {problem}" for problem in problems]
+        if problems:
+            return
+    if document["codecs"][0]["name"] != "sharding_indexed":
+        report.bytes += np.asarray(signal.arrays[name]).nbytes
+        report.chunks += 1
+        return
+    chunk_rows = document["codecs"][0]["configuration"]["chunk_shape"][0]
+    length = np.asarray(signal.arrays["length"]) if signal.layout == "slices" else None
+
+    def needed(chunk: int) -> bool:
+        """Rows of which nothing ever came need no chunk."""
+        if length is None or name == "timestamp":
+            return True
+        return bool(np.any(length[chunk * chunk_rows : (chunk + 1) * chunk_rows]))
+
+    folder = location.path / node
+    verify_shards(ShardedArray(folder, document, commit, scan.finished, needed), report)
+
+
+def _document_problems(document: dict[str, Any], commit: ArrayCommit) -> Iterator[str]:
+    if tuple(document["shape"]) != stored_shape(commit.shape, dtype_from_json(commit.dtype)):
+        yield f"shape {document['shape']}, the commit has {list(commit.shape)}"
+    if generation_of(document) != commit.generation % 3:
+        yield f"generation {generation_of(document)}, the commit has {commit.generation % 3}"
+
+
+def _finished_problems(scan: Scan, location: Location) -> Iterator[str]:
+    """What finalizing adds: journal, quarantine, the arrays of sync data, consolidated metadata."""
+    for node in (JOURNAL, QUARANTINE):
+        try:
+            if location.metadata(node) is None:
+                yield f"{location}/{node} is missing"
+            list(stored_payloads(location, node))
+        except UNREADABLE as error:
+            yield f"{location}/{node}: {error}"
+    root = location.metadata("") or {}
+    consolidated = (root.get("consolidated_metadata") or {}).get("metadata")
+    if consolidated is None:
+        yield f"{location}/zarr.json: no consolidated metadata"
+        return
+    for node, known in consolidated.items():
+        document = location.metadata(node)
+        same = ("shape", "chunk_key_encoding", "attributes")
+        if document is None or any(document.get(key) != known.get(key) for key in same):
+            yield f"{location}/{node}/zarr.json: not what the consolidated metadata says"
