@@ -3,7 +3,7 @@
 from zwriter.ingest.byte_queue import ByteQueue
 from zwriter.ingest.connection import PASSING, connect, safe_url
 from zwriter.ingest.control import ControlEvent, events_in, listen
-from zwriter.ingest.gaps import Announced
+from zwriter.ingest.gaps import Announced, Counts
 from zwriter.ingest.kept import Kept
 from zwriter.ingest.states import BeamlineStates
 from zwriter.ingest.streams import Batch, StreamReader
@@ -15,6 +15,7 @@ __all__ = [
     "BeamlineStates",
     "ByteQueue",
     "ControlEvent",
+    "Counts",
     "Kept",
     "StreamReader",
     "connect",

@@ -9,6 +9,7 @@ from zwriter.errors import BadMessage
 from zwriter.ingest.commands import Commands
 from zwriter.protocol import keys
 from zwriter.protocol.codec import decode
+from zwriter.protocol.messages import ScanStatus
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,13 @@ class Kept:
 
     def status(self, scan: str) -> bytes | None:
         """The scan's latest status."""
-        return self._client.get(keys.scan_info(scan))
+        raw = self._client.get(keys.scan_info(scan))
+        if raw is None:
+            # producers that keep only one key: that of the scan which changed last
+            raw = self._client.get(keys.scan_status())
+            if raw is not None and _scan_of(raw) != scan:
+                return None
+        return raw
 
     def statuses(self) -> Iterator[bytes]:
         """The latest status of every scan that Redis knows."""
@@ -85,3 +92,10 @@ class Kept:
             return {}
         values = self._client.mget([name.encode("utf-8", "surrogateescape") for name in names])
         return {name: raw for name, raw in zip(names, values, strict=True) if raw is not None}
+
+
+def _scan_of(raw: bytes) -> str | None:
+    try:
+        return ScanStatus.of(decode(raw)).scan_id
+    except BadMessage:
+        return None

@@ -1,0 +1,194 @@
+"""The control messages of one scan: as they are published, and as Redis keeps them where that was
+not heard. Each goes into the scan's journal once."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from zwriter.errors import BadMessage
+from zwriter.ingest import BeamlineStates, ByteQueue, ControlEvent, Kept, events_in
+from zwriter.ingest.commands import Commands
+from zwriter.model import ScanState
+from zwriter.protocol import ScanStatus, decode, keys
+from zwriter.scan import ScanWriter
+
+log = logging.getLogger(__name__)
+
+_HEARD_BYTES = 64 * 1024 * 1024
+_LOOK_AHEAD = 256  # points behind the last one seen whose keys are looked at
+_MOST_AT_ONCE = 1000
+_MOST_AT_ALL = 100_000
+
+# BEC: scans of other types wait for their points only if `monitor_sync` is "bec"
+_SYNC_TYPES = ("step", "software_triggered", "hardware_triggered")
+
+
+class Inbox:
+    """What any thread tells a scan: what was heard, and whether something may have been missed."""
+
+    def __init__(self) -> None:
+        self.heard: ByteQueue[ControlEvent] = ByteQueue(_HEARD_BYTES)
+        self.missed = threading.Event()
+        self.missed.set()
+
+    def hear(self, event: ControlEvent) -> None:
+        """Take note of an event. What there is no room for is missed, and looked for in Redis."""
+        if not self.heard.offer(event, len(event.raw) + 1000):
+            self.missed.set()
+
+
+class ControlMessages:
+    """Journals the control messages of a scan. Its methods raise what redis-py raises when Redis
+    is away."""
+
+    def __init__(
+        self, client: Commands, scan_id: str, label: str, writer: ScanWriter, inbox: Inbox
+    ) -> None:
+        self._kept = Kept(client)
+        self._scan_id = scan_id
+        self._label = label
+        self._writer = writer
+        self._inbox = inbox
+        self._seen: dict[tuple[str, str], bytes] = {}
+        self._first_hole = 0
+        self._behind_last = max(writer.record.points, default=-1) + 1
+        self._states = BeamlineStates(client, writer.record.start_time or time.time())
+
+    def journal_heard(self) -> int:
+        """Journal what was heard; how much of it was of this scan alone."""
+        count = 0
+        while (event := self._inbox.heard.get()) is not None:
+            self._journal(event.kind, event.name, event.raw)
+            count += event.scan_id == self._scan_id
+        return count
+
+    def look(self) -> int:
+        """Journal what Redis keeps and was not heard; how many points that were.
+
+        Each time status, points, baseline and states; where something may have been missed also
+        configuration, files, deployment and account.
+        """
+        everything = self._inbox.missed.is_set()
+        self._inbox.missed.clear()
+        try:
+            self._take("status", "", self._kept.status(self._scan_id))
+            if not self._writer.record.baseline:
+                self._take("baseline", "", self._kept.baseline(self._scan_id))
+            for name, raw in self._states.news():
+                self._take("state", name, raw)
+            if everything:
+                self._look_at_the_rest()
+            return self._look_for_points(_MOST_AT_ALL if everything else _MOST_AT_ONCE)
+        except BaseException:
+            if everything:
+                self._inbox.missed.set()
+            raise
+
+    @property
+    def known_to_redis(self) -> bool:
+        """Whether Redis still has a status of the scan."""
+        return self._kept.status(self._scan_id) is not None
+
+    @property
+    def ended(self) -> bool:
+        status = self._writer.record.status
+        return status is not None and status.ended
+
+    @property
+    def expected_points(self) -> int:
+        """How many points the scan says it has; 0 unless it was closed and has such points."""
+        status = self._writer.record.status_message
+        if status is None or status.status is not ScanState.CLOSED:
+            return 0
+        waits = status.scan_type in _SYNC_TYPES or status.info.get("monitor_sync") == "bec"
+        if not waits or not status.readout_priority.get("monitored"):
+            return 0
+        return status.num_monitored_readouts or 0
+
+    @property
+    def lacks_baseline(self) -> bool:
+        """Whether the scan was closed and should have baseline readings, but has none."""
+        record = self._writer.record
+        requested = record.info.get("baseline_readout_requested")
+        return bool(record.status is ScanState.CLOSED and requested and not record.baseline)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all is there that is due; of a scan that was not closed, that is not known."""
+        record = self._writer.record
+        enough = len(record.points) >= self.expected_points
+        return record.status is ScanState.CLOSED and enough and not self.lacks_baseline
+
+    def _look_at_the_rest(self) -> None:
+        found = self._kept.configurations() | self._kept.files(self._scan_id)
+        for key, raw in found.items():
+            try:
+                events = events_in(key, raw)
+            except BadMessage as error:
+                log.warning("%s: %s is ignored: %s", self._label, key, error)
+                continue
+            for event in events:
+                self._take(event.kind, event.name, event.raw)
+        if self._writer.record.deployment is None:
+            self._take("deployment", "", self._kept.last_entry(keys.deployment_info()))
+        if self._writer.record.account is None:
+            self._take("account", "", self._kept.last_entry(keys.account()))
+
+    def _look_for_points(self, most: int) -> int:
+        count = 0
+        wanted = islice(self._missing_points(), most)
+        while numbers := list(islice(wanted, _MOST_AT_ONCE)):
+            for number, raw in self._kept.points(self._scan_id, numbers).items():
+                self._take("segment", str(number), raw)
+                count += 1
+        return count
+
+    def _missing_points(self) -> Iterator[int]:
+        points = self._writer.record.points
+        while self._first_hole in points:
+            self._first_hole += 1
+        numbers: Iterable[int] = range(self._first_hole, self._behind_last + _LOOK_AHEAD)
+        return (number for number in numbers if number not in points)
+
+    def _take(self, kind: str, name: str, raw: bytes | None) -> None:
+        if raw is not None:
+            self._journal(kind, name, raw)
+
+    def _journal(self, kind: str, name: str, raw: bytes) -> None:
+        if kind != "segment":
+            if self._seen.get((kind, name)) == raw:
+                return
+            self._seen[kind, name] = raw
+        if kind == "status" and not self._is_news(raw):
+            return
+        self._writer.journal(kind, name, raw)
+        if kind == "segment":
+            self._behind_last = max(self._behind_last, int(name) + 1)
+
+    def _is_news(self, raw: bytes) -> bool:
+        """Whether a status tells that something has changed."""
+        last = self._writer.record.status_message
+        try:
+            status = ScanStatus.of(decode(raw))
+        except BadMessage:
+            return True  # the writer says what is wrong with it, and keeps it
+        if last is None:
+            log.info("%s: %s", self._label, status.status)
+            return True
+        if status == last or (status.timestamp or math.inf) < (last.timestamp or 0.0):
+            return False
+        if status.status is last.status or last.status.ended:
+            log.warning(
+                "%s: a second %r is ignored, it is %s already",
+                self._label,
+                str(status.status),
+                last.status,
+            )
+            return False
+        log.info("%s: %s", self._label, status.status)
+        return True

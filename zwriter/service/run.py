@@ -1,0 +1,179 @@
+"""The service: hears of scans, and gives each a thread that writes it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from zwriter.errors import BadMessage, UsageError
+from zwriter.ingest import ControlEvent, Kept, connect, listen, safe_url
+from zwriter.protocol import FileReference, ScanStatus, decode
+from zwriter.service.outbox import Outbox
+from zwriter.service.paths import (
+    ScanPaths,
+    check_template,
+    find_unfinished,
+    finished_here,
+    paths_for,
+)
+from zwriter.service.scan_run import ScanRun
+from zwriter.service.shared import Shared
+from zwriter.settings import Settings
+from zwriter.store.framed import read_frames
+from zwriter.store.record import ScanRecord
+
+log = logging.getLogger(__name__)
+
+_EARLY_BYTES = 64 * 1024 * 1024
+_REMEMBERED = 1000
+
+
+def run(settings: Settings, stop: threading.Event, ready: Callable[[], None] | None = None) -> None:
+    """Write all scans that the Redis of the settings tells of, until `stop` is set.
+
+    `ready` is called once scans are heard. Scans that are open when the service stops are continued
+    when it is started again. Raises ServiceError if Redis does not answer at the start, UsageError
+    if the root cannot be used.
+    """
+    check_template(settings.path_template)
+    try:
+        settings.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{settings.root} cannot be used as the root: {error}") from error
+    client = connect(settings.redis)
+    outbox = Outbox(client)
+    service = _Service(Shared(settings, client, outbox, stop))
+    heartbeat = threading.Thread(target=outbox.beat, args=(stop,), name="heartbeat")
+    heartbeat.start()
+    try:
+        log.info(
+            "listening at %s, writing to %s",
+            safe_url(settings.redis.url.get_secret_value()),
+            settings.root.resolve(),
+        )
+        service.continue_unfinished()
+
+        def connected() -> None:
+            nonlocal ready
+            service.look_for_scans()
+            if ready is not None:
+                ready()
+                ready = None
+
+        listen(client, service.hear, connected, stop)
+    finally:
+        stop.set()
+        service.join()
+        heartbeat.join()
+        client.close()
+
+
+class _Service:
+    """Which scan is written by whom. All but `_done` is called in one thread."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._kept = Kept(shared.client)
+        self._runs: dict[str, ScanRun] = {}
+        self._done_with: deque[str] = deque(maxlen=_REMEMBERED)
+        self._told_late: deque[str] = deque(maxlen=_REMEMBERED)
+        self._early = _Early()
+
+    def continue_unfinished(self) -> None:
+        """Go on with the scans that a service before this one has left."""
+        for store in find_unfinished(self._shared.settings.root.resolve()):
+            record = ScanRecord.replay(read_frames(store.with_suffix(".zwriter") / "journal"))
+            status = record.status_message
+            if status is None:
+                log.info("%s is not finished, but not this service's to finish", store)
+            elif record.scan_id not in self._runs:
+                log.info("scan %s: is continued", record.scan_id)
+                self._start(status, ScanPaths.of_store(store, status), [])
+
+    def look_for_scans(self) -> None:
+        """Find scans, and what was published of them, that could not be heard."""
+        for raw in self._kept.statuses():
+            try:
+                status = ScanStatus.of(decode(raw))
+            except BadMessage as error:
+                log.warning("the status of a scan cannot be read: %s", error)
+                continue
+            if status.scan_id not in self._runs and status.scan_id not in self._done_with:
+                self._open(status, ControlEvent("status", status.scan_id, "", raw))
+        for run in list(self._runs.values()):
+            run.inbox.missed.set()
+
+    def hear(self, event: ControlEvent) -> None:
+        """Pass an event on to whom it concerns."""
+        if not event.scan_id:
+            for run in list(self._runs.values()):
+                run.inbox.hear(event)
+        elif (scan := self._runs.get(event.scan_id)) is not None:
+            scan.inbox.hear(event)
+        elif event.scan_id in self._done_with:
+            if event.scan_id not in self._told_late:
+                self._told_late.append(event.scan_id)
+                log.warning("scan %s: is done; a late %s is ignored", event.scan_id, event.kind)
+        elif event.kind == "status":
+            self._open(ScanStatus.of(decode(event.raw)), event)
+        else:
+            self._early.keep(event)
+
+    def join(self) -> None:
+        for scan in list(self._runs.values()):
+            scan.join()
+
+    def _open(self, status: ScanStatus, event: ControlEvent) -> None:
+        in_use = [scan.paths.store for scan in list(self._runs.values())]
+        paths = paths_for(status, self._shared.settings, in_use)
+        if finished_here(paths.store, status.scan_id):
+            log.debug("scan %s: is in %s already", status.scan_id, paths.store)
+            self._done_with.append(status.scan_id)
+            return
+        if status.status.ended and self._written_by_somebody(status.scan_id):
+            log.debug("scan %s: was written by somebody", status.scan_id)
+            self._done_with.append(status.scan_id)
+            return
+        self._start(status, paths, [event, *self._early.take(status.scan_id)])
+
+    def _start(self, status: ScanStatus, paths: ScanPaths, heard: list[ControlEvent]) -> None:
+        scan = ScanRun(self._shared, status.scan_id, status.scan_number, paths, self._done)
+        for event in heard:
+            scan.inbox.hear(event)
+        self._runs[status.scan_id] = scan
+        scan.start()
+
+    def _done(self, scan_id: str) -> None:
+        self._done_with.append(scan_id)
+        del self._runs[scan_id]
+
+    def _written_by_somebody(self, scan_id: str) -> bool:
+        """Whether a scan that ended before we heard of it has its master file."""
+        raw = self._kept.master_file(scan_id)
+        try:
+            return raw is not None and FileReference.of(decode(raw)).done
+        except BadMessage:
+            return False
+
+
+class _Early:
+    """What was heard of scans before they were opened; of too much, the oldest scan's goes."""
+
+    def __init__(self) -> None:
+        self._events: OrderedDict[str, list[ControlEvent]] = OrderedDict()
+        self._bytes = 0
+
+    def keep(self, event: ControlEvent) -> None:
+        self._events.setdefault(event.scan_id, []).append(event)
+        self._bytes += len(event.raw)
+        while self._bytes > _EARLY_BYTES:
+            scan_id = next(iter(self._events))
+            log.warning("scan %s: was never opened; what was heard of it is dropped", scan_id)
+            self.take(scan_id)
+
+    def take(self, scan_id: str) -> list[ControlEvent]:
+        events = self._events.pop(scan_id, [])
+        self._bytes -= sum(len(event.raw) for event in events)
+        return events

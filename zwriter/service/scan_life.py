@@ -1,0 +1,175 @@
+"""A scan while it is open: data and control messages into the writer, until all is there."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from zwriter.ingest import PASSING, Announced, Counts, StreamReader
+from zwriter.protocol import Message, encode
+from zwriter.scan import ScanWriter
+from zwriter.service.alarms import BadInput
+from zwriter.service.control_messages import ControlMessages, Inbox
+from zwriter.service.shared import Shared
+
+log = logging.getLogger(__name__)
+
+_TICK = 0.1  # seconds without data until something else is looked after
+_LOOK_INTERVAL = 1.0  # seconds between looks at the keys of the scan
+_SETTLE = 0.5  # seconds without news after which a scan that seems whole is finished
+_LONG = (
+    12  # drain_timeouts after which a scan that nobody ends, or that goes on after its end, ends
+)
+
+
+class ScanLife:
+    """Feeds `writer` from Redis and from `inbox`. `label` is what the log calls the scan."""
+
+    def __init__(
+        self, shared: Shared, scan_id: str, label: str, writer: ScanWriter, inbox: Inbox
+    ) -> None:
+        self._shared = shared
+        self._scan_id = scan_id
+        self._label = label
+        self._writer = writer
+        self._inbox = inbox
+        self._resumed = writer.record.status is not None  # begun by a service before this one
+        self._control = ControlMessages(shared.client, scan_id, label, writer, inbox)
+        self._control.journal_heard()  # the status, which names the devices
+        self._announced = Announced(shared.client)
+        self._bad_input = BadInput(shared.outbox, scan_id, writer)
+        self._expected: Counts = {}
+        self._reader = StreamReader(
+            shared.client,
+            scan_id,
+            writer.positions,
+            shared.settings.redis.queue_bytes,
+            self._devices(),
+        )
+        self._drain_timeout = shared.settings.redis.drain_timeout
+        self._last_news = time.monotonic()
+        self._last_look = 0.0
+        self._ended_at: float | None = None
+
+    def live(self) -> bool:
+        """Write until the scan is over: True; or until the service is stopped: False.
+
+        Over is: BEC has ended it, and all is there that the streams hold, the index lists announce
+        and, if it was closed, its points and baseline; or nothing has come for `drain_timeout`.
+        While Redis is away it is not over.
+        """
+        self._look()
+        self._reader.start()
+        try:
+            while not self._shared.stop.is_set():
+                self._step()
+                if self._over():
+                    self._note_what_is_missing()
+                    return True
+            self._writer.commit()
+            return False
+        finally:
+            self._reader.stop()
+
+    def _step(self) -> None:
+        """Take what has come, and make visible what is due."""
+        batch = self._reader.batches.get(_TICK)
+        if batch:
+            self._writer.apply(batch)
+        elif not self._reader.alive:
+            raise RuntimeError("its streams can be read no more; the log says why")
+        if self._control.journal_heard() or batch:
+            self._last_news = time.monotonic()
+        if time.monotonic() - self._last_look >= _LOOK_INTERVAL:
+            self._look()
+        self._writer.commit_due()
+
+    def _devices(self) -> set[str]:
+        """All devices that the scan's status names."""
+        status = self._writer.record.status_message
+        priorities = status.readout_priority if status else {}
+        return {name for names in priorities.values() for name in names}
+
+    def _look(self) -> bool:
+        """Look at what Redis keeps; False if it is away."""
+        self._last_look = time.monotonic()
+        self._bad_input.raise_alarms()
+        try:
+            if self._control.look():
+                self._last_news = time.monotonic()
+            self._give_up_if_dead()
+        except PASSING as error:
+            log.debug("%s: Redis is away: %s", self._label, error)
+            return False
+        return True
+
+    def _over(self) -> bool:
+        if not self._control.ended:
+            return False
+        now = time.monotonic()
+        if self._ended_at is None:
+            self._ended_at = now
+            self._reader.hurry()
+            self._inbox.missed.set()
+        quiet = now - max(self._last_news, self._ended_at)
+        endless = now - self._ended_at >= _LONG * self._drain_timeout
+        if quiet < min(_SETTLE, self._drain_timeout) and not endless:
+            return False
+        if not self._reader.emptied(self._ended_at) or self._reader.batches.nbytes:
+            return False
+        if not self._look() or (self._last_news > now and not endless):
+            return False
+        try:
+            announced = self._all_announced()
+        except PASSING:
+            return False
+        whole = announced and self._control.whole
+        return whole or quiet >= self._drain_timeout or endless
+
+    def _all_announced(self) -> bool:
+        """Whether what the index lists announce was read."""
+        received = {
+            (device, signal): ledger.received
+            for device, signals in self._writer.ledgers.items()
+            for signal, ledger in signals.items()
+        }
+        self._expected = self._announced.counts(self._reader.streams, received)
+        return all(received.get(name, 0) >= count for name, count in self._expected.items())
+
+    def _note_what_is_missing(self) -> None:
+        """Tell the writer what there should be, and the log what never came."""
+        for (device, signal), count in self._expected.items():
+            self._writer.expect(device, signal, count)
+            lost = count - self._writer.ledgers[device][signal].received
+            if lost > 0:
+                name = f"{device}/{signal}"
+                log.warning("%s: %s: %d of %d updates never came", self._label, name, lost, count)
+        points = self._control.expected_points
+        self._writer.expect_points(points)
+        lost = points - len(self._writer.record.points)
+        if lost > 0:
+            log.warning("%s: %d of %d points never came", self._label, lost, points)
+        if self._control.lacks_baseline:
+            log.warning("%s: the baseline never came", self._label)
+
+    def _give_up_if_dead(self) -> None:
+        """End a scan that nobody else will.
+
+        Only one that was begun by a service before this one; that Redis, which is there, has no
+        status of (that of an open scan has no time to live, that of an ended one half an hour); and
+        of which for `_LONG` drain_timeouts nothing came, neither data nor control messages.
+        """
+        status = self._writer.record.status_message
+        quiet = time.monotonic() - self._last_news
+        if not self._resumed or self._control.ended or status is None:
+            return
+        if quiet < _LONG * self._drain_timeout or self._control.known_to_redis:
+            return
+        log.warning("%s: nobody seems to be there to end it; it ends as aborted", self._label)
+        fields = {
+            **status.model_dump(),
+            "status": "aborted",
+            "reason": "zwriter found it open after a restart, and nobody to end it",
+            "timestamp": time.time(),
+        }
+        self._writer.journal("status", "", encode(Message("ScanStatusMessage", fields)))

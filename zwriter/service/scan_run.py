@@ -1,0 +1,97 @@
+"""One scan in a thread of its own: opened, lived, finished, and told about."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from zwriter.errors import Fenced
+from zwriter.model import ScanState, Verdict
+from zwriter.reader import open_scan
+from zwriter.scan import ScanWriter
+from zwriter.service.control_messages import Inbox
+from zwriter.service.paths import ScanPaths
+from zwriter.service.scan_life import ScanLife
+from zwriter.service.shared import Shared
+
+log = logging.getLogger(__name__)
+
+
+class ScanRun:
+    """Writes one scan. `done` is called, in its thread, when nothing more happens here.
+
+    Whatever goes wrong stays in this thread: the scan is left as it is, to be continued at the
+    service's next start, and an alarm is raised.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        scan_id: str,
+        scan_number: int | None,
+        paths: ScanPaths,
+        done: Callable[[str], None],
+    ) -> None:
+        self.inbox = Inbox()
+        self._shared = shared
+        self._scan_id = scan_id
+        self._number = scan_number
+        self._label = f"scan {scan_id if scan_number is None else scan_number}"
+        self.paths = paths
+        self._done = done
+        self._thread = threading.Thread(target=self._run, name=f"scan-{scan_id[:8]}")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._write()
+        except Fenced as error:
+            log.error("%s: another service has taken it over: %s", self._label, error)
+        except Exception as error:
+            log.exception("%s: it cannot be written and is left as it is", self._label)
+            self._tell_failure(error)
+        finally:
+            self._done(self._scan_id)
+
+    def _write(self) -> None:
+        writer = ScanWriter(
+            self.paths.store,
+            scan_id=self._scan_id,
+            scan_number=self._number,
+            settings=self._shared.settings.store,
+            master=None,
+        )
+        try:
+            log.info("%s: writes %s", self._label, self.paths.store)
+            self._shared.outbox.file_opened(self._scan_id, self.paths.master)
+            life = ScanLife(self._shared, self._scan_id, self._label, writer, self.inbox)
+            # finished already: a service before this one died over the master file
+            if writer.finished or life.live():
+                self._finish(writer)
+        finally:
+            writer.close()
+
+    def _finish(self, writer: ScanWriter) -> None:
+        verdict = writer.finish(writer.record.status or ScanState.ABORTED)
+        writer.write_master(self.paths.master, self._shared.settings.master)
+        log.info("%s: %s, %s", self._label, verdict, self.paths.master)
+        # an aborted scan's file can be whole as well
+        whole = verdict is not Verdict.COMPLETE_WITH_GAPS and all(
+            ledger.whole for signals in writer.ledgers.values() for ledger in signals.values()
+        )
+        outbox, master = self._shared.outbox, self.paths.master
+        outbox.file_done(self._scan_id, master, verdict, whole=whole)
+        outbox.history(writer.record, master, open_scan(self.paths.store).summary()["devices"])
+        outbox.content(writer.record, master)
+
+    def _tell_failure(self, error: Exception) -> None:
+        text = f"{self._label} cannot be written: {error}"
+        outbox, scan_id = self._shared.outbox, self._scan_id
+        outbox.alarm(1, text, kind=type(error).__name__, scan_id=scan_id)
+        outbox.file_done(scan_id, self.paths.master, Verdict.FAILED, whole=False)

@@ -1,0 +1,20 @@
+"""What all scans of a service share."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from zwriter.ingest.commands import Commands
+from zwriter.service.outbox import Outbox
+from zwriter.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """`stop` is set when the service is to stop."""
+
+    settings: Settings
+    client: Commands
+    outbox: Outbox
+    stop: threading.Event
