@@ -155,7 +155,7 @@ def _local_time(seconds: float | None) -> str:
 def _table(*columns: str) -> Any:
     from rich.table import Table
 
-    table = Table(box=None, header_style="bold")
+    table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         table.add_column(column)
     return table
@@ -164,6 +164,5 @@ def _table(*columns: str) -> Any:
 def _print(table: Any) -> None:
     from rich.console import Console
 
-    console = Console()
-    # piped into a file or grep there is no width to respect
-    console.print(table, width=None if console.is_terminal else 10_000, soft_wrap=True)
+    # never cut: a narrow terminal folds long lines itself, and a pipe has no width
+    Console(width=1000).print(table)

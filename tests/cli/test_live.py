@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import msgpack
+import pytest
+import redis
+
+from zwriter.protocol import ScanStatus, decode, keys
+
+ABSENT = "unix:///nobody-listens-here.sock"
+
+
+def test_simulate_publishes_a_scan_of_the_devices_that_were_named(cli, redis_url: str):
+    result = cli(
+        "simulate", "--redis", redis_url, "--device", "adc:scalars:x5:20Hz", "--seconds", "0.2"
+    )
+    assert result.exit_code == 0
+    assert result.stdout.startswith("scan 1 ")
+    assert result.stdout.endswith("4 updates\n")
+    with redis.Redis.from_url(redis_url) as client:
+        status = ScanStatus.of(decode(client.get(keys.scan_status())))
+        assert status.status == "closed"
+        assert client.xlen(keys.async_signal(status.scan_id, "adc", "adc_value")) == 4
+
+
+def test_the_next_simulated_scan_has_the_next_number(cli, redis_url: str):
+    short = ("simulate", "--redis", redis_url, "--device", "ragged", "--seconds", "0.1")
+    cli(*short, "--scan-number", "41")
+    assert cli(*short).stdout.startswith("scan 42 ")
+
+
+def test_replay_sends_what_was_captured(cli, redis_url: str, tmp_path: Path):
+    capture = tmp_path / "capture.msgpack.gz"
+    with gzip.open(capture, "wb") as file:
+        file.write(msgpack.packb({"format": "bec-capture-1", "snapshot": {}}))
+        file.write(msgpack.packb([0.0, [b"SET", b"a", b"1"]]))
+        file.write(msgpack.packb([3600.0, [b"SET", b"b", b"2"]]))
+    result = cli("replay", capture, "--redis", redis_url, "--speed", "inf")
+    assert (result.exit_code, result.stdout) == (0, "2 commands\n")
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.mget("a", "b") == [b"1", b"2"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("simulate", "--redis", ABSENT, "--device", "nonsense"),
+        ("simulate", "--redis", "nonsense://"),
+        ("replay", __file__, "--redis", ABSENT, "--speed", "0"),
+        ("replay", "/nothing/there", "--redis", ABSENT),
+        ("run", "--config", "/nothing/there.toml"),
+        ("run", "--config", __file__),
+    ],
+)
+def test_wrong_usage_ends_with_2(cli, wrong: tuple[str, ...]):
+    result = cli(*wrong)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_a_setting_that_is_not_known_is_named(cli, tmp_path: Path):
+    config = tmp_path / "zwriter.toml"
+    config.write_text("[store]\nflush = 1\n")
+    result = cli("run", "--config", config)
+    assert result.exit_code == 2
+    assert "store.flush" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [("simulate",), ("run",)])
+def test_without_redis_a_command_ends_with_6(cli, command: tuple[str, ...]):
+    result = cli(*command, "--redis", ABSENT)
+    assert result.exit_code == 6
+    assert result.stderr.count("\n") == 1

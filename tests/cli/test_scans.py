@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import hdf5plugin  # noqa: F401
+import numpy as np
+import pytest
+
+from zwriter import ScanWriter
+
+COUNTS = {"expected", "received", "written", "missing", "short", "cut", "quarantined"}
+
+
+def test_ls_lists_running_and_finished_scans(cli, scan: Path):
+    with ScanWriter(scan.parent / "deeper" / "S2.zarr", scan_id="two", scan_number=2) as writer:
+        writer.add("adc", "adc_value", 1.0)
+        writer.commit()
+        lines = json.loads(cli("ls", scan.parent, "--json").stdout)
+        assert [(line["scan_number"], line["verdict"]) for line in lines] == [
+            (1, "COMPLETE"),
+            (2, None),
+        ]
+        text = cli("ls", scan.parent).stdout
+    assert "COMPLETE" in text
+    assert "live" in text
+    assert str(scan) in text
+
+
+def test_show_json_tells_all_about_each_signal_of_a_finished_scan(cli, scan: Path):
+    facts = json.loads(cli("show", scan, "--json").stdout)
+    assert (facts["scan_id"], facts["scan_number"], facts["verdict"]) == ("one", 1, "COMPLETE")
+    signal = facts["devices"]["adc"]["adc_value"]
+    assert signal.keys() >= COUNTS
+    assert signal["shape"] == [10, 3]
+    assert signal["dtype"] == "float64"
+    assert signal["received"] == signal["written"] == 10
+
+
+def test_show_json_of_a_running_scan_has_no_verdict_yet(cli, tmp_path: Path):
+    with ScanWriter(tmp_path / "S1.zarr", scan_number=1) as writer:
+        writer.add("adc", "adc_value", 1.0)
+        writer.commit()
+        facts = json.loads(cli("show", tmp_path / "S1.zarr", "--json").stdout)
+    assert facts["verdict"] is None
+    assert facts["devices"]["adc"]["adc_value"]["written"] == 1
+
+
+def test_show_prints_a_line_for_each_signal(cli, scan: Path):
+    text = cli("show", scan).stdout
+    assert "verdict COMPLETE" in text
+    assert "adc_value" in text
+    assert "10x3" in text
+
+
+def test_tail_follows_a_scan_to_its_end(tmp_path: Path):
+    path = tmp_path / "S1.zarr"
+    command = [sys.executable, "-m", "zwriter.cli", "tail", path, "--json"]
+    with ScanWriter(path, scan_number=1) as writer:
+        writer.add("adc", "adc_value", 1.0)
+        writer.commit()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            first = json.loads(process.stdout.readline())
+            assert first == {"status": first["status"], "verdict": None, "written": {"adc": 1}}
+            writer.add("adc", "adc_value", 2.0)
+            writer.finish("closed")
+            last = [json.loads(line) for line in process.stdout][-1]
+    assert last == {"status": "closed", "verdict": "COMPLETE", "written": {"adc": 2}}
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("mode", ["auto", "copy", "reference"])
+def test_export_writes_a_master_file(cli, scan: Path, mode: str):
+    out = scan.parent / "again.h5"
+    result = cli("export", scan, out, "--mode", mode)
+    assert (result.exit_code, result.stdout) == (0, f"{out}\n")
+    with h5py.File(out) as file:
+        value = file["entry/collection/devices/adc/adc_value/value"][()]
+    np.testing.assert_array_equal(value[:, 0], np.arange(10.0))
+
+
+def test_verify_ends_with_0_for_a_complete_scan(cli, scan: Path):
+    result = cli("verify", scan)
+    assert result.exit_code == 0
+    assert "COMPLETE" in result.stdout
+
+
+def test_verify_ends_with_3_for_a_scan_with_gaps(cli, tmp_path: Path):
+    with ScanWriter(tmp_path / "S1.zarr", scan_number=1) as writer:
+        writer.add("adc", "adc_value", 1.0)
+        writer.expect("adc", "adc_value", 5)
+    result = cli("verify", tmp_path / "S1.zarr", "--json")
+    assert result.exit_code == 3
+    report = json.loads(result.stdout)
+    assert report["verdict"] == "COMPLETE_WITH_GAPS"
+
+
+def test_verify_ends_with_4_for_a_damaged_scan(cli, scan: Path):
+    (shard,) = scan.glob("entry/collection/devices/adc/adc_value/value/c/0/0")
+    content = bytearray(shard.read_bytes())
+    where = int.from_bytes(content[:8], "little") + 30
+    content[where] ^= 0xFF
+    shard.chmod(0o644)
+    shard.write_bytes(content)
+    result = cli("verify", scan, "--json")
+    assert result.exit_code == 4
+    assert json.loads(result.stdout)["problems"]
+
+
+@pytest.mark.parametrize("command", ["show", "tail", "verify"])
+def test_a_path_where_nothing_is_ends_with_2_and_one_line(cli, tmp_path: Path, command: str):
+    result = cli(command, tmp_path / "absent.zarr")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("zwriter: ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["show", "tail"])
+def test_a_folder_that_is_no_store_ends_with_4_and_one_line(cli, tmp_path: Path, command: str):
+    result = cli(command, tmp_path)
+    assert result.exit_code == 4
+    assert result.stderr.count("\n") == 1
