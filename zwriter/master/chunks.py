@@ -26,12 +26,13 @@ _COMPRESSORS = {"blosclz": 0, "lz4": 1, "lz4hc": 2, "zlib": 4, "zstd": 5}
 class StoredChunks:
     """A stored array's chunks, which split axis 0 only.
 
+    files: in order, shards or single chunks; where there may be holes, they need not exist;
     chunk: the shape of one; per_shard: how many lie in a file, None where each has its own;
     blosc: the codec's configuration in zarr.json, None where chunks are not compressed.
     """
 
     source: StoredArray
-    generation: int
+    files: list[Path]
     chunk: tuple[int, ...]
     per_shard: int | None
     blosc: dict[str, Any] | None
@@ -55,10 +56,15 @@ class StoredChunks:
         if [codec["name"] for codec in middle] not in ([], ["blosc"]):
             return None
         shape = source.array.shape
+        chunk = chunk[: len(shape)]  # records are stored with an axis more, for their bytes
         if not shape or 0 in shape or chunk[1:] != shape[1:]:
             return None
+        keys = [
+            chunk_key(generation_of(document), len(document["shape"]), number)
+            for number in range(-(-shape[0] // grid[0]))
+        ]
         blosc = middle[0]["configuration"] if middle else None
-        return cls(source, generation_of(document), chunk, per_shard, blosc)
+        return cls(source, [source.folder / key for key in keys], chunk, per_shard, blosc)
 
     @property
     def chunk_bytes(self) -> int:
@@ -73,16 +79,6 @@ class StoredChunks:
         shuffle, code = _SHUFFLES.index(b["shuffle"]), _COMPRESSORS[b["cname"]]
         options = (2, 2, b["typesize"], self.chunk_bytes, b["clevel"], shuffle, code)
         return {"compression": HDF5_BLOSC, "compression_opts": options}
-
-    @property
-    def files(self) -> list[Path]:
-        """The shard (or chunk) files, in order; they need not exist where there may be holes."""
-        shape = self.source.array.shape
-        rows = self.chunk[0] * (self.per_shard or 1)
-        return [
-            self.source.folder / chunk_key(self.generation, len(shape), number)
-            for number in range(-(-shape[0] // rows))
-        ]
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """Each chunk that is there: its number along axis 0, its bytes without checksum.

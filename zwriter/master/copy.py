@@ -81,8 +81,12 @@ def _write_block(dataset: h5py.Dataset, start: int, rows: list[NDArray[Any]]) ->
 
 
 def plain(array: NDArray[Any]) -> NDArray[Any]:
-    """An array as h5py takes it: texts as objects, without NUL, which HDF5's texts cannot hold."""
-    if array.dtype.kind != "T":
+    """An array as h5py takes it: texts as objects that HDF5 can hold."""
+    if array.dtype.kind not in "TO":
         return array
-    texts = [text.replace("\0", "\\0") for text in array.ravel()]
-    return np.array(texts, object).reshape(array.shape)
+    return np.array([text(item) for item in array.ravel()], object).reshape(array.shape)
+
+
+def text(value: str) -> str:
+    """`value` without NUL, which ends a text in HDF5."""
+    return value.replace("\0", "\\0")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from zwriter.assemble import as_array
 from zwriter.errors import BadUpdate
 from zwriter.protocol.codec import Message
 from zwriter.reader.lazy import LazyArray
+from zwriter.store.columns import json_text
 
 Attributes = dict[str, Any]
 
@@ -24,6 +24,14 @@ class Dataset:
     """Values that are here: a text, or an array of any shape."""
 
     data: str | NDArray[Any]
+    attrs: Attributes = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Table:
+    """A dataset of records, given by its columns, which are of one length and never none."""
+
+    columns: dict[str, NDArray[Any]]
     attrs: Attributes = field(default_factory=dict)
 
 
@@ -96,7 +104,7 @@ class Group:
         return node
 
 
-Node = Group | Dataset | Rows | StoredArray | SoftLink | ExternalLink
+Node = Group | Dataset | Table | Rows | StoredArray | SoftLink | ExternalLink
 
 
 def walk(group: Group, path: str = "") -> Iterator[tuple[str, Node]]:
@@ -124,16 +132,10 @@ def describe(value: Any) -> Node | None:
     try:
         return Dataset(as_array(value))
     except BadUpdate:
-        return Dataset(json.dumps(value, default=_jsonable))
+        return Dataset(json_text(value))
 
 
 def _names(path: str) -> list[str]:
     """Link names HDF5 can have: not empty, not ".", without NUL."""
     names = [part.replace("\0", "_") for part in path.split("/") if part]
     return ["_" if name == "." else name for name in names] or ["_"]
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, Message):
-        return value.data
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 
 from zwriter.errors import StoreError
-from zwriter.master.tree import Dataset, ExternalLink, Group, Node, Rows, StoredArray, walk
+from zwriter.master.tree import Dataset, ExternalLink, Group, Node, Rows, StoredArray, Table, walk
 
 
 def verify_file(path: Path, tree: Group) -> None:
@@ -37,8 +37,10 @@ def _problem(file: h5py.File, name: str, node: Node, folder: Path) -> str | None
 def _source_problem(dataset: h5py.Dataset, folder: Path) -> str | None:
     """What HDF5 would hide: it reads lost sources of a virtual dataset as fill values."""
     for source in dataset.virtual_sources():
+        first, last = source.vspace.get_select_bounds()
+        needed = tuple(end - start + 1 for start, end in zip(first, last, strict=True))
         with h5py.File(folder / source.file_name, "r") as file:
-            there, needed = file[source.dset_name].shape, source.src_space.shape
+            there = file[source.dset_name].shape
             if there != needed:
                 return f"{source.file_name} has shape {there} instead of {needed}"
     return None
@@ -48,6 +50,8 @@ def _shape(node: Node) -> tuple[int, ...] | None:
     match node:
         case Dataset(data):
             return () if isinstance(data, str) else data.shape
+        case Table(columns):
+            return next(iter(columns.values())).shape
         case Rows(rows):
             return (len(rows),)
         case StoredArray(_, array):

@@ -10,13 +10,23 @@ from typing import Any, Literal
 import h5py
 import hdf5plugin  # noqa: F401  (registers the Blosc filter)
 import numpy as np
+from numpy.typing import NDArray
 
 from zwriter.errors import StoreError, UsageError
 from zwriter.master.chunks import StoredChunks
-from zwriter.master.copy import TEXT, copy_chunks, copy_values, plain, write_rows
+from zwriter.master.copy import TEXT, copy_chunks, copy_values, plain, text, write_rows
 from zwriter.master.layouts.reference import reference_tree
 from zwriter.master.refer import reference, sentinel
-from zwriter.master.tree import Dataset, ExternalLink, Group, Node, Rows, SoftLink, StoredArray
+from zwriter.master.tree import (
+    Dataset,
+    ExternalLink,
+    Group,
+    Node,
+    Rows,
+    SoftLink,
+    StoredArray,
+    Table,
+)
 from zwriter.master.verify import verify_file
 from zwriter.reader import open_scan
 from zwriter.settings import MasterSettings
@@ -82,11 +92,13 @@ class _Writer:
             case Group():
                 self.fill(group.create_group(name), node)
             case SoftLink(target):
-                group[name] = h5py.SoftLink(target)
+                group[name] = h5py.SoftLink(text(target))
             case ExternalLink(file, target):
-                group[name] = h5py.ExternalLink(file, target)
+                group[name] = h5py.ExternalLink(text(file), text(target))
             case Dataset(data, attrs):
                 _set_attributes(_create(group, name, data), attrs)
+            case Table(columns, attrs):
+                _set_attributes(_create_table(group, name, columns), attrs)
             case Rows():
                 _set_attributes(write_rows(group, name, node), node.attrs)
             case StoredArray():
@@ -110,15 +122,23 @@ class _Writer:
 
 def _create(group: h5py.Group, name: str, data: Any) -> h5py.Dataset:
     if isinstance(data, str):
-        return group.create_dataset(name, data=data.replace("\0", "\\0"), dtype=TEXT)
-    dtype = data.dtype
-    if dtype.kind == "T":
-        dtype = TEXT
-    elif dtype.names is not None:  # tables with columns of text
-        dtype = np.dtype([(n, TEXT if dtype[n].kind == "O" else dtype[n]) for n in dtype.names])
-    return group.create_dataset(name, data.shape, dtype, data=plain(data))
+        return group.create_dataset(name, data=text(data), dtype=TEXT)
+    return group.create_dataset(
+        name, data.shape, TEXT if data.dtype.kind == "T" else data.dtype, data=plain(data)
+    )
+
+
+def _create_table(
+    group: h5py.Group, name: str, columns: Mapping[str, NDArray[Any]]
+) -> h5py.Dataset:
+    values = {key: plain(column) for key, column in columns.items()}
+    kinds = [(key, TEXT if v.dtype.kind == "O" else v.dtype) for key, v in values.items()]
+    table = np.empty(len(next(iter(values.values()))), kinds)
+    for key, column in values.items():
+        table[key] = column
+    return group.create_dataset(name, data=table)
 
 
 def _set_attributes(node: h5py.Group | h5py.Dataset, attrs: Mapping[str, Any]) -> None:
     for name, value in attrs.items():
-        node.attrs[name] = value
+        node.attrs[name] = text(value) if isinstance(value, str) else value

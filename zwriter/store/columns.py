@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from zwriter.assemble import as_array, cast_exact, common_dtype, fill_value
 from zwriter.errors import BadUpdate
+from zwriter.protocol.codec import Message
 
 Column = NDArray[Any] | list[NDArray[Any]]
 
@@ -64,11 +65,21 @@ def _cast(row: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     return cast
 
 
+def json_text(value: Any) -> str:
+    """`value` as JSON; what JSON does not have, as Python prints it."""
+    try:
+        return json.dumps(value, default=_jsonable)
+    except (TypeError, ValueError):
+        return repr(value)
+
+
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, default=_jsonable)
+    return value if isinstance(value, str) else json_text(value)
 
 
 def _jsonable(value: Any) -> Any:
+    if isinstance(value, Message):
+        return value.data
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)

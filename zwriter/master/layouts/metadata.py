@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from zwriter.protocol.codec import Message
+from zwriter.protocol.keys import safe_name
 from zwriter.store.record import ScanRecord
 
 
@@ -30,11 +31,24 @@ def command(info: Mapping[str, Any]) -> str:
     """The call with which the scan was started, as its user would type it."""
     if not info.get("scan_name"):
         return "scans.unknown()"
-    inputs = info.get("request_inputs") or {}
+    inputs = _fields(info.get("request_inputs"))
     arguments = [_literal(value) for value in inputs.get("arg_bundle") or []]
     for group in ("inputs", "kwargs"):
-        arguments += [f"{k}={_literal(v)}" for k, v in (inputs.get(group) or {}).items()]
+        arguments += [f"{k}={_literal(v)}" for k, v in _fields(inputs.get(group)).items()]
     return f"scans.{info['scan_name']}({', '.join(arguments)})"
+
+
+def readout_priority(record: ScanRecord) -> dict[str, list[str]]:
+    """Which devices are read when: `baseline`, `monitored`, `async` and others."""
+    said = record.status_message.readout_priority if record.status_message else {}
+    priority = _fields(record.info.get("readout_priority")) or said
+    return {name: _names(devices) for name, devices in priority.items()}
+
+
+def motors(record: ScanRecord) -> list[str]:
+    """The devices that the scan moves, the innermost first."""
+    said = record.status_message.scan_report_devices if record.status_message else None
+    return _names(record.info.get("scan_report_devices") or said)
 
 
 def experiment(record: ScanRecord) -> dict[str, Any]:
@@ -55,11 +69,10 @@ def user(experiment: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _user_metadata(record: ScanRecord) -> dict[str, Any]:
-    nested = record.info.get("metadata") or {}
-    found = record.info.get("user_metadata") or nested.get("user_metadata") or {}
-    if not found and record.status_message is not None:
-        found = record.status_message.user_metadata
-    return dict(found)
+    for fields in (record.info, _fields(record.info.get("metadata"))):
+        if found := _fields(fields.get("user_metadata")):
+            return found
+    return record.status_message.user_metadata if record.status_message else {}
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -67,6 +80,10 @@ def _fields(value: Any) -> dict[str, Any]:
     if isinstance(value, Message):
         return value.data
     return value if isinstance(value, dict) else {}
+
+
+def _names(value: Any) -> list[str]:
+    return [name for name in value if safe_name(name)] if isinstance(value, list) else []
 
 
 def _literal(value: Any) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from zwriter.master.layouts.metadata import motors, readout_priority
 from zwriter.master.tree import Attributes, Dataset, Group, Node, SoftLink, StoredArray
 from zwriter.store.record import ScanRecord
 
@@ -19,11 +20,11 @@ DEVICES = "/entry/collection/devices"
 def add_default_plot(root: Group, record: ScanRecord) -> None:
     """Add `/entry/data` as BEC has it, `/entry/plot` if there is a detector, and the default."""
     entry = root.group("entry")
-    motors = [str(name) for name in record.info.get("scan_report_devices") or ()]
+    moved = motors(record)
     data = entry.group("data", NX_class="NXdata")
-    if motors:
-        data.attrs["signal"] = motors[0]
-        shown = [motors[0], *(m for m in motors[1:] if _same_shape(root, motors[0], m))]
+    if moved:
+        data.attrs["signal"] = moved[0]
+        shown = [moved[0], *(m for m in moved[1:] if _same_shape(root, moved[0], m))]
         if shown[1:]:
             data.attrs["auxiliary_signals"] = shown[1:]
         for motor in shown:
@@ -31,18 +32,18 @@ def add_default_plot(root: Group, record: ScanRecord) -> None:
                 _link(data, motor, root, f"{DEVICES}/{motor}/{motor}/value")
     if data.children:
         entry.attrs["default"] = "data"
-    for path, signal in _detectors(root, record, motors):
-        if _add_plot(root, motors, path, signal):
+    for path, signal in _detectors(root, record, moved):
+        if _add_plot(root, moved, path, signal):
             entry.attrs["default"] = "plot"
             return
 
 
-def _detectors(root: Group, record: ScanRecord, motors: list[str]) -> Iterator[tuple[str, Node]]:
+def _detectors(root: Group, record: ScanRecord, moved: list[str]) -> Iterator[tuple[str, Node]]:
     """Candidates, best first: what is monitored besides the motors, then what was pushed."""
-    priority = record.info.get("readout_priority") or {}
-    for device in [*(priority.get("monitored") or ()), *(priority.get("async") or ())]:
+    priority = readout_priority(record)
+    for device in [*priority.get("monitored", ()), *priority.get("async", ())]:
         signals = root.find(f"{DEVICES}/{device}")
-        if device in motors or not isinstance(signals, Group):
+        if device in moved or not isinstance(signals, Group):
             continue
         # the sort is stable: a device's main signal first, the others as they are
         for name in sorted(signals.children, key=lambda name: name != device):
@@ -52,14 +53,14 @@ def _detectors(root: Group, record: ScanRecord, motors: list[str]) -> Iterator[t
                 yield path, node
 
 
-def _add_plot(root: Group, motors: list[str], path: str, signal: Node) -> bool:
+def _add_plot(root: Group, moved: list[str], path: str, signal: Node) -> bool:
     """Make the NXdata group for a detector's values; False if they cannot be plotted."""
     shape = _shape(signal)
     if not shape or 0 in shape:
         return False
     device, name = path.split("/")[-3:-1]
     label = name if device == name else f"{device}/{name}"
-    coordinates = [m for m in motors if _shape(_values(root, m, m)) == shape[:1]]
+    coordinates = [m for m in moved if _shape(_values(root, m, m)) == shape[:1]]
     attrs: Attributes = {"NX_class": "NXdata", "signal": name}
     attrs["axes"] = [coordinates[0] if coordinates else ".", *("." for _ in shape[1:])]
     attrs |= {f"{motor}_indices": np.int64(0) for motor in coordinates}

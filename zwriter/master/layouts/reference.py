@@ -7,13 +7,15 @@ rows, `point_id` beside readings that do not cover all points, `<signal>_sync`, 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import zwriter
-from zwriter.master.layouts.metadata import experiment, metadata, user
+from zwriter.master.layouts.metadata import experiment, metadata, readout_priority, user
 from zwriter.master.layouts.plot import add_default_plot
 from zwriter.master.tree import (
     Dataset,
@@ -23,23 +25,31 @@ from zwriter.master.tree import (
     Rows,
     SoftLink,
     StoredArray,
+    Table,
     describe,
 )
-from zwriter.model import Ledger
 from zwriter.protocol.messages import BeamlineState
-from zwriter.reader import Device, Scan, Signal
+from zwriter.reader import Scan, Signal
 from zwriter.settings import MasterSettings
 from zwriter.store.columns import Column, column
-from zwriter.store.record import Reading, ScanRecord, SyncSignal
+from zwriter.store.record import Reading, ScanRecord
 
 DEVICES = "/entry/collection/devices"
-_ROW_ARRAYS = ("value", "offsets", "row")  # what makes up rows of different lengths in the store
 _PRIORITIES = ("baseline", "monitored", "async")
+# what makes up rows of different lengths in the store
+_ROW_ARRAYS = ("value", "offsets", "row")
+
+# device -> signal, of what devices pushed
+Pushed = dict[str, dict[str, Signal]]
 
 
 def reference_tree(scan: Scan, out: Path, settings: MasterSettings) -> Group:
     """The master file of `scan` when it lies at `out`."""
     record = scan.record
+    pushed = {
+        name: {key: signal for key, signal in device.items() if signal.layout != "points"}
+        for name, device in scan.devices.items()
+    }
     root = Group({"NX_class": "NXroot", "default": "entry"})
     entry = root.group("entry", NX_class="NXentry", version=1.0)
     about = metadata(record)
@@ -48,18 +58,17 @@ def reference_tree(scan: Scan, out: Path, settings: MasterSettings) -> Group:
 
     collection = entry.group("collection", NX_class="NXcollection")
     devices = collection.group("devices", NX_class="NXcollection")
-    _add_sync(devices, scan)
-    _add_async(devices, scan)
+    _add_sync(devices, record, pushed)
+    _add_async(devices, scan.path, pushed)
     for name, content in (("metadata", about), ("configuration", record.configuration)):
         collection.put(name, describe(content))
         collection.group(name, NX_class="NXcollection")
     groups = collection.group("readout_groups", NX_class="NXcollection")
-    for priority in _PRIORITIES:
-        names = (record.info.get("readout_priority") or {}).get(priority)
-        for device in names or ():
-            groups.group(priority).put(device, SoftLink(f"{DEVICES}/{device}"))
-        if names is not None:
-            groups.group(priority, NX_class="NXcollection")
+    for priority, names in readout_priority(record).items():
+        if priority in _PRIORITIES:
+            group = groups.group(priority, NX_class="NXcollection")
+            for device in names:
+                group.put(device, SoftLink(f"{DEVICES}/{device}"))
     _add_file_references(collection, record, out)
     states = collection.group("states", NX_class="NXcollection")
     for name, history in record.states.items():
@@ -70,14 +79,11 @@ def reference_tree(scan: Scan, out: Path, settings: MasterSettings) -> Group:
     for name, device in (("name", "samplename"), ("description", "sample_description")):
         sample.put(name, devices.children.get(device))
     source = entry.group("instrument", NX_class="NXinstrument").group("source", NX_class="NXsource")
-    for name, text in (
-        ("type", settings.source_type),
-        ("name", settings.facility),
-        ("probe", settings.probe),
-    ):
-        source.put(name, Dataset(text))
+    source.put("type", Dataset(settings.source_type))
+    source.put("name", Dataset(settings.facility))
+    source.put("probe", Dataset(settings.probe))
     add_default_plot(root, record)
-    _add_account_of_zwriter(entry, scan, out)
+    _add_account(entry, scan, out, pushed)
     return root
 
 
@@ -105,44 +111,35 @@ def _add_facts(
         entry.group("user", NX_class="NXuser").put(name, Dataset(text))
 
 
-def _add_sync(devices: Group, scan: Scan) -> None:
-    """Baseline readings once, readings at scan points as columns."""
-    record = scan.record
-    points = np.array(sorted(record.points), np.int64)
+def _add_sync(devices: Group, record: ScanRecord, pushed: Pushed) -> None:
+    """Baseline readings once, readings at scan points as columns. A signal that is pushed too has
+    them under `<signal>_sync`."""
+
+    def group_of(device: str, signal: str) -> Group:
+        name = f"{signal}_sync" if signal in pushed.get(device, ()) else signal
+        nexus = {"NX_class": "NXdata", "signal": "value"} if signal == device else {}
+        return devices.group(device).group(name, **nexus)
+
     for device, signals in record.baseline.items():
         for signal, reading in signals.items():
-            group = _sync_group(devices, scan, device, signal)
-            for name, value in _reading(reading).items():
-                group.put(name, value)
+            for name, value in _described(reading).items():
+                group_of(device, signal).put(name, value)
+    points = np.array(sorted(record.points), np.int64)
     for device, columns in record.sync_signals().items():
-        for signal, of_signal in columns.items():
-            group = _sync_group(devices, scan, device, signal)
-            _put_columns(group, of_signal)
-            if not np.array_equal(of_signal.point_ids, points):
-                group.put("point_id", Dataset(of_signal.point_ids))
+        for signal, readings in columns.items():
+            group = group_of(device, signal)
+            group.put("value", _column_node(readings.values))
+            group.put("timestamp", _column_node(readings.timestamps))
+            group.put("shape", _shapes_node(readings.values))
+            if not np.array_equal(readings.point_ids, points):
+                group.put("point_id", Dataset(readings.point_ids))
 
 
-def _sync_group(devices: Group, scan: Scan, device: str, signal: str) -> Group:
-    """Where sync readings go. One that is pushed asynchronously too keeps both."""
-    pushed = signal in _async_signals(scan.devices.get(device))
-    name = f"{signal}_sync" if pushed else signal
-    nexus = {"NX_class": "NXdata", "signal": "value"} if signal == device else {}
-    return devices.group(device).group(name, **nexus)
-
-
-def _reading(reading: Reading) -> dict[str, Node | None]:
+def _described(reading: Reading) -> dict[str, Node | None]:
     nodes = {name: describe(value) for name, value in reading.items()}
     if reading.get("value") is None:
         nodes["value"] = Dataset(np.array(np.nan))
     return nodes
-
-
-def _put_columns(group: Group, signal: SyncSignal) -> None:
-    group.put("value", _column_node(signal.values))
-    group.put("timestamp", _column_node(signal.timestamps))
-    if isinstance(signal.values, list) and any(row.ndim > 1 for row in signal.values):
-        shapes = column([np.array(row.shape, np.int64) for row in signal.values])
-        group.put("shape", _column_node(shapes))
 
 
 def _column_node(values: Column) -> Node:
@@ -151,25 +148,26 @@ def _column_node(values: Column) -> Node:
     return Dataset(values)
 
 
-def _async_signals(device: Device | None) -> dict[str, Signal]:
-    """What a device pushed; the store also shows what was read at scan points."""
-    if device is None:
-        return {}
-    return {name: signal for name, signal in device.items() if signal.layout != "points"}
+def _shapes_node(values: Column) -> Node | None:
+    """The shapes of rows that are not 1-D, and so had to be flattened."""
+    if isinstance(values, list) and any(row.ndim > 1 for row in values):
+        return _column_node(column([np.array(row.shape, np.int64) for row in values]))
+    return None
 
 
-def _add_async(devices: Group, scan: Scan) -> None:
-    for device_name, device in scan.devices.items():
-        for name, signal in _async_signals(device).items():
-            group = devices.group(device_name).group(name, NX_class="NXdata", signal="value")
-            folder = scan.path / DEVICES.strip("/") / device_name / name
+def _add_async(devices: Group, store: Path, pushed: Pushed) -> None:
+    for device, signals in pushed.items():
+        for name, signal in signals.items():
             arrays = dict(signal.arrays)
+            if "value" not in arrays:  # nothing of it could be written: the ledger tells
+                continue
+            group = devices.group(device).group(name, NX_class="NXdata", signal="value")
             if signal.layout in ("ragged", "pieces"):
                 group.put("value", Rows(signal.rows, signal.value.dtype))
-                arrays = {n: a for n, a in arrays.items() if n not in _ROW_ARRAYS}
-            for array_name, array in arrays.items():
-                holes = signal.layout == "slices"
-                group.put(array_name, StoredArray(folder / array_name, array, holes))
+                arrays = {key: array for key, array in arrays.items() if key not in _ROW_ARRAYS}
+            for key, array in arrays.items():
+                folder = store / DEVICES.strip("/") / device / name / key
+                group.put(key, StoredArray(folder, array, holes=signal.layout == "slices"))
 
 
 def _add_file_references(collection: Group, record: ScanRecord, out: Path) -> None:
@@ -181,52 +179,55 @@ def _add_file_references(collection: Group, record: ScanRecord, out: Path) -> No
             continue
         announced = Path(reference.file_path)
         if not announced.exists():
-            group.group(name, file_path=str(announced), found=False)
+            group.put(name, Group({"file_path": str(announced), "found": False}))
             continue
         relative = os.path.relpath(announced, out.parent)
+        links = Group()
         for link, target in (reference.hinted_h5_entries or {"data": "/"}).items():
-            group.group(name).put(link, ExternalLink(relative, target))
+            links.put(link, ExternalLink(relative, target))
+        group.put(name, links)
 
 
-def _state_table(history: list[BeamlineState]) -> Dataset:
-    rows = [
-        (state.label, state.status, np.nan if state.timestamp is None else state.timestamp)
-        for state in history
-    ]
-    columns = [("label", object), ("status", object), ("timestamp", np.float64)]
-    return Dataset(np.array(rows, dtype=columns), {"NX_class": "NXcollection"})
+def _state_table(history: list[BeamlineState]) -> Table:
+    times = [np.nan if state.timestamp is None else state.timestamp for state in history]
+    columns = {
+        "label": _texts(state.label for state in history),
+        "status": _texts(state.status for state in history),
+        "timestamp": np.array(times),
+    }
+    return Table(columns, {"NX_class": "NXcollection"})
 
 
-def _add_account_of_zwriter(entry: Group, scan: Scan, out: Path) -> None:
-    """What is known of the data's completeness, as tables that any viewer shows."""
+def _add_account(entry: Group, scan: Scan, out: Path, pushed: Pushed) -> None:
+    """`/entry/zwriter`: what is known of the data's completeness, as tables that any viewer shows.
+
+    `ledger` has one row a signal; `expected` is -1 where nobody said how many updates there are.
+    `missing` has the first and last number of updates that never came, inclusive.
+    """
     group = entry.group("zwriter", NX_class="NXcollection", version=zwriter.__version__)
     group.put("verdict", describe(scan.verdict and str(scan.verdict)))
     group.put("store", Dataset(os.path.relpath(scan.path, out.parent)))
-    ledgers = [
-        (device_name, name, signal.ledger)
-        for device_name, device in scan.devices.items()
-        for name, signal in _async_signals(device).items()
-    ]
-    group.put("ledger", Dataset(_ledger_table(ledgers)))
-    missing = [(d, s, *r) for d, s, ledger in ledgers for r in ledger.missing_ranges]
-    columns = [("device", object), ("signal", object), ("first", np.int64), ("last", np.int64)]
-    group.put("missing", Dataset(np.array(missing, dtype=columns)))
+    ledgers = [(d, s, signal.ledger) for d, of in pushed.items() for s, signal in of.items()]
+    counts = {
+        "expected": [-1 if entry.expected is None else entry.expected for *_, entry in ledgers],
+        **{name: [getattr(entry, name) for *_, entry in ledgers] for name in _COUNTS},
+    }
+    group.put("ledger", _table_of_signals([(d, s) for d, s, _ in ledgers], counts))
+    gaps = [(d, s, gap) for d, s, ledger in ledgers for gap in ledger.missing_ranges]
+    bounds = {"first": [gap[0] for *_, gap in gaps], "last": [gap[1] for *_, gap in gaps]}
+    group.put("missing", _table_of_signals([(d, s) for d, s, _ in gaps], bounds))
 
 
 _COUNTS = ("received", "written", "missing", "short", "cut", "promoted", "quarantined")
 
 
-def _ledger_table(ledgers: list[tuple[str, str, Ledger]]) -> np.ndarray[Any, np.dtype[Any]]:
-    """One row a signal; `expected` is -1 where nobody said how many updates there are."""
-    columns = [("device", object), ("signal", object), ("expected", np.int64)]
-    columns += [(name, np.int64) for name in _COUNTS]
-    rows = [
-        (
-            device,
-            signal,
-            -1 if ledger.expected is None else ledger.expected,
-            *(getattr(ledger, name) for name in _COUNTS),
-        )
-        for device, signal, ledger in ledgers
-    ]
-    return np.array(rows, dtype=columns)
+def _table_of_signals(names: list[tuple[str, str]], numbers: dict[str, list[int]]) -> Table:
+    columns = {
+        "device": _texts(device for device, _ in names),
+        "signal": _texts(signal for _, signal in names),
+    }
+    return Table(columns | {key: np.array(values, np.int64) for key, values in numbers.items()})
+
+
+def _texts(values: Iterable[str]) -> NDArray[Any]:
+    return np.array(list(values), np.dtypes.StringDType())
