@@ -13,7 +13,7 @@ import numpy as np
 import redis
 from redis.client import Pipeline
 
-from zwriter.errors import BadUpdate
+from zwriter.errors import BadMessage, BadUpdate, UsageError
 from zwriter.model import Add, AddSlice, Mode, Rejected, Replace, ScanState, Source
 from zwriter.protocol import keys
 from zwriter.protocol.codec import Message, encode
@@ -195,11 +195,10 @@ class PublishedScan:
         }
         message = Message("ScanMessage", fields, metadata)
         ScanPoint.of(message)
+        raw, bundle = encode(message), encode(Message("BundleMessage", {"messages": [message]}))
         with self._sending() as pipe:
-            key = keys.scan_segment_point(self.scan_id, point_id)
-            pipe.set(key, encode(message), ex=keys.POINT_TTL)
-            bundle = Message("BundleMessage", {"messages": [message]})
-            pipe.publish(keys.scan_segment(), encode(bundle))
+            pipe.set(keys.scan_segment_point(self.scan_id, point_id), raw, ex=keys.POINT_TTL)
+            pipe.publish(keys.scan_segment(), bundle)
         self._points.add(point_id)
 
     def baseline(self, data: Mapping[str, Mapping[str, Reading]]) -> None:
@@ -215,8 +214,9 @@ class PublishedScan:
         """Publish a device's configuration: signal -> reading."""
         message = Message("DeviceMessage", {"signals": signals})
         Readings.of(message)
+        key = keys.read_configuration(_checked(device))
         with self._sending() as pipe:
-            _set_publish(pipe, keys.read_configuration(device), encode(message))
+            _set_publish(pipe, key, encode(message))
 
     def file(
         self,
@@ -239,8 +239,8 @@ class PublishedScan:
             hinted_h5_entries=hinted_h5_entries,
         )
         FileReference.of(message)
+        key = keys.scan_file(self.scan_id, _checked(name))
         with self._sending() as pipe:
-            key = keys.scan_file(self.scan_id, name)
             _set_publish(pipe, key, encode(message), keys.FILE_TTL)
 
     # the scan's life
@@ -256,6 +256,9 @@ class PublishedScan:
 
         reason: "user" or "alarm", where there is one
         """
+        ends = [state for state in ScanState if state.ended]
+        if status not in ends:
+            raise UsageError(f"a scan does not end as {status!r} but as {', '.join(ends)}")
         self._publish_status(ScanState(status), reason)
 
     def _publish_status(self, state: ScanState, reason: str | None = None) -> None:
@@ -309,6 +312,12 @@ class PublishedScan:
         with self._redis.pipeline(transaction=True) as pipe:
             yield pipe
             pipe.execute()
+
+
+def _checked(name: str) -> str:
+    if not keys.safe_name(name):
+        raise BadMessage(f"{name!r} cannot be the name of a device")
+    return name
 
 
 def _reading(value: Any, timestamp: float | Sequence[float] | None) -> Reading:
