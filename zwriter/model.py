@@ -76,7 +76,7 @@ class Source:
 class Update:
     """One push of one signal.
 
-    value: scalar, (nested) list or ndarray; timestamp: seconds since 1970, a list of them, or None.
+    value: scalar, (nested) list or ndarray; timestamp: seconds since 1970, a list of them, None.
     number: the producer's running counter of this signal's updates, where it has one.
     """
 

@@ -1,4 +1,4 @@
-"""One scan being written: from updates and control messages to a finished store and its master file."""
+"""One scan being written: from updates and control messages to a store and its master file."""
 
 from __future__ import annotations
 
@@ -47,12 +47,13 @@ class ScanWriter:
     ...     for frame in camera:
     ...         scan.add("eiger", "image", frame)
 
-    Rows are visible to readers about `settings.flush_interval` seconds after they were added, and all
-    of them at `commit`. Leaving the `with` block finishes the store and, unless `master` is None, writes the
-    HDF5 master file beside it; leaving it by an exception finishes it as aborted.
+    Rows are visible to readers about `settings.flush_interval` seconds after they were added, and
+    all of them at `commit`. Leaving the `with` block finishes the store and, unless `master` is
+    None, writes the HDF5 master file beside it; leaving it by an exception finishes it as aborted.
 
-    path: the store, `<base>.zarr`; a store that was not finished is continued from its last commits.
-    Raises UsageError for a path that cannot be used, Fenced when another writer has taken over.
+    path: the store, `<base>.zarr`; a store that was not finished is continued from its last
+    commits. Raises UsageError for a path that cannot be used, Fenced when another writer has taken
+    over.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class ScanWriter:
         *,
         max_shape: MaxShape | None = None,
     ) -> None:
-        """Append one row of the shape of `value`; with `max_shape`, whatever BEC's `add` means by it."""
+        """Append one row of the shape of `value`; with `max_shape`, what BEC's `add` means by it."""
         shape = (None, *np.shape(value)) if max_shape is None else tuple(max_shape)
         self._update(device, signal, Add(shape), value, timestamp)
 
@@ -150,7 +151,7 @@ class ScanWriter:
         self.commit_due()
 
     def apply(self, items: Iterable[Update | Rejected]) -> None:
-        """Take in updates, and what could not even be read. Never raises for bad input: that goes to quarantine."""
+        """Take in updates, and what could not be read. Bad input never raises: it is quarantined."""
         by_device: dict[str, dict[str, list[Update]]] = {}
         read_up_to: dict[str, dict[str, str]] = {}
         for item in items:
@@ -312,5 +313,5 @@ def _bad_name(item: Update | Rejected) -> str:
     for kind, name in (("device", item.device), ("signal", item.signal)):
         optional = kind == "signal" and isinstance(item, Rejected) and not name
         if not optional and (not safe_name(name) or name == "zarr.json"):
-            return f"{kind} name {str(name)[:100]!r} cannot be used: no '/', '..' or control characters"
+            return f"{kind} name {str(name)[:100]!r} cannot be used in a path"
     return ""

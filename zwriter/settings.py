@@ -1,4 +1,4 @@
-"""Settings: a TOML file, ZWRITER__* environment variables, then command-line flags (last one wins)."""
+"""Settings: a TOML file, then ZWRITER__* environment variables, then command-line flags."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ class RedisSettings(_Section):
         default=256 * MiB, ge=MiB, description="limit of what is read but not written"
     )
     drain_timeout: float = Field(
-        default=5.0, ge=0, description="seconds to wait, after a scan's end, for data that is announced"
+        default=5.0,
+        ge=0,
+        description="seconds to wait, after a scan's end, for data that is announced",
     )
 
 

@@ -65,7 +65,9 @@ def contents(path: Path) -> dict[str, Any]:
 
 
 class Recovery(RuleBasedStateMachine):
-    """Sends numbered updates; a crash forgets all but the files; what was not committed is sent again."""
+    """Sends numbered updates; a crash forgets all but the files; what was not committed is sent
+    again.
+    """
 
     @initialize()
     def open(self) -> None:

@@ -36,10 +36,11 @@ class Block:
 def assemble(
     layout: Layout, updates: Iterable[Update], agree: Callable[[DType], DType]
 ) -> Iterator[Block | Rejected]:
-    """Fit `updates`, in order. What does not fit comes out as Rejected, and so does what was cut off.
+    """Fit `updates`, in order. What does not fit comes out as Rejected, and so does what was cut
+    off.
 
-    agree: given the dtype of an update, the dtype its signal has from now on (it may promote what is
-    stored already), or BadUpdate. All blocks before it have been yielded when it is called.
+    agree: given the dtype of an update, the dtype its signal has from now on (it may promote what
+    is stored already), or BadUpdate. All blocks before it have been yielded when it is called.
     """
     block: Block | None = None
     rejected: list[Rejected] = []

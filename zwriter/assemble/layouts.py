@@ -1,7 +1,7 @@
 """What the rows of a signal are: one class for each row of the table of update modes.
 
-A layout takes one update's array and fits it, or says why it does not fit. Layouts carry the little state
-that fitting needs: how many rows there are, how far a row is filled.
+A layout takes one update's array and fits it, or says why it does not fit. Layouts carry the little
+state that fitting needs: how many rows there are, how far a row is filled.
 """
 
 from __future__ import annotations
@@ -208,7 +208,9 @@ class Replaced(Layout):
 
 
 def layout_for(mode: Mode) -> Layout:
-    """The layout that the first update of a signal asks for. Raises BadUpdate for an impossible max_shape."""
+    """The layout that the first update of a signal asks for. Raises BadUpdate for an impossible
+    max_shape.
+    """
     if not isinstance(mode, Add | AddSlice):
         return Replaced()
     _check_max_shape(mode.max_shape)

@@ -1,4 +1,6 @@
-"""Values as they come (Python scalars, nested lists, arrays) -> numpy arrays, and what dtypes may become."""
+"""Values as they come (Python scalars, nested lists, arrays) -> numpy arrays, and what dtypes may
+become.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +113,9 @@ def fill_value(dtype: DType) -> Any:
 
 
 def common_dtype(current: DType, incoming: DType) -> DType | None:
-    """The dtype that holds both, or None. 64-bit integers become float64 only if the values allow it."""
+    """The dtype that holds both, or None. 64-bit integers become float64 only if the values allow
+    it.
+    """
     if current == incoming:
         return current
     if current.kind not in NUMERIC or incoming.kind not in NUMERIC:

@@ -150,7 +150,7 @@ class ShardedArray:
         return -(-self.rows // (self.chunk_rows * MAX_CHUNKS)) if self.rows else 0
 
     def trim(self) -> None:
-        """Cut what sealing left over, remove files of older generations, make the rest read-only."""
+        """Cut what sealing left over, remove older generations, make the rest read-only."""
         keep = {self._shard_path(number) for number in range(self.shard_count)}
         for path in keep:
             trim(path)
@@ -191,9 +191,11 @@ class ShardedArray:
 
 
 class AppendArray(ShardedArray):
-    """Rows are added at the end. Rows of a chunk that is not full wait in memory for the next `flush`.
+    """Rows are added at the end. Rows of a chunk that is not full wait in memory for the next
+    `flush`.
 
-    The chunk is chosen when the first rows are flushed, from the rate seen until then, unless it is given.
+    The chunk is chosen when the first rows are flushed, from the rate seen until then, unless it is
+    given.
     """
 
     def __init__(

@@ -30,7 +30,7 @@ class ChunkCodec:
 
     @property
     def shuffle(self) -> int:
-        """0 none, 1 byte (floats, records), 2 bit (integers): what compresses detector data best."""
+        """0 none, 1 byte (floats, records), 2 bit (integers): what compresses such data best."""
         if self.dtype.kind in "biu":
             return 2
         return 1 if 1 < self.dtype.itemsize < 256 and self.dtype.kind != "T" else 0
@@ -68,7 +68,9 @@ class ChunkCodec:
         return {"compression": HDF5_BLOSC, "compression_opts": options}
 
     def encode(self, chunk: NDArray[Any]) -> tuple[Any, bytes]:
-        """The bytes of a whole, C-contiguous chunk, and their crc32c: to be written one after the other."""
+        """The bytes of a whole, C-contiguous chunk, and their crc32c: to be written one after the
+        other.
+        """
         if self.dtype.kind == "T":
             data = bytes(VLenUTF8().encode(chunk.ravel().astype(object)))
         else:
@@ -80,7 +82,9 @@ class ChunkCodec:
         return data, google_crc32c.value(data).to_bytes(CRC_BYTES, "little")
 
     def decode(self, stored: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
-        """The chunk of `shape` that `encode` was given. Raises ValueError when the checksum is wrong."""
+        """The chunk of `shape` that `encode` was given. Raises ValueError when the checksum is
+        wrong.
+        """
         payload = stored[:-CRC_BYTES]
         if google_crc32c.value(payload).to_bytes(CRC_BYTES, "little") != stored[-CRC_BYTES:]:
             raise ValueError("wrong checksum")

@@ -1,7 +1,7 @@
 """The commits of one device: numbered documents, each created only if it is not there yet.
 
-A writer that takes over begins a new epoch with a commit of its own, which is never pruned: a predecessor that
-wakes up tries the same number and learns that it has been replaced.
+A writer that takes over begins a new epoch with a commit of its own, which is never pruned: a
+predecessor that wakes up tries the same number and learns that it has been replaced.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class CommitLog:
 
     def latest(self) -> dict[str, Any] | None:
         """The commit that counts, or None. Raises StoreError if it cannot be read."""
-        numbers = sorted((int(p.name) for p in self.folder.glob("*") if p.name.isdigit()))
+        numbers = sorted(int(p.name) for p in self.folder.glob("*") if p.name.isdigit())
         if not numbers:
             return None
         path = self._path(numbers[-1])
@@ -39,7 +39,9 @@ class CommitLog:
         return document
 
     def claim(self, state: dict[str, Any], last: dict[str, Any] | None) -> dict[str, Any]:
-        """Begin an epoch, with `state` as the first commit. Raises Fenced when another one was quicker."""
+        """Begin an epoch, with `state` as the first commit. Raises Fenced when another one was
+        quicker.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.seq = last["seq"] if last else 0
         self.epoch = (last["epoch"] if last else 0) + 1

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class DeviceWriter:
-    """Takes a device's updates and commits them. Opening it continues from the last commit, if any."""
+    """Takes a device's updates and commits them. Opening it continues from the last commit."""
 
     def __init__(self, path: Path, commits: Path, settings: StoreSettings) -> None:
         self.path = path
@@ -78,7 +78,9 @@ class DeviceWriter:
         self.dirty = True
 
     def commit(self) -> None:
-        """Publish what was taken and make it official. Raises Fenced when another writer has taken over."""
+        """Publish what was taken and make it official. Raises Fenced when another writer has taken
+        over.
+        """
         sync = self._settings.durability == "commit"
         for name, signal in self.signals.items():
             if signal.dirty:

@@ -1,10 +1,11 @@
 """The HDF5 side of a shard file: metadata that points at the chunks which are there already.
 
-h5py makes a tiny file in memory with the same dtype, shape, chunks and filter and one dummy chunk; in its image
-only the addresses are changed: the table of chunks (a "fixed array"), the base address and the end of file, each
-under its checksum. So HDF5 itself decides how types and filters are described, no chunk goes through HDF5, and
-a crash can leave nothing half-written that HDF5 would have to repair.
-Source: HDF5 File Format Specification 3.0, sections II.A (superblock) and VII.C (fixed array index).
+h5py makes a tiny file in memory with the same dtype, shape, chunks and filter and one dummy chunk;
+in its image only the addresses are changed: the table of chunks (a "fixed array"), the base address
+and the end of file, each under its checksum. So HDF5 itself decides how types and filters are
+described, no chunk goes through HDF5, and a crash can leave nothing half-written that HDF5 would
+have to repair. Source: HDF5 File Format Specification 3.0, sections II.A (superblock) and VII.C
+(fixed array index).
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ def hdf5_metadata(
 ) -> bytes:
     """What stands at USER_BLOCK of a shard file whose dataset `/data` has `shape`.
 
-    skip_filter: the chunks are not encoded, the filter is only declared (HDF5 keeps a size for each chunk
-    only when there is a filter); chunks: number of the chunk along axis 0 -> (offset in the file, bytes
-    without the checksum); end: size of the file.
-    Raises StoreError when the metadata needs more room than a shard file has for it.
+    skip_filter: the chunks are not encoded, the filter is only declared (HDF5 keeps a size for each
+    chunk only when there is a filter); chunks: number of the chunk along axis 0 -> (offset in the
+    file, bytes without the checksum); end: size of the file. Raises StoreError when the metadata
+    needs more room than a shard file has for it.
     """
     image = _template(dtype, shape, chunk, capacity, filters)
     if len(image) > METADATA_BYTES:

@@ -19,7 +19,7 @@ CACHE_BYTES = 64 * 1024 * 1024
 
 
 class PlacedArray(ShardedArray):
-    """Chunks that change stay in memory until they are whole, or until there are too many of them."""
+    """Chunks that change stay in memory until they are whole, or there are too many of them."""
 
     def __init__(
         self, path: Path, codec: ChunkCodec, row_shape: tuple[int, ...], chunk_bytes: int | None

@@ -1,4 +1,6 @@
-"""The store of one scan: where things lie, the root document, and what goes into it when it is finished."""
+"""The store of one scan: where things lie, the root document, and what goes into it when it is
+finished.
+"""
 
 from __future__ import annotations
 

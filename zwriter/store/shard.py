@@ -1,4 +1,6 @@
-"""One shard file: a Zarr shard while it grows, and an HDF5 file too once it is sealed. See docs/format.md."""
+"""One shard file: a Zarr shard while it grows, and an HDF5 file too once it is sealed. See
+docs/format.md.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,7 @@ class ShardFile:
         return {int(i): (int(self.index[i, 0]), int(self.index[i, 1])) for i in found}
 
     def restore(self, chunks: int, partial: dict[int, tuple[int, int]]) -> None:
-        """Back to a commit: the first `chunks` chunks, those in `partial` at the place given there."""
+        """Back to a commit: its first `chunks` chunks, those in `partial` at the place given there."""
         self.index[chunks:] = MISSING
         for number, place in partial.items():
             self.index[number] = place
@@ -137,7 +139,7 @@ def trim(path: Path, capacity: int = MAX_CHUNKS) -> None:
 
 
 def read_index(fd: int, capacity: int) -> NDArray[np.uint64]:
-    """The index of a shard file, all missing where there is none yet. Raises ValueError if damaged."""
+    """The index of a shard file, all missing if there is none. Raises ValueError if damaged."""
     data = os.pread(fd, 16 * capacity + 4, 0)
     if not data:
         return np.full((capacity, 2), MISSING, np.uint64)

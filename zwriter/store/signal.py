@@ -281,7 +281,7 @@ class SignalWriter:
         return [row if same else update]
 
     def state(self) -> dict[str, Any]:
-        """What the commit says of this signal; its layout is null while nothing could be written."""
+        """What the commit says of this signal; its layout is null until something was written."""
         shape = None if self.mode is None else _max_shape(self.mode)
         return {
             "layout": None if self.layout is None else self.layout.name,

@@ -1,4 +1,4 @@
-"""Arrays that are written whole each time: what `replace` and sync data need. One chunk, no shards."""
+"""Arrays that are written whole each time, as one chunk: what `replace` and sync data need."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from zwriter.store.zarr_json import (
 
 
 class WholeArray:
-    """Each value goes under the next chunk key and becomes visible, with its shape and dtype, by one rename."""
+    """Each value goes under the next chunk key and becomes visible, with its shape and dtype, by
+    one rename.
+    """
 
     def __init__(self, path: Path, settings: SignalSettings, state: dict[str, Any] | None) -> None:
         self.path = path

@@ -1,4 +1,6 @@
-"""`zarr.json` documents, written by rename. zarr-python describes the dtypes; the rest is too slow there."""
+"""`zarr.json` documents, written by rename. zarr-python describes the dtypes; the rest is too slow
+there.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def stored_shape(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...
 
 
 def chunk_key(generation: int, ndim: int, number: int) -> str:
-    """Where the chunk (or shard) `number` along axis 0 lies, relative to its array of `ndim` stored axes."""
+    """Where the chunk (or shard) `number` along axis 0 lies, relative to its array of `ndim` stored
+    axes.
+    """
     name, separator = GENERATIONS[generation % 3]
     parts = [str(number), *["0"] * (ndim - 1)] if ndim else []
     if name == "default":
@@ -55,7 +59,9 @@ def array_json(
     dimension_names: list[str],
     attributes: dict[str, Any],
 ) -> dict[str, Any]:
-    """An array's document; `chunk_grid` is the shape of a shard, or of the chunk where there are none."""
+    """An array's document; `chunk_grid` is the shape of a shard, or of the chunk where there are
+    none.
+    """
     name, separator = GENERATIONS[generation % 3]
     if dtype.kind == "V":
         shape, chunk_grid = stored_shape(shape, dtype), stored_shape(chunk_grid, dtype)

@@ -1,0 +1,224 @@
+"""ScanWriter: what a program that acquires in Python gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import zarr
+
+from zwriter import ScanWriter, open_scan
+from zwriter.errors import Fenced, UsageError
+from zwriter.model import Add, Rejected, Source, Update, Verdict
+from zwriter.settings import SignalRule, StoreSettings
+
+DEVICES = "entry/collection/devices"
+
+
+def stored(path: Path, device: str, signal: str, name: str = "value") -> Any:
+    return zarr.open_array(path / DEVICES / device / signal / name, mode="r")
+
+
+def test_a_with_block_leaves_a_finished_store_and_its_master_file(tmp_path: Path) -> None:
+    frames = np.arange(5 * 4 * 3, dtype="<u2").reshape(5, 4, 3)
+    with ScanWriter(tmp_path / "S1.zarr", scan_number=1) as scan:
+        for frame in frames:
+            scan.add("eiger", "image", frame, timestamp=1.0)
+        scan.point(0, {"samx": {"samx": {"value": 0.5, "timestamp": 1.0}}})
+    np.testing.assert_array_equal(stored(tmp_path / "S1.zarr", "eiger", "image")[...], frames)
+    with h5py.File(tmp_path / "S1_master.h5") as file:
+        np.testing.assert_array_equal(file[f"{DEVICES}/eiger/image/value"][...], frames)
+        assert file[f"{DEVICES}/samx/samx/value"][...].tolist() == [0.5]
+    assert not (tmp_path / "S1.zwriter").exists()
+    assert scan.verdict is Verdict.COMPLETE
+    assert open_scan(tmp_path / "S1.zarr").verdict is Verdict.COMPLETE
+
+
+def test_an_exception_ends_the_scan_as_aborted_with_what_there_is(tmp_path: Path) -> None:
+    def acquire() -> None:
+        with ScanWriter(tmp_path / "S1.zarr") as scan:
+            scan.add("cnt", "cnt", 1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        acquire()
+    assert stored(tmp_path / "S1.zarr", "cnt", "cnt")[...].tolist() == [1]
+    assert open_scan(tmp_path / "S1.zarr").verdict is Verdict.ABORTED
+
+
+def test_committed_rows_are_visible_to_plain_zarr_while_the_scan_runs(tmp_path: Path) -> None:
+    scan = ScanWriter(tmp_path / "S1.zarr")
+    for number in range(10):
+        scan.add("cnt", "cnt", number)
+        scan.commit()
+        array = stored(tmp_path / "S1.zarr", "cnt", "cnt")
+        assert array[...].tolist() == list(range(number + 1))
+    scan.close()
+
+
+def test_value_and_timestamp_share_a_dimension_when_they_correspond(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.add("a", "a", 1.0, 1.0)
+        scan.add("b", "b", [1.0, 2.0], 1.0, max_shape=(None,))
+    dims = {
+        (name, array): stored(tmp_path / "S1.zarr", name, name, array).metadata.dimension_names
+        for name in "ab"
+        for array in ("value", "timestamp")
+    }
+    assert dims["a", "value"] == dims["a", "timestamp"]
+    assert dims["b", "value"] != dims["b", "timestamp"]
+
+
+def test_a_signal_has_the_codec_that_the_settings_give_it(tmp_path: Path) -> None:
+    rules = (
+        SignalRule(match="raw/*", codec="none"),
+        SignalRule(match="*/zstd", codec="zstd", chunk_bytes=80),
+    )
+    with ScanWriter(
+        tmp_path / "S1.zarr", settings=StoreSettings(signals=rules), master=None
+    ) as scan:
+        for device, signal in (("raw", "a"), ("b", "zstd"), ("c", "c")):
+            for number in range(20):
+                scan.add(device, signal, number)
+    codecs = {}
+    for device, signal in (("raw", "a"), ("b", "zstd"), ("c", "c")):
+        path = tmp_path / "S1.zarr" / DEVICES / device / signal / "value" / "zarr.json"
+        inner = json.loads(path.read_text())["codecs"][0]["configuration"]
+        codecs[device] = [
+            c.get("configuration", {}).get("cname", c["name"]) for c in inner["codecs"]
+        ]
+        if device == "b":
+            assert inner["chunk_shape"] == [10]
+    assert codecs["raw"] == ["bytes", "crc32c"]
+    assert codecs["b"] == ["bytes", "zstd", "crc32c"]
+    assert codecs["c"] == ["bytes", "lz4", "crc32c"]
+
+
+def test_what_does_not_fit_goes_to_quarantine_raw_and_the_rest_goes_on(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.add("eiger", "image", np.zeros((4, 3)))
+        scan.add("eiger", "image", np.ones((2, 2)), max_shape=(None, 4, 3))
+        scan.add("eiger", "image", "text", max_shape=(None, 4, 3))
+        scan.add("eiger", "image", np.ones((4, 3)))
+        scan.add("../evil", "image", 1)
+        scan.apply([Rejected("eiger", "image", "cannot be decoded", Source(b"\x00raw"))])
+    array = stored(tmp_path / "S1.zarr", "eiger", "image")
+    assert array.shape == (2, 4, 3)
+    assert scan.ledgers["eiger"]["image"].quarantined == 3
+    assert scan.verdict is Verdict.COMPLETE_WITH_GAPS
+    kept = bytes(zarr.open_array(tmp_path / "S1.zarr/entry/zwriter/quarantine/value")[...])
+    assert b"cannot be decoded" in kept
+    assert b"\x00raw" in kept
+    assert np.ones((2, 2)).tobytes() in kept
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["S1.zarr"]
+
+
+def test_a_change_of_shape_or_mode_in_mid_scan_is_refused(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.add("mca", "s", np.zeros(4))
+        scan.add("mca", "s", np.zeros(5), max_shape=(None, 5))
+        scan.replace("mca", "s", 1)
+        scan.add("mca", "s", np.zeros(4))
+    assert stored(tmp_path / "S1.zarr", "mca", "s").shape == (2, 4)
+    assert scan.ledgers["mca"]["s"].quarantined == 2
+
+
+def test_the_first_update_that_can_be_written_decides_what_a_signal_is(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.add("mca", "s", "nonsense", max_shape=(None, 4))
+        scan.add("mca", "s", np.zeros(5))
+    assert stored(tmp_path / "S1.zarr", "mca", "s").shape == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 1.5, 2.75], [1, 1.5, 2.75]),
+        ([np.uint8(255), np.int32(-1), np.int32(300)], [255, -1, 300]),
+        ([np.uint8(1), np.uint16(2), np.float32(0.5), np.float64(0.1)], [1, 2, 0.5, 0.1]),
+        ([True, 2], [1, 2]),
+        (["a", "longer"], ["a", "longer"]),
+    ],
+)
+def test_dtypes_that_differ_are_promoted_without_loss(
+    tmp_path: Path, values: list[Any], expected: list[Any]
+) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        for value in values:
+            scan.add("d", "s", value)
+            scan.commit()
+    assert stored(tmp_path / "S1.zarr", "d", "s")[...].tolist() == expected
+    assert scan.verdict is Verdict.COMPLETE
+
+
+def test_what_cannot_be_promoted_without_loss_is_quarantined(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.add("d", "s", 2**60 + 1)
+        scan.add("d", "s", 0.5)
+        scan.add("d", "s", "text")
+        scan.add("d", "s", 7)
+    assert stored(tmp_path / "S1.zarr", "d", "s")[...].tolist() == [2**60 + 1, 7]
+    assert scan.ledgers["d"]["s"].quarantined == 2
+
+
+def test_replace_keeps_the_last_value_whatever_its_shape_and_type(tmp_path: Path) -> None:
+    scan = ScanWriter(tmp_path / "S1.zarr", master=None)
+    for value in (1, [1.5, 2.5], np.zeros((2, 3), "<u2"), "text", np.arange(4)):
+        scan.replace("d", "s", value, 2.0)
+        scan.commit()
+        np.testing.assert_array_equal(
+            stored(tmp_path / "S1.zarr", "d", "s")[...], np.asarray(value)
+        )
+    scan.finish()
+    scan.close()
+    np.testing.assert_array_equal(stored(tmp_path / "S1.zarr", "d", "s")[...], np.arange(4))
+
+
+def test_a_second_writer_fences_the_first(tmp_path: Path) -> None:
+    first = ScanWriter(tmp_path / "S1.zarr")
+    first.add("d", "s", 1)
+    first.commit()
+    second = ScanWriter(tmp_path / "S1.zarr")
+    first.add("d", "s", 2)
+    with pytest.raises(Fenced):
+        first.commit()
+    second.add("d", "s", 3)
+    second.finish()
+    second.close()
+    first.close()
+    assert stored(tmp_path / "S1.zarr", "d", "s")[...].tolist() == [1, 3]
+
+
+def test_a_finished_store_is_not_opened_again(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.add("d", "s", 1)
+    with pytest.raises(UsageError, match="is finished"):
+        ScanWriter(tmp_path / "S1.zarr")
+    with pytest.raises(UsageError, match=r"\.zarr"):
+        ScanWriter(tmp_path / "S1")
+
+
+def test_a_gap_in_the_producers_numbers_is_in_the_ledger_and_the_verdict(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        numbers = [0, 1, 2, 7, 8]
+        scan.apply([Update("d", "s", Add((None,)), n, number=n) for n in numbers])
+        scan.expect("d", "s", 10)
+    ledger = scan.ledgers["d"]["s"]
+    assert ledger.missing_ranges == [[3, 6]]
+    assert ledger.missing == 5
+    assert scan.verdict is Verdict.COMPLETE_WITH_GAPS
+
+
+def test_data_of_a_scan_can_be_opened_as_one_xarray_tree(tmp_path: Path) -> None:
+    xarray = pytest.importorskip("xarray")
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        for number in range(5):
+            scan.add("mca", "spectrum", np.arange(3) + number, float(number))
+    group = f"{DEVICES}/mca/spectrum"
+    data = xarray.open_zarr(tmp_path / "S1.zarr", group=group, consolidated=False, chunks=None)
+    assert data["value"].dims == ("spectrum_row", "spectrum_1")
+    assert data["timestamp"].values.tolist() == [0, 1, 2, 3, 4]

@@ -1,0 +1,154 @@
+"""A sealed shard is read, with the same values, by zarr-python, tensorstore, h5py and h5dump."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin  # noqa: F401
+import numpy as np
+import pytest
+import tensorstore
+import zarr
+
+from zwriter.store.arrays import AppendArray
+from zwriter.store.codecs import ChunkCodec
+from zwriter.store.hdf5_header import lookup3
+
+RECORD = np.dtype([("x", "<i4"), ("y", "<f8")])
+DTYPES = ["?", "<i1", "<u2", "<i4", "<u8", "<f4", "<f8", "<c8", "<c16"]
+CODECS = ["none", "lz4", "zstd", "zlib"]
+
+
+def sealed(path: Path, codec: str, data: np.ndarray[Any, Any]) -> AppendArray:
+    chunk = 7 * data[0].nbytes
+    array = AppendArray(path, ChunkCodec(data.dtype, codec, 5), data.shape[1:], chunk)
+    for part in np.array_split(data, 5):
+        array.append(part)
+        array.flush()
+        array.publish(["row", "x"][: data.ndim], {})
+    array.seal()
+    array.trim()
+    return array
+
+
+def some(dtype: Any, shape: tuple[int, ...] = (40, 6)) -> np.ndarray[Any, Any]:
+    raw = np.random.default_rng(1).integers(0, 100, shape)
+    return raw.astype(dtype) if np.dtype(dtype).kind != "c" else (raw + 1j * raw).astype(dtype)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_reader_sees_the_same_values(tmp_path: Path, dtype: str, codec: str) -> None:
+    data = some(dtype)
+    sealed(tmp_path / "a", codec, data)
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "a", mode="r")[...], data)
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(tmp_path / "a")}}
+    np.testing.assert_array_equal(tensorstore.open(spec).result().read().result(), data)
+    with h5py.File(tmp_path / "a" / "c/0/0") as file:
+        assert file["data"].dtype == data.dtype
+        np.testing.assert_array_equal(file["data"][...], data)
+
+
+def test_records_are_bytes_in_zarr_and_a_compound_in_hdf5(tmp_path: Path) -> None:
+    data = np.zeros(40, RECORD)
+    data["x"], data["y"] = np.arange(40), np.arange(40) / 2
+    sealed(tmp_path / "a", "lz4", data)
+    stored = zarr.open_array(tmp_path / "a", mode="r")
+    assert [tuple(field) for field in stored.attrs["zwriter"]["record"]] == RECORD.descr
+    np.testing.assert_array_equal(stored[...].view(RECORD)[:, 0], data)
+    with h5py.File(tmp_path / "a" / "c/0/0") as file:
+        np.testing.assert_array_equal(file["data"][...], data)
+
+
+def test_strings_are_read_by_zarr(tmp_path: Path) -> None:
+    data = np.array([f"µ{i}" * (i % 9) for i in range(300)], np.dtypes.StringDType())
+    array = AppendArray(tmp_path / "a", ChunkCodec(data.dtype, "lz4", 5), (), 100)
+    array.append(data)
+    array.flush()
+    array.publish(["row"], {})
+    array.seal()
+    assert zarr.open_array(tmp_path / "a", mode="r")[...].tolist() == data.tolist()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_more_than_one_shard(tmp_path: Path, codec: str) -> None:
+    data = some("<i4", (7 * 255 * 2 + 3, 2))
+    sealed(tmp_path / "a", codec, data)
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "a", mode="r")[...], data)
+    parts = []
+    for shard in range(3):
+        with h5py.File(tmp_path / "a" / f"c/{shard}/0") as file:
+            parts.append(file["data"][...])
+    np.testing.assert_array_equal(np.concatenate(parts), data)
+
+
+@pytest.mark.skipif(shutil.which("h5dump") is None, reason="h5dump is not installed")
+def test_h5dump_reads_an_uncompressed_shard(tmp_path: Path) -> None:
+    sealed(tmp_path / "a", "none", np.arange(20, dtype="<i4"))
+    out = subprocess.run(
+        ["h5dump", "-y", "-w", "0", "-d", "/data", tmp_path / "a" / "c/0"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert ", ".join(map(str, range(20))) in out
+
+
+def test_a_sealed_shard_has_no_versions_left_and_cannot_be_written(tmp_path: Path) -> None:
+    sealed(tmp_path / "a", "none", some("<u2"))
+    path = tmp_path / "a" / "c/0/0"
+    assert path.stat().st_mode & 0o222 == 0
+    assert path.stat().st_size == 16384 + 6 * (7 * 12 + 4)
+
+
+def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    sealed(tmp_path / "a", "lz4", some("<u2"))
+    path = tmp_path / "a" / "c/0/0"
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[16384 + 20] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"(?i)checksum"):
+        zarr.open_array(tmp_path / "a", mode="r")[...]
+
+
+def test_a_promoted_array_leaves_the_older_bytes_to_readers_that_hold_it(tmp_path: Path) -> None:
+    array = AppendArray(tmp_path / "a", ChunkCodec(np.dtype("<i8"), "lz4", 5), (), 64)
+    array.append(np.arange(20))
+    array.flush()
+    array.publish(["row"], {})
+    held = zarr.open_array(tmp_path / "a", mode="r")
+    wider = array.promoted(np.dtype("<f8"))
+    assert wider is not None
+    wider.append(np.array([0.5]))
+    wider.flush()
+    wider.publish(["row"], {})
+    assert held.dtype == np.int64
+    np.testing.assert_array_equal(held[...], np.arange(20))
+    fresh = zarr.open_array(tmp_path / "a", mode="r")[...]
+    np.testing.assert_array_equal(fresh, [*range(20), 0.5])
+    wider.seal()
+    wider.trim()
+    names = [path.name for path in (tmp_path / "a").rglob("*") if path.is_file()]
+    assert sorted(names) == ["c.0", "zarr.json"]
+
+
+def test_chunks_are_as_large_as_the_settings_say(tmp_path: Path) -> None:
+    sealed(tmp_path / "a", "lz4", some("<u2"))
+    document = json.loads((tmp_path / "a" / "zarr.json").read_text())
+    assert document["codecs"][0]["configuration"]["chunk_shape"] == [7, 6]
+    assert document["codecs"][0]["configuration"]["index_location"] == "start"
+
+
+@pytest.mark.parametrize(
+    ("text", "checksum"),
+    [(b"", 0xDEADBEEF), (b"Four score and seven years ago", 0x17770551)],
+)
+def test_lookup3_gives_the_published_values(text: bytes, checksum: int) -> None:
+    # from driver5() in Bob Jenkins' lookup3.c
+    assert lookup3(text) == checksum
