@@ -91,7 +91,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Something that could not be written, and why. `signal` is "" when the whole message is bad."""
+    """What is known of one signal's updates, in updates; `short` and `cut` count rows.
 
     device: str
     signal: str

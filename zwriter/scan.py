@@ -119,7 +119,7 @@ class ScanWriter:
         *,
         max_shape: MaxShape | None = None,
     ) -> None:
-        """Append one row of the shape of `value`; with `max_shape`, what BEC's `add` means by it."""
+        """Append one row of the shape of `value`; with `max_shape`, as BEC's `add` does."""
         shape = (None, *np.shape(value)) if max_shape is None else tuple(max_shape)
         self._update(device, signal, Add(shape), value, timestamp)
 
@@ -151,7 +151,7 @@ class ScanWriter:
         self.commit_due()
 
     def apply(self, items: Iterable[Update | Rejected]) -> None:
-        """Take in updates, and what could not be read. Bad input never raises: it is quarantined."""
+        """Take in updates, and what could not be read. Bad input never raises."""
         by_device: dict[str, dict[str, list[Update]]] = {}
         read_up_to: dict[str, dict[str, str]] = {}
         for item in items:

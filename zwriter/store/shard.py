@@ -85,7 +85,7 @@ class ShardFile:
         return {int(i): (int(self.index[i, 0]), int(self.index[i, 1])) for i in found}
 
     def restore(self, chunks: int, partial: dict[int, tuple[int, int]]) -> None:
-        """Back to a commit: its first `chunks` chunks, those in `partial` at the place given there."""
+        """Back to a commit: its first `chunks` chunks, and those in `partial` at their places."""
         self.index[chunks:] = MISSING
         for number, place in partial.items():
             self.index[number] = place
