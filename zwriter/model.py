@@ -91,7 +91,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """What is known of one signal's updates, in updates; `short` and `cut` count rows.
+    """Something that could not be written, and why; no `signal` if the whole message is bad."""
 
     device: str
     signal: str
