@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zwriter.errors import StoreError
 from zwriter.model import Ledger
 from zwriter.reader.lazy import InMemory, LazyArray
 from zwriter.reader.rows import FixedRows, PieceRows, RaggedRows, Rows
@@ -35,7 +36,14 @@ class Signal:
 
     @property
     def value(self) -> LazyArray:
-        """The values: (rows, *row); flat for `ragged` and `pieces`; of any shape for `replace`."""
+        """The values: (rows, *row); flat for `ragged` and `pieces`; of any shape for `replace`.
+
+        Raises StoreError if nothing was written.
+        """
+        if "value" not in self.arrays:
+            raise StoreError(
+                f"{self.device}/{self.name}: nothing was written of it (see its ledger)"
+            )
         return self.arrays["value"]
 
     @property
@@ -71,6 +79,8 @@ class Signal:
         return FixedRows(self.value, self.length)
 
     def __repr__(self) -> str:
+        if "value" not in self.arrays:
+            return f"<Signal {self.device}/{self.name}: no data>"
         return (
             f"<Signal {self.device}/{self.name} ({self.layout}) {self.value.shape} "
             f"{self.value.dtype}, {len(self.rows)} rows>"

@@ -1,0 +1,191 @@
+"""open_scan on what ScanWriter writes, live and finished."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zwriter.errors import StoreError
+from zwriter.model import Verdict
+from zwriter.reader import Scan, listing, open_scan
+from zwriter.scan import ScanWriter
+from zwriter.settings import SignalSettings, StoreSettings
+
+# chunks of a few rows, so that whole chunks, partial ones and several shards all occur
+SMALL = StoreSettings(flush_interval=60, default=SignalSettings(chunk_bytes=64), durability="none")
+RECORD = np.dtype([("a", "<i4"), ("b", "<f8")])
+
+
+def write_all_kinds(writer: ScanWriter, begin: int, end: int) -> None:
+    """Updates of every layout, each value telling its number."""
+    for i in range(begin, end):
+        writer.add("eiger", "image", np.full((4, 3), i, np.uint16), float(i))
+        writer.add("mcs", "count", i if i < 300 else i + 0.5, float(i))
+        writer.add("mcs", "short", np.arange(i % 3 + 1.0), max_shape=(None, 3))
+        writer.add("mcs", "ragged", np.full(i % 5, i), max_shape=(None, None))
+        writer.add("mcs", "text", f"number {i}")
+        writer.add("mcs", "record", np.array((i, i / 2), RECORD))
+        writer.add_slice("scope", "trace", i % 10, [i, i], max_shape=(None, 200))
+        writer.add_slice("scope", "pieces", i % 10, [i] * (i % 3))
+        writer.replace("cam", "roi", np.full((i % 3 + 1, 2), i), float(i))
+        writer.replace("cam", "mean", i, float(i))
+
+
+def check_all_kinds(scan: Scan, n: int) -> None:
+    """What `write_all_kinds` wrote, n times, is there."""
+    image = scan.devices["eiger"]["image"]
+    assert image.value.shape == (n, 4, 3)
+    np.testing.assert_array_equal(image.value[:, 1, 2], np.arange(n))
+    np.testing.assert_array_equal(image.timestamp, np.arange(float(n)))
+    mcs = scan.devices["mcs"]
+    counts = np.arange(n) + np.where(np.arange(n) < 300, 0, 0.5)
+    np.testing.assert_array_equal(mcs["count"].value, counts)
+    assert [row.tolist() for row in mcs["short"].rows] == [list(range(i % 3 + 1)) for i in range(n)]
+    assert [row.tolist() for row in mcs["ragged"].rows] == [[i] * (i % 5) for i in range(n)]
+    assert list(mcs["text"].value) == [f"number {i}" for i in range(n)]
+    np.testing.assert_array_equal(mcs["record"].value[-1], np.array((n - 1, (n - 1) / 2), RECORD))
+    scope = scan.devices["scope"]
+    assert [row.tolist() for row in scope["trace"].rows] == [
+        [i for i in range(row, n, 10) for _ in (0, 1)] for row in range(10)
+    ]
+    assert [row.tolist() for row in scope["pieces"].rows] == [
+        [i for i in range(row, n, 10) for _ in range(i % 3)] for row in range(10)
+    ]
+    cam = scan.devices["cam"]
+    np.testing.assert_array_equal(cam["roi"].value, np.full(((n - 1) % 3 + 1, 2), n - 1))
+    assert cam["mean"].value[...] == n - 1
+    assert cam["mean"].timestamp is not None
+    assert cam["mean"].timestamp[0] == n - 1
+
+
+def test_every_layout_reads_the_same_live_and_finished(tmp_path: Path):
+    with ScanWriter(tmp_path / "S1.zarr", scan_number=1, settings=SMALL, master=None) as writer:
+        write_all_kinds(writer, 0, 200)
+        writer.commit()
+        scan = open_scan(tmp_path / "S1.zarr")
+        check_all_kinds(scan, 200)
+        write_all_kinds(writer, 200, 333)
+        check_all_kinds(open_scan(tmp_path / "S1.zarr"), 200)
+        writer.commit()
+        assert scan.refresh()
+        check_all_kinds(scan, 333)
+        assert (scan.status, scan.verdict, scan.finished) == ("open", None, False)
+    assert scan.refresh()
+    check_all_kinds(scan, 333)
+    assert (scan.status, scan.verdict, scan.finished) == ("closed", Verdict.COMPLETE, True)
+
+
+def test_what_was_opened_live_can_be_read_when_the_scan_is_finished(tmp_path: Path):
+    """Old generations, partial chunks and the files beside the store are gone by then."""
+    with ScanWriter(tmp_path / "S1.zarr", settings=SMALL, master=None) as writer:
+        write_all_kinds(writer, 0, 299)
+        writer.commit()
+        scan = open_scan(tmp_path / "S1.zarr")
+        opened = [signal.value for device in scan.devices.values() for signal in device.values()]
+        assert len(opened) == 10
+        write_all_kinds(writer, 299, 333)
+    np.testing.assert_array_equal(scan.devices["mcs"]["count"].value, np.arange(299))
+    assert [row[0] for row in scan.devices["scope"]["trace"].rows] == list(range(10))
+    assert scan.devices["cam"]["mean"].value[...] in (298, 332)
+
+
+def test_sync_data_baseline_and_metadata_are_there_live_and_finished(tmp_path: Path):
+    with ScanWriter(tmp_path / "S1.zarr", scan_number=5, master=None) as writer:
+        writer.status("open", sample="copper")
+        writer.baseline({"samy": {"samy": {"value": 3.5, "timestamp": 1.0}}})
+        for i in (1, 0, 2):
+            writer.point(i, {"samx": {"samx": {"value": i / 2, "timestamp": float(i)}}})
+        for scan in (open_scan(tmp_path / "S1.zarr"),):
+            np.testing.assert_array_equal(scan.sync["samx"]["samx"].value, [0, 0.5, 1])
+            assert scan.baseline["samy"]["samy"]["value"] == 3.5
+            assert scan.metadata["sample"] == "copper"
+    scan = open_scan(tmp_path / "S1.zarr")
+    np.testing.assert_array_equal(scan.sync["samx"]["samx"].value, [0, 0.5, 1])
+    assert scan.baseline["samy"]["samy"]["value"] == 3.5
+    assert scan.metadata["sample"] == "copper"
+
+
+def test_rows_of_different_lengths_at_scan_points_are_rows(tmp_path: Path):
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as writer:
+        for i in range(3):
+            writer.point(i, {"mca": {"mca": {"value": [i] * i, "timestamp": 1.0}}})
+    rows = open_scan(tmp_path / "S1.zarr").devices["mca"]["mca"].rows
+    assert [row.tolist() for row in rows] == [[], [1], [2, 2]]
+
+
+def test_summary_is_json_with_the_counts_of_every_signal(tmp_path: Path):
+    with ScanWriter(tmp_path / "S1.zarr", scan_number=5, settings=SMALL, master=None) as writer:
+        write_all_kinds(writer, 0, 20)
+        writer.add("mcs", "count", "not a number")
+        writer.expect("mcs", "count", 25)
+        writer.point(0, {"samx": {"samx": {"value": 1.5, "timestamp": 1.0}}})
+    summary = json.loads(json.dumps(open_scan(tmp_path / "S1.zarr").summary()))
+    assert summary["scan_number"] == 5
+    assert summary["verdict"] == "COMPLETE_WITH_GAPS"
+    count = summary["devices"]["mcs"]["count"]
+    assert (count["shape"], count["dtype"], count["rows"]) == ([20], "int64", 20)
+    assert (count["expected"], count["received"], count["written"]) == (25, 21, 20)
+    assert (count["missing"], count["quarantined"]) == (4, 1)
+    assert summary["devices"]["mcs"]["short"]["short"] == 14
+    assert summary["devices"]["mcs"]["text"]["dtype"] == "string"
+    assert summary["devices"]["samx"]["samx"]["shape"] == [1]
+
+
+def test_a_signal_of_which_nothing_was_written_has_a_ledger_but_no_value(tmp_path: Path):
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as writer:
+        writer.expect("mcs", "count", 3)
+        writer.commit()
+        scan = open_scan(tmp_path / "S1.zarr")
+        assert scan.summary()["devices"]["mcs"]["count"]["missing"] == 3
+        assert "no data" in repr(scan.devices["mcs"]["count"])
+        assert list(scan.devices["mcs"].to_xarray()) == []
+        with pytest.raises(StoreError, match="nothing was written"):
+            scan.devices["mcs"]["count"].value  # noqa: B018
+
+
+def test_follow_yields_each_commit_until_the_scan_is_finished(tmp_path: Path):
+    writer = ScanWriter(tmp_path / "S1.zarr", settings=SMALL)
+    writer.add("mcs", "count", 0)
+    writer.commit()
+    seen = []
+    for scan in open_scan(tmp_path / "S1.zarr").follow(interval=0.001):
+        seen.append(len(scan.devices["mcs"]["count"].rows))
+        if len(seen) < 5:
+            writer.add("mcs", "count", 1)
+            writer.commit()
+        elif not scan.finished:
+            writer.finish()
+            writer.close()
+    assert seen[:5] == [1, 2, 3, 4, 5]
+    assert scan.finished
+
+
+def test_follow_gives_up_when_nothing_comes(tmp_path: Path):
+    with ScanWriter(tmp_path / "S1.zarr", master=None):
+        looks = list(open_scan(tmp_path / "S1.zarr").follow(interval=0.001, timeout=0.01))
+    assert len(looks) == 1
+
+
+def test_listing_finds_the_stores_below_a_folder(tmp_path: Path):
+    for number in (2, 1):
+        folder = tmp_path / f"S{number:05d}"
+        with ScanWriter(folder / "S.zarr", scan_number=number, master=None) as writer:
+            for i in range(number):
+                writer.add("mcs", "count", i)
+    (tmp_path / "other.zarr").mkdir()
+    (tmp_path / "other.zarr" / "zarr.json").write_text('{"attributes": {}}')
+    lines = listing(tmp_path)
+    assert [line.get("scan_number") for line in lines] == [1, 2, None]
+    assert [line.get("rows") for line in lines] == [1, 2, None]
+    assert "not a scan store" in lines[2]["error"]
+
+
+@pytest.mark.parametrize("codec", ["none", "lz4", "zstd", "zlib"])
+def test_every_codec_can_be_read(tmp_path: Path, codec: str):
+    settings = StoreSettings(default=SignalSettings(codec=codec))
+    with ScanWriter(tmp_path / "S1.zarr", settings=settings, master=None) as writer:
+        write_all_kinds(writer, 0, 50)
+    check_all_kinds(open_scan(tmp_path / "S1.zarr"), 50)
