@@ -163,7 +163,7 @@ class ScanWriter:
                 self._reject(item)
             else:
                 by_device.setdefault(item.device, {}).setdefault(item.signal, []).append(item)
-            if item.source and item.source.position:
+            if item.device and item.source and item.source.position:
                 position = item.source.position
                 read_up_to.setdefault(item.device, {})[position.stream] = position.entry
         for device, signals in by_device.items():
@@ -178,7 +178,10 @@ class ScanWriter:
         return self._store.device(device).apply(updates)
 
     def _reject(self, rejected: Rejected) -> None:
-        """Something of a known device that was no update: counted with its signal."""
+        """Something that was no update; if its device is known, it is counted with its signal."""
+        if not rejected.device:
+            self._quarantine(rejected)
+            return
         signal = rejected.signal
         if not signal and rejected.source and rejected.source.position:
             signal = rejected.source.position.stream.rsplit("/", 1)[-1]
@@ -311,7 +314,7 @@ class ScanWriter:
 
 def _bad_name(item: Update | Rejected) -> str:
     for kind, name in (("device", item.device), ("signal", item.signal)):
-        optional = kind == "signal" and isinstance(item, Rejected) and not name
-        if not optional and (not safe_name(name) or name == "zarr.json"):
+        known = name or not isinstance(item, Rejected)  # a bad message may not even say its name
+        if known and not safe_name(name):
             return f"{kind} name {str(name)[:100]!r} cannot be used in a path"
     return ""

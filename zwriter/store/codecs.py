@@ -72,7 +72,7 @@ class ChunkCodec:
         other.
         """
         if self.dtype.kind == "T":
-            data = bytes(VLenUTF8().encode(chunk.ravel().astype(object)))
+            data: Any = bytes(VLenUTF8().encode(chunk.ravel().astype(object)))
         else:
             data = chunk.reshape(-1).view(np.uint8)
         if self.name != "none":
