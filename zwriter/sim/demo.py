@@ -20,6 +20,7 @@ from rich.live import Live
 from zwriter.errors import ServiceError
 from zwriter.protocol import FileReference, Publisher, connect, decode, embedded_redis, keys
 from zwriter.reader import Scan, listing, open_scan
+from zwriter.service import run
 from zwriter.settings import load_settings
 from zwriter.sim import picture
 from zwriter.sim.devices import DEFAULT_SPECS, device
@@ -35,7 +36,7 @@ def run_demo(directory: Path, seconds: float = 10.0) -> None:
 
     Raises ServiceError when the service does not do its part in time.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     directory.mkdir(parents=True, exist_ok=True)
     root, log = directory / "scans", directory / "zwriter.log"
     console.print("[bold]zwriter demo[/bold]: an embedded Redis, the service, a simulated scan")
@@ -53,8 +54,6 @@ def run_demo(directory: Path, seconds: float = 10.0) -> None:
             scan = _watch(simulation, root, ended, console)
         master = _wait_for_master(server.url, simulation.scan_id)
     scan.refresh()
-    console.print(f"\n[bold]The master file[/bold] {master}")
-    console.print(picture.tree(master))
     picture.print_result(console, scan, master, log)
 
 
@@ -118,15 +117,15 @@ def _service(url: str, root: Path, log: Path) -> Iterator[None]:
 
 
 def _serve(url: str, root: Path, log: Path, ready: Event) -> None:
-    from zwriter.service import run
-
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and then ends us
-    with log.open("a") as file:
-        sys.stderr = file
-        logging.basicConfig(stream=file, level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(filename=log, level=logging.INFO, format="%(asctime)s %(message)s")
+    try:
         run(load_settings(root=root, redis={"url": url}), stop, ready.set)
+    except Exception:
+        logging.getLogger(__name__).exception("the service failed")
+        raise SystemExit(1) from None
 
 
 def _next_number(root: Path) -> int:

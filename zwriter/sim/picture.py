@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,20 @@ from rich.tree import Tree
 
 from zwriter.reader import Scan
 
-_LONG = 40
-"""a group with more members than that is shown as their number"""
-
 
 def print_partial(console: Console, scan: Scan) -> None:
     """What `open_scan` finds in a scan that is still being written."""
     console.rule("half-way: open_scan() on the running scan", align="left")
-    console.print(f"status {scan.status}, verdict {scan.verdict}, {len(scan.devices)} devices")
-    table = Table(box=None)
-    for heading in ("device", "signal", "layout", "shape", "dtype", "newest"):
-        table.add_column(heading)
+    console.print(
+        f"status {scan.status}, {'finished' if scan.finished else 'not finished'}, "
+        f"{len(scan.devices)} devices"
+    )
+    table = Table("device", "signal", "layout", "shape", "dtype", "newest row", box=None)
     for name, signals in scan.devices.items():
         for key, signal in signals.items():
-            shape = "x".join(map(str, signal.value.shape))
+            dtype = str(signal.value.dtype)
             table.add_row(
-                name, key, signal.layout, shape, str(signal.value.dtype), _newest(signal.rows)
+                name, key, signal.layout, _shape(signal.value), dtype, _newest(signal.rows)
             )
     console.print(table)
     console.rule("and it goes on", align="left")
@@ -45,8 +43,8 @@ def _newest(rows: Any) -> str:
     return f"[{items}{', ...' if row.size > 4 else ''}]"
 
 
-def tree(path: Path) -> Tree:
-    """The groups, datasets and links of an HDF5 file."""
+def _tree(path: Path) -> Tree:
+    """The groups, datasets and links of an HDF5 file; a group of few datasets is one line."""
     with h5py.File(path) as file:
         root = Tree(path.name)
         _grow(root, file)
@@ -56,35 +54,75 @@ def tree(path: Path) -> Tree:
 def _grow(branch: Tree, group: h5py.Group) -> None:
     for name in group:
         link = group.get(name, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            branch.add(f"{name} {_what(group.get(name))} [cyan]-> {link.filename}[/cyan]")
-        elif isinstance(link, h5py.SoftLink):
+        if isinstance(link, h5py.SoftLink):
             branch.add(f"{name} [cyan]-> {link.path}[/cyan]")
-        elif not isinstance(group[name], h5py.Group):
-            branch.add(f"{name} {_what(group[name])}")
-        elif len(group[name]) > _LONG:
-            branch.add(f"[bold]{name}[/bold] ({len(group[name])} members)")
+        elif not _is_group(group, name):
+            branch.add(_dataset(group, name))
+        elif _is_signal(group[name]):
+            datasets = ", ".join(_dataset(group[name], member) for member in group[name])
+            branch.add(f"[bold]{name}[/bold]: {datasets}")
         else:
             _grow(branch.add(f"[bold]{name}[/bold]"), group[name])
 
 
-def _what(dataset: h5py.Dataset | None) -> str:
+def _is_group(group: h5py.Group, name: str) -> bool:
+    hard = isinstance(group.get(name, getlink=True), h5py.HardLink)
+    return hard and isinstance(group[name], h5py.Group)
+
+
+def _is_signal(group: h5py.Group) -> bool:
+    return "value" in group and not any(_is_group(group, name) for name in group)
+
+
+def _dataset(group: h5py.Group, name: str) -> str:
+    link, dataset = group.get(name, getlink=True), group.get(name)
+    target = f" [cyan]-> {link.filename}[/cyan]" if isinstance(link, h5py.ExternalLink) else ""
     if dataset is None:
-        return "[red](broken)[/red]"
-    return f"[dim]{'x'.join(map(str, dataset.shape)) or 'scalar'} {dataset.dtype}[/dim]"
+        return f"{name}{target} [red]which cannot be read[/red]"
+    return f"{name} [dim]{_what(dataset)}[/dim]{target}"
+
+
+def _shape(array: Any) -> str:
+    return "x".join(map(str, array.shape))
+
+
+def _what(dataset: h5py.Dataset) -> str:
+    return " ".join(part for part in (_shape(dataset), _dtype(dataset)) if part)
+
+
+def _dtype(dataset: h5py.Dataset) -> str:
+    if h5py.check_string_dtype(dataset.dtype):
+        return "string"
+    if rows := h5py.check_vlen_dtype(dataset.dtype):
+        return f"ragged {rows}"
+    if dataset.dtype.names:
+        return f"of {', '.join(dataset.dtype.names)}"
+    return str(dataset.dtype)
 
 
 def print_result(console: Console, scan: Scan, master: Path, log: Path) -> None:
-    """The verdict, and where everything lies."""
+    """The master file's tree, the verdict, where everything lies, and how to look further."""
+    console.print(f"\n[bold]The master file[/bold] {master}", soft_wrap=True)
+    console.print(_tree(master))
     colour = "green" if scan.verdict == "COMPLETE" else "red"
-    console.print(f"\nverdict [bold {colour}]{scan.verdict}[/bold {colour}]")
-    console.print(f"store   {scan.path}\nmaster  {master}\nlog     {log}")
+    programs = _from_here(Path(sys.executable).parent)
+    store = _from_here(scan.path)
     console.print(
         f"""
+[bold]Verdict [{colour}]{scan.verdict}[/{colour}][/bold]
+store   {scan.path}
+master  {master}
+log     {log}
+
 To look further:
-  zwriter show {scan.path}
-  zwriter verify {scan.path}
-  python -c "import zwriter; print(zwriter.open_scan({json.dumps(str(scan.path))}).devices)"
+  {programs / "zwriter"} show {store}
+  {programs / "zwriter"} verify {store}
+  {programs / "python"} -c "import zwriter; print(zwriter.open_scan('{store}').devices)"
 """,
         soft_wrap=True,
     )
+
+
+def _from_here(path: Path) -> Path:
+    here = Path.cwd()
+    return path.absolute().relative_to(here) if path.absolute().is_relative_to(here) else path

@@ -21,14 +21,10 @@ class Progress:
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
         self._devices: dict[str, dict[str, dict[str, Any]]] = {}
-        self._history: list[tuple[float, int]] = [(simulation.start, 0)]
         self._printed = 0
 
     def update(self, scan: Scan) -> None:
         self._devices = scan.summary()["devices"]
-        now = time.time()
-        recent = [(when, count) for when, count in self._history if when > now - 2]
-        self._history = [*(recent or self._history[-1:]), (now, self._bytes())]
 
     def second_has_passed(self) -> bool:
         """Once for each second since the scan's start."""
@@ -40,9 +36,10 @@ class Progress:
         elapsed = time.time() - self._simulation.start
         lag = max(map(self._lag, self._simulation.devices.values()))
         rows = sum(self._sum(name, "rows") for name in self._devices)
+        size = sum(self._sum(name, "bytes") for name in self._devices) / 1e6
         return (
-            f"{elapsed:5.1f} s   {rows:>9,} rows   {self._bytes() / 1e6:7.1f} MB   "
-            f"{self._rate():6.1f} MB/s   lag {lag:.1f} s"
+            f"{elapsed:5.1f} s   {rows:>9,} rows   {size:7.1f} MB   "
+            f"{size / elapsed:6.1f} MB/s   lag {lag:.1f} s"
         )
 
     def table(self) -> Table:
@@ -75,10 +72,3 @@ class Progress:
 
     def _sum(self, device: str, fact: str) -> int:
         return sum(signal[fact] for signal in self._devices.get(device, {}).values())
-
-    def _bytes(self) -> int:
-        return sum(self._sum(name, "bytes") for name in self._devices)
-
-    def _rate(self) -> float:
-        (before, less), (now, more) = self._history[0], self._history[-1]
-        return (more - less) / max(now - before, 1e-3) / 1e6
