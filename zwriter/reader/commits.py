@@ -12,12 +12,16 @@ from zwriter.reader.location import DEVICES, Location
 
 @dataclass(frozen=True, slots=True)
 class ArrayCommit:
-    """How much of an array is official. `open`: shard, chunk, offset, nbytes of what grows."""
+    """How much of an array is official.
+
+    open: shard, chunk, offset, nbytes of chunks that grow; sealed: shard -> crc32c of its index.
+    """
 
     shape: tuple[int, ...]
     dtype: Any
     generation: int
     open: tuple[tuple[int, ...], ...]
+    sealed: dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ def _signal(data: dict[str, Any]) -> SignalCommit:
             array["dtype"],
             array["generation"],
             tuple(tuple(entry) for entry in array.get("open", ())),
+            dict(array.get("sealed", ())),
         )
         for name, array in data["arrays"].items()
     }

@@ -39,7 +39,7 @@ class ShardedArray:
         self.shown: tuple[Any, ...] = ()  # what zarr.json says: shape, dtype, dimensions
         self._shards: dict[int, ShardFile] = {}
         self._made: set[int] = set()  # shards whose file is ours; any other is a leftover
-        self._sealed: set[int] = set()
+        self._sealed: dict[int, int] = {}  # number -> checksum of its index
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -114,7 +114,7 @@ class ShardedArray:
         """Shards that are behind us are complete: give them their HDF5 side and close them."""
         for number in sorted(self._shards):
             done = (number + 1) * MAX_CHUNKS * self.chunk_rows <= self.rows
-            if done and not self._shards[number].partial():
+            if done and self._shards[number].full:
                 self._seal(number)
 
     def _seal(self, number: int) -> None:
@@ -136,7 +136,7 @@ class ShardedArray:
             )
             shard.write_metadata(metadata)
         shard.close()
-        self._sealed.add(number)
+        self._sealed[number] = shard.checksum
         del self._shards[number]
 
     def seal(self) -> None:
@@ -174,6 +174,7 @@ class ShardedArray:
             "chunk_rows": self.chunk_rows,
             "codec": [self.codec.name, self.codec.level],
             "open": places,
+            "sealed": [[number, checksum] for number, checksum in sorted(self._sealed.items())],
         }
 
     def restore(self, state: dict[str, Any]) -> None:

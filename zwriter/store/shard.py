@@ -71,6 +71,16 @@ class ShardFile:
             os.pwrite(self._fd, data + crc, 0)
             self.dirty = False
 
+    @property
+    def full(self) -> bool:
+        """Every chunk is there, and whole: nothing more will come."""
+        return bool(np.all(self.index[:, 0] < self.reach))
+
+    @property
+    def checksum(self) -> int:
+        """crc32c of the index: tells this shard from any other."""
+        return int(google_crc32c.value(self.index.tobytes()))
+
     def read(self, number: int) -> bytes | None:
         """The stored bytes of a chunk (with its crc32c), or None when it is not there."""
         offset, nbytes = (int(value) for value in self.index[number])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class WholeArray:
             generation = 2  # a scalar's key is the same in generations 0 and 1
         codec = codec_for(value.dtype, self._settings)
         path = self.path / chunk_key(generation, len(stored_shape(value.shape, value.dtype)), 0)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_room(path)
         if value.size:
             temporary = path.with_name(f".{path.name}.tmp")
             temporary.write_bytes(b"".join(codec.encode(np.ascontiguousarray(value))))
@@ -79,3 +80,13 @@ class WholeArray:
             path.unlink()
         if keep.exists():
             keep.chmod(0o444)
+
+
+def _make_room(path: Path) -> None:
+    """Keys like `c/0` need a folder where an older value of fewer dimensions has its file."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    for folder in path.parents:
+        if folder.is_file():
+            folder.unlink()
+    path.parent.mkdir(parents=True, exist_ok=True)

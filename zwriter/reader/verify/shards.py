@@ -140,7 +140,11 @@ def _index_problems(array: ShardedArray, index: NDArray[np.uint64], size: int) -
 
 
 def _stale_problems(array: ShardedArray, shard: int, index: NDArray[np.uint64]) -> Iterator[str]:
-    """The index is at least as new as the commit: newer versions lie further behind."""
+    """The index is the sealed one, or at least as new as the commit: newer versions lie further
+    behind."""
+    checksum = google_crc32c.value(index.tobytes())
+    if array.commit.sealed.get(shard, checksum) != checksum:
+        yield "this is not the shard that was sealed here"
     if array.chunk_nbytes is None:
         return
     bound = array.chunk_nbytes + BLOSC_OVERHEAD + CRC_BYTES
