@@ -13,22 +13,20 @@ import pytest
 from zwriter.model import Position, Source
 from zwriter.protocol import decode, keys, updates_in
 from zwriter.scan import ScanWriter
-from zwriter.settings import SignalSettings, StoreSettings
 
 CAPTURE = Path(__file__).parents[1] / "data" / "bec_line_scan_add.msgpack.gz"
 CONFIGURATION = "info/devices/read_configuration/"
 
 
-@pytest.fixture
-def captured_store(tmp_path: Path) -> Path:
-    """The finished store of the captured scan."""
-    return write_captured_scan(tmp_path / "S00001.zarr")
+@pytest.fixture(scope="session")
+def captured_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished store of the captured scan; not to be changed."""
+    return write_captured_scan(tmp_path_factory.mktemp("captured") / "S00001.zarr")
 
 
-def write_captured_scan(path: Path, codec: str = "lz4") -> Path:
+def write_captured_scan(path: Path) -> Path:
     """What the service does with the messages of the captured scan, in their order."""
-    settings = StoreSettings(default=SignalSettings(codec=codec))
-    scan = ScanWriter(path, settings=settings)
+    scan = ScanWriter(path)
     opened, configuration = False, {}
     for name, key, raw in _commands():
         if name == "SET" and key.startswith(CONFIGURATION):

@@ -42,7 +42,7 @@ def copy_values(group: h5py.Group, name: str, array: LazyArray) -> h5py.Dataset:
     dtype = TEXT if array.dtype.kind == "T" else array.dtype
     dataset = group.create_dataset(name, array.shape, dtype)
     if not array.shape:
-        dataset[()] = plain(np.asarray(array))[()]
+        dataset[()] = plain(np.asarray(array, array.dtype))[()]
         return dataset
     start = 0
     for block in array.blocks():

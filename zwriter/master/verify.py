@@ -22,16 +22,18 @@ def verify_file(path: Path, tree: Group) -> None:
 def _problem(file: h5py.File, name: str, node: Node, folder: Path) -> str | None:
     if isinstance(node, ExternalLink):
         return None if (folder / node.file).exists() else f"{node.file} is missing"
+    link = file.get(name, getlink=True)
     expected = _shape(node)
     if expected is None:
-        return None if file.get(name, getlink=True) is not None else "is missing"
+        return "is missing" if link is None else None
     try:
         dataset = file[name]
         if dataset.shape != expected:
             return f"has shape {dataset.shape}, the store has {expected}"
         return _source_problem(dataset, folder) if dataset.is_virtual else None
     except (KeyError, OSError) as error:
-        return f"cannot be opened: {error}"
+        at = f"{link.filename}: " if isinstance(link, h5py.ExternalLink) else ""
+        return f"cannot be opened: {at}{error}"
 
 
 def _source_problem(dataset: h5py.Dataset, folder: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,8 +52,9 @@ def write_master(
     cannot be written; then whatever was at `out` is still there.
     """
     settings = settings or MasterSettings()
-    out = Path(out).absolute()
-    scan = open_scan(store)
+    out = Path(out)
+    out = out.parent.resolve() / out.name  # links are relative: both paths without symlinks
+    scan = open_scan(Path(store).resolve())
     if not scan.finished:
         raise UsageError(f"{store}: the scan is not finished; export it when it is")
     tree = reference_tree(scan, out, settings)
@@ -72,7 +74,8 @@ def write_master(
     except OSError as error:
         raise StoreError(f"{out} cannot be written: {error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 class _Writer:

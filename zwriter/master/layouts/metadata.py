@@ -46,7 +46,7 @@ def readout_priority(record: ScanRecord) -> dict[str, list[str]]:
 
 
 def motors(record: ScanRecord) -> list[str]:
-    """The devices that the scan moves, the innermost first."""
+    """The devices that the scan moves, in the order in which it reports them."""
     said = record.status_message.scan_report_devices if record.status_message else None
     return _names(record.info.get("scan_report_devices") or said)
 

@@ -202,11 +202,14 @@ def _add_account(entry: Group, scan: Scan, out: Path, pushed: Pushed) -> None:
     """`/entry/zwriter`: what is known of the data's completeness, as tables that any viewer shows.
 
     `ledger` has one row a signal; `expected` is -1 where nobody said how many updates there are.
-    `missing` has the first and last number of updates that never came, inclusive.
+    `missing` has the first and last number of updates that never came, inclusive. `unreadable` is
+    there if control messages could not be read.
     """
     group = entry.group("zwriter", NX_class="NXcollection", version=zwriter.__version__)
     group.put("verdict", describe(scan.verdict and str(scan.verdict)))
     group.put("store", Dataset(os.path.relpath(scan.path, out.parent)))
+    if scan.record.unreadable:
+        group.put("unreadable", Dataset(_texts(scan.record.unreadable)))
     ledgers = [(d, s, signal.ledger) for d, of in pushed.items() for s, signal in of.items()]
     counts = {
         "expected": [-1 if entry.expected is None else entry.expected for *_, entry in ledgers],
