@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from zwriter._version import __version__
+
 if TYPE_CHECKING:
     from zwriter.master import write_master as export
     from zwriter.protocol import Publisher
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from zwriter.scan import ScanWriter
 
 __all__ = ["Publisher", "ScanWriter", "__version__", "export", "open_scan", "verify"]
-
-__version__ = "0.1.0"
 
 _HOME = {
     "Publisher": ("zwriter.protocol", "Publisher"),

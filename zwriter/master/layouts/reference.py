@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import zwriter
+from zwriter._version import __version__
 from zwriter.master.layouts.metadata import experiment, metadata, readout_priority, user
 from zwriter.master.layouts.plot import add_default_plot
 from zwriter.master.tree import (
@@ -106,7 +106,7 @@ def _add_facts(
             node.attrs["description"] = description
         entry.put(name, node)
     # BEC's version is not on the wire; the file says which program wrote it in BEC's place.
-    entry.put("program_name", Dataset("BEC", {"version": f"zwriter {zwriter.__version__}"}))
+    entry.put("program_name", Dataset("BEC", {"version": f"zwriter {__version__}"}))
     for name, text in user(facts).items():
         entry.group("user", NX_class="NXuser").put(name, Dataset(text))
 
@@ -205,7 +205,7 @@ def _add_account(entry: Group, scan: Scan, out: Path, pushed: Pushed) -> None:
     `missing` has the first and last number of updates that never came, inclusive. `unreadable` is
     there if control messages could not be read.
     """
-    group = entry.group("zwriter", NX_class="NXcollection", version=zwriter.__version__)
+    group = entry.group("zwriter", NX_class="NXcollection", version=__version__)
     group.put("verdict", describe(scan.verdict and str(scan.verdict)))
     group.put("store", Dataset(os.path.relpath(scan.path, out.parent)))
     if scan.record.unreadable:
