@@ -74,9 +74,11 @@ def _dataset_problems(dataset: h5py.Dataset, folder: Path, report: Report) -> It
 def _source_problems(dataset: h5py.Dataset, folder: Path) -> Iterator[str]:
     """What HDF5 hides: it reads fill values where a source of a virtual dataset is missing."""
     for source in dataset.virtual_sources():
+        first, last = source.vspace.get_select_bounds()
+        needed = tuple(end - start + 1 for start, end in zip(first, last, strict=True))
         try:
             with h5py.File(folder / source.file_name, "r", locking=False) as file:
-                there, needed = file[source.dset_name].shape, source.src_space.shape
+                there = file[source.dset_name].shape
                 if there != needed:
                     yield f"{source.file_name} has shape {there} instead of {needed}"
         except (OSError, KeyError) as error:

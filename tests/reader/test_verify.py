@@ -1,0 +1,341 @@
+"""verify finds what is planted, and nothing in what is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import google_crc32c
+import h5py
+import numpy as np
+import pytest
+
+from zwriter.errors import UsageError
+from zwriter.model import Add, Position, Source, Update, Verdict
+from zwriter.reader import Report, verify
+from zwriter.scan import ScanWriter
+from zwriter.settings import SignalSettings, StoreSettings
+
+ROWS = 600  # chunks of 2 rows, 255 of them in a shard: two shards
+SMALL = StoreSettings(flush_interval=60, default=SignalSettings(chunk_bytes=64), durability="none")
+DEVICES = "entry/collection/devices"
+IMAGE = f"{DEVICES}/eiger/image/value"
+SHARD = f"{IMAGE}/c/0/0/0"
+LAST_SHARD = f"{IMAGE}/c/1/0/0"
+
+
+def write(writer: ScanWriter, rows: int = ROWS) -> None:
+    frames = np.random.default_rng(1).integers(0, 1000, (rows, 4, 4)).astype(np.uint16)
+    for i in range(rows):
+        writer.add("eiger", "image", frames[i], float(i))
+        writer.add("mcs", "ragged", np.arange(i % 5), max_shape=(None, None))
+        writer.add_slice("mcs", "slices", i % 10, [i], max_shape=(None, 100))
+        writer.add_slice("mcs", "pieces", i % 10, [i])
+        writer.add("mcs", "text", f"number {i}")
+        writer.replace("cam", "roi", [i, i], float(i))
+        if i % 100 == 50:
+            writer.commit()
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("verify")
+    with ScanWriter(folder / "S1.zarr", settings=SMALL, master="reference") as writer:
+        write(writer)
+        writer.point(0, {"samx": {"samx": {"value": 1.5, "timestamp": 1.0}}})
+    return folder
+
+
+@pytest.fixture
+def folder(pristine: Path, tmp_path: Path) -> Path:
+    """A copy of the finished scan that can be damaged."""
+    copy = tmp_path / "copy"
+    _copy(pristine, copy)
+    return copy
+
+
+def _copy(source: Path, target: Path) -> None:
+    for path in sorted(source.rglob("*")):
+        there = target / path.relative_to(source)
+        if path.is_file():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.write_bytes(path.read_bytes())
+
+
+def index_of(shard: Path) -> np.ndarray:
+    return np.frombuffer(shard.read_bytes()[: 255 * 16], "<u8").reshape(255, 2).copy()
+
+
+def write_index(shard: Path, index: np.ndarray) -> None:
+    raw = index.tobytes()
+    with shard.open("r+b") as file:
+        file.write(raw + google_crc32c.value(raw).to_bytes(4, "little"))
+
+
+def test_a_whole_scan_has_no_problems(pristine):
+    for path in (pristine, pristine / "S1.zarr", pristine / "S1_master.h5"):
+        report = verify(path)
+        assert report.problems == []
+        assert report.exit_code == 0
+        assert report.verdict is Verdict.COMPLETE
+        assert report.chunks > 0
+
+
+def test_a_live_scan_is_whole_and_not_complete(tmp_path):
+    with ScanWriter(tmp_path / "S1.zarr", settings=SMALL, master=None) as writer:
+        write(writer)
+        report = verify(tmp_path / "S1.zarr")
+        assert report.problems == []
+        assert report.exit_code == 3
+        assert "not finished" in report.gaps[0]
+
+
+def test_gaps_are_told_and_are_not_damage(tmp_path):
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as writer:
+        numbers = (0, 1, 5)
+        source = Source(b"", Position("stream", "1-0"))
+        writer.apply(
+            [Update("mcs", "count", Add((None,)), i, number=i, source=source) for i in numbers]
+        )
+    report = verify(tmp_path / "S1.zarr")
+    assert (report.exit_code, report.verdict) == (3, Verdict.COMPLETE_WITH_GAPS)
+    assert any("mcs/count: 3 missing (numbers [[2, 4]])" in gap for gap in report.gaps)
+
+
+def test_an_aborted_scan_is_not_complete(tmp_path):
+    writer = ScanWriter(tmp_path / "S1.zarr")
+    writer.add("mcs", "count", 1)
+    writer.finish("aborted")
+    writer.close()
+    report = verify(tmp_path)
+    assert (report.exit_code, report.verdict) == (3, Verdict.ABORTED)
+
+
+def test_rows_that_never_came_need_no_chunk(tmp_path):
+    with ScanWriter(tmp_path / "S1.zarr", settings=SMALL, master=None) as writer:
+        for row in (300, 600, 5, 255):
+            writer.add_slice("mcs", "slices", row, [1.0] * 4, max_shape=(None, 8))
+            writer.commit()
+            writer.add_slice("mcs", "slices", row, [2.0] * 4, max_shape=(None, 8))
+            writer.commit()
+        assert verify(tmp_path / "S1.zarr").problems == []
+    assert verify(tmp_path / "S1.zarr").problems == []
+
+
+def flip_a_bit(store: Path) -> None:
+    offset, nbytes = (int(value) for value in index_of(store / SHARD)[100])
+    data = bytearray((store / SHARD).read_bytes())
+    data[offset + nbytes // 2] ^= 1
+    (store / SHARD).write_bytes(data)
+
+
+def cut_the_file(store: Path) -> None:
+    os.truncate(store / SHARD, (store / SHARD).stat().st_size - 100)
+
+
+def remove_a_shard(store: Path) -> None:
+    (store / LAST_SHARD).unlink()
+
+
+def swap_shards(store: Path) -> None:
+    first, last = (store / SHARD).read_bytes(), (store / LAST_SHARD).read_bytes()
+    (store / SHARD).write_bytes(last)
+    (store / LAST_SHARD).write_bytes(first)
+
+
+def damage_the_index(store: Path) -> None:
+    with (store / SHARD).open("r+b") as file:
+        file.seek(33)
+        file.write(b"\x55")
+
+
+def lose_a_chunk(store: Path) -> None:
+    index = index_of(store / SHARD)
+    index[7] = 2**64 - 1
+    write_index(store / SHARD, index)
+
+
+def overlap_chunks(store: Path) -> None:
+    index = index_of(store / SHARD)
+    index[7] = index[8]
+    write_index(store / SHARD, index)
+
+
+def point_hdf5_elsewhere(store: Path) -> None:
+    """HDF5's own table of chunks, and its checksum, damaged."""
+    data = bytearray((store / SHARD).read_bytes())
+    table = data.index(b"FADB")
+    data[table + 20] ^= 1
+    (store / SHARD).write_bytes(data)
+
+
+def lose_the_hdf5_side(store: Path) -> None:
+    with (store / SHARD).open("r+b") as file:
+        file.seek(4096)
+        file.write(bytes(8))
+
+
+def shrink_the_array(store: Path) -> None:
+    path = store / IMAGE / "zarr.json"
+    document = json.loads(path.read_text())
+    document["shape"][0] -= 1
+    path.write_text(json.dumps(document))
+
+
+def lose_the_array(store: Path) -> None:
+    (store / IMAGE / "zarr.json").unlink()
+
+
+def send_offsets_back(store: Path) -> None:
+    """A shard of offsets that is whole in itself, with other numbers than the values'."""
+    offsets = store / f"{DEVICES}/mcs/ragged/offsets"
+    row = store / f"{DEVICES}/mcs/pieces/row"
+    for path in sorted(offsets.glob("c/*")):
+        path.write_bytes((row / path.relative_to(offsets)).read_bytes())
+
+
+def damage_a_commit(store: Path) -> None:
+    path = store / DEVICES / "mcs" / "zarr.json"
+    document = json.loads(path.read_text())
+    del document["attributes"]["zwriter"]["signals"]["ragged"]["arrays"]
+    path.write_text(json.dumps(document))
+
+
+def damage_a_replaced_value(store: Path) -> None:
+    folder = store / f"{DEVICES}/cam/roi/value"
+    path = next(path for path in folder.rglob("*") if path.is_file() and path.name != "zarr.json")
+    data = bytearray(path.read_bytes())
+    data[-6] ^= 1
+    path.write_bytes(data)
+
+
+def damage_the_journal(store: Path) -> None:
+    path = next((store / "entry/zwriter/journal/value").rglob("c/0"))
+    data = bytearray(path.read_bytes())
+    data[-10] ^= 1
+    path.write_bytes(data)
+
+
+def damage_the_root(store: Path) -> None:
+    (store / "zarr.json").write_text("{")
+
+
+def age_consolidated_metadata(store: Path) -> None:
+    document = json.loads((store / "zarr.json").read_text())
+    document["consolidated_metadata"]["metadata"][IMAGE]["shape"][0] += 5
+    (store / "zarr.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (flip_a_bit, "chunk 100 is damaged: wrong checksum"),
+        (cut_the_file, "is cut off"),
+        (remove_a_shard, "the shard is missing"),
+        (swap_shards, "not the shard that was sealed here"),
+        (damage_the_index, "damaged shard index"),
+        (lose_a_chunk, "the index lacks chunks 7"),
+        (overlap_chunks, "chunk 8 lies over chunk 7"),
+        (point_hdf5_elsewhere, "HDF5"),
+        (lose_the_hdf5_side, "no HDF5 side"),
+        (shrink_the_array, "the commit has"),
+        (lose_the_array, "the array is missing"),
+        (send_offsets_back, "offsets"),
+        (damage_a_commit, "the commit is damaged"),
+        (damage_a_replaced_value, "cam/roi/value cannot be read"),
+        (damage_the_journal, "journal"),
+        (damage_the_root, "damaged"),
+        (age_consolidated_metadata, "consolidated metadata"),
+    ],
+)
+def test_damage_is_found(folder: Path, damage: Callable[[Path], None], problem: str):
+    damage(folder / "S1.zarr")
+    report = verify(folder / "S1.zarr")
+    assert any(problem in found for found in report.problems), report.problems
+    assert report.exit_code == verify(folder).exit_code == 4
+
+
+def test_a_stale_index_of_a_live_scan_is_found(tmp_path):
+    """The chunk it points to is whole in itself, and older than what was committed."""
+    store = tmp_path / "S1.zarr"
+    writer = ScanWriter(store, settings=SMALL)
+    for i in range(3):
+        writer.add("mcs", "count", i)
+        writer.commit()
+        if i == 1:
+            old = index_of(store / DEVICES / "mcs/count/value/c/0")
+    assert verify(store).problems == []
+    write_index(store / DEVICES / "mcs/count/value/c/0", old)
+    assert any("stale" in problem for problem in verify(store).problems)
+    writer.close()
+
+
+def test_commits_that_differ_are_found(tmp_path):
+    store = tmp_path / "S1.zarr"
+    writer = ScanWriter(store, settings=SMALL)
+    writer.add("mcs", "count", 1)
+    writer.commit()
+    latest = max((tmp_path / "S1.zwriter/commits/mcs").iterdir())
+    document = json.loads(latest.read_text())
+    document["signals"]["count"]["rows"] = 2
+    latest.write_text(json.dumps(document))
+    assert any("is not that of" in problem for problem in verify(store).problems)
+    writer.close()
+
+
+def test_a_lost_source_of_a_master_file_is_found(folder: Path):
+    """HDF5 itself would read fill values, and say nothing."""
+    (folder / "S1.zarr" / LAST_SHARD).unlink()
+    report = verify(folder / "S1_master.h5")
+    assert any("its source" in problem for problem in report.problems)
+    assert report.exit_code == 4
+
+
+def test_a_lost_link_of_a_master_file_is_found(folder: Path):
+    with h5py.File(folder / "S1_master.h5", "r+") as file:
+        file["lost"] = h5py.ExternalLink("nowhere.h5", "/data")
+        file["dangling"] = h5py.SoftLink("/nowhere")
+    problems = verify(folder / "S1_master.h5").problems
+    assert any("/lost: nowhere.h5 cannot be opened" in problem for problem in problems)
+    assert any("/dangling" in problem for problem in problems)
+
+
+def test_a_damaged_chunk_of_a_master_file_is_found(tmp_path: Path):
+    with ScanWriter(tmp_path / "S1.zarr", settings=SMALL, master="copy") as writer:
+        write(writer, 20)
+    master = tmp_path / "S1_master.h5"
+    with h5py.File(master, "r") as file:
+        offset = file[f"{IMAGE}"].id.get_chunk_info(3).byte_offset
+    assert verify(master).problems == []
+    with master.open("r+b") as file:
+        file.seek(offset)
+        file.write(struct.pack("<8I", *[0xFFFFFFFF] * 8))
+    assert any("cannot be read" in problem for problem in verify(master).problems)
+
+
+def test_a_file_that_is_no_hdf5_file_is_damaged(tmp_path: Path):
+    (tmp_path / "S1_master.h5").write_bytes(b"nothing")
+    assert verify(tmp_path / "S1_master.h5").exit_code == 4
+
+
+def test_a_folder_with_nothing_to_verify_is_an_error(tmp_path: Path):
+    with pytest.raises(UsageError, match="no scan store"):
+        verify(tmp_path)
+
+
+def test_a_report_is_json(pristine):
+    report = verify(pristine)
+    assert json.loads(json.dumps(report.to_json()))["exit_code"] == 0
+    assert isinstance(report, Report)
+
+
+def test_verify_changes_nothing(folder: Path):
+    def state() -> dict[Path, tuple[int, bytes]]:
+        return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
+
+    before = state()
+    verify(folder)
+    assert state() == before
