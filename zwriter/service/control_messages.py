@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 
 from zwriter.errors import BadMessage
@@ -56,6 +56,7 @@ class ControlMessages:
         self._inbox = inbox
         self._seen: dict[tuple[str, str], bytes] = {}
         self._first_hole = 0
+        self._bad_points: set[int] = set()  # whose key holds something else
         self._behind_last = max(writer.record.points, default=-1) + 1
         self._states = BeamlineStates(client, writer.record.start_time or time.time())
 
@@ -145,15 +146,18 @@ class ControlMessages:
         while numbers := list(islice(wanted, _MOST_AT_ONCE)):
             for number, raw in self._kept.points(self._scan_id, numbers).items():
                 self._take("segment", str(number), raw)
-                count += 1
+                if number in self._writer.record.points:
+                    count += 1
+                else:
+                    self._bad_points.add(number)
         return count
 
     def _missing_points(self) -> Iterator[int]:
         points = self._writer.record.points
         while self._first_hole in points:
             self._first_hole += 1
-        numbers: Iterable[int] = range(self._first_hole, self._behind_last + _LOOK_AHEAD)
-        return (number for number in numbers if number not in points)
+        numbers = range(self._first_hole, self._behind_last + _LOOK_AHEAD)
+        return (n for n in numbers if n not in points and n not in self._bad_points)
 
     def _take(self, kind: str, name: str, raw: bytes | None) -> None:
         if raw is not None:

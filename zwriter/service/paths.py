@@ -14,9 +14,11 @@ from typing import Any
 from zwriter.errors import UsageError
 from zwriter.protocol import ScanStatus, safe_name
 from zwriter.settings import Settings
+from zwriter.store.scan_store import side_folder
 
 log = logging.getLogger(__name__)
 
+_MARK = "redis"
 _LONGEST_NAME = 200  # of a file system's 255 bytes, less what is appended to it
 
 
@@ -65,11 +67,17 @@ def check_template(template: str) -> None:
         ) from error
 
 
+def mark_as_fed(store: Path, url: str) -> None:
+    """Note that a service feeds this store from Redis. A program may write one without, and
+    nobody but the program knows when that ends."""
+    (side_folder(store) / _MARK).write_text(f"{url}\n")
+
+
 def find_unfinished(root: Path) -> Iterator[Path]:
-    """The stores below the root that a writer has left unfinished."""
+    """The stores below the root that were fed by a service and are not finished."""
     for folder, names, _ in os.walk(root):
         for name in sorted(names):
-            if name.endswith(".zwriter"):
+            if name.endswith(".zwriter") and Path(folder, name, _MARK).exists():
                 yield Path(folder, name).with_suffix(".zarr")
         names[:] = [name for name in names if not name.endswith((".zarr", ".zwriter"))]
 
@@ -140,9 +148,11 @@ def _suffix(status: ScanStatus) -> str:
 
 def _taken(paths: ScanPaths, scan_id: str) -> bool:
     """Whether there is something that is not this scan's."""
-    if paths.store.exists():
+    if (paths.store / "zarr.json").exists():
         return _own_attributes(paths.store).get("scan_id") != scan_id
-    return paths.master.exists()
+    if side_folder(paths.store).exists():
+        return False  # begun, and there is nothing in it yet
+    return paths.store.exists() or paths.master.exists()
 
 
 def _own_attributes(store: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from zwriter.service.shared import Shared
 from zwriter.settings import Settings
 from zwriter.store.framed import read_frames
 from zwriter.store.record import ScanRecord
+from zwriter.store.scan_store import side_folder
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +85,10 @@ class _Service:
     def continue_unfinished(self) -> None:
         """Go on with the scans that a service before this one has left."""
         for store in find_unfinished(self._shared.settings.root.resolve()):
-            record = ScanRecord.replay(read_frames(store.with_suffix(".zwriter") / "journal"))
+            record = ScanRecord.replay(read_frames(side_folder(store) / "journal"))
             status = record.status_message
             if status is None:
-                log.info("%s is not finished, but not this service's to finish", store)
+                log.info("%s: has not begun; if it is still open, Redis will say so", store)
             elif record.scan_id not in self._runs:
                 log.info("scan %s: is continued", record.scan_id)
                 self._start(status, ScanPaths.of_store(store, status), [])

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable
 
 from zwriter.errors import Fenced
+from zwriter.ingest import safe_url
 from zwriter.model import ScanState, Verdict
 from zwriter.reader import open_scan
 from zwriter.scan import ScanWriter
 from zwriter.service.control_messages import Inbox
-from zwriter.service.paths import ScanPaths
+from zwriter.service.paths import ScanPaths, mark_as_fed
 from zwriter.service.scan_life import ScanLife
 from zwriter.service.shared import Shared
 
@@ -60,14 +61,16 @@ class ScanRun:
             self._done(self._scan_id)
 
     def _write(self) -> None:
+        settings = self._shared.settings
         writer = ScanWriter(
             self.paths.store,
             scan_id=self._scan_id,
             scan_number=self._number,
-            settings=self._shared.settings.store,
+            settings=settings.store,
             master=None,
         )
         try:
+            mark_as_fed(self.paths.store, safe_url(settings.redis.url.get_secret_value()))
             log.info("%s: writes %s", self._label, self.paths.store)
             self._shared.outbox.file_opened(self._scan_id, self.paths.master)
             life = ScanLife(self._shared, self._scan_id, self._label, writer, self.inbox)

@@ -50,7 +50,8 @@ class ScanStore:
         self.path = path
         self.settings = settings
         self._side = side_folder(path)
-        if path.exists() and not (path / "zarr.json").exists() and any(path.iterdir()):
+        begun = (path / "zarr.json").exists() or self._side.exists()
+        if path.exists() and not begun and any(path.iterdir()):
             raise StoreError(f"{path} is not empty and not a store: choose another path")
         if (path / "zarr.json").exists() and not self._side.exists():
             raise UsageError(f"{path} is finished: choose another path, or remove it")

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from zwriter.ingest import connect
+from zwriter.ingest.commands import Commands
+from zwriter.protocol import RedisServer
+from zwriter.protocol.publisher import Publisher
+from zwriter.reader import Scan, open_scan
+from zwriter.service import run
+from zwriter.settings import RedisSettings, Settings
+
+
+def until(condition: Callable[[], object], what: str = "it") -> None:
+    """Wait until the condition holds."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.01)
+
+
+class Beamline:
+    """A Redis, a publisher, and a service that can be started and stopped."""
+
+    def __init__(self, url: str, root: Path) -> None:
+        self.url = url
+        self.root = root
+        self.settings = Settings(
+            root=root,
+            redis={"url": url, "drain_timeout": 1.0},
+            store={"flush_interval": 0.1, "durability": "none"},
+        )
+        self.publisher = Publisher(url)
+        self.client: Commands = connect(RedisSettings(url=url))
+
+    @contextlib.contextmanager
+    def service(self) -> Iterator[None]:
+        """A running service; it stops when the block is left."""
+        stop, ready, errors = threading.Event(), threading.Event(), []
+
+        def target() -> None:
+            try:
+                run(self.settings, stop, ready.set)
+            except BaseException as error:
+                errors.append(error)
+                raise
+
+        thread = threading.Thread(target=target)
+        thread.start()
+        try:
+            until(lambda: ready.is_set() or errors, "the service")
+            yield
+        finally:
+            stop.set()
+            thread.join()
+        assert not errors
+
+    def store(self, number: int) -> Path:
+        name = f"S{number:05d}"
+        return self.root / "S00000-00999" / name / f"{name}.zarr"
+
+    def written(self, number: int | Path) -> Scan:
+        """The scan, once its store is finished and all is told about it."""
+        store = number if isinstance(number, Path) else self.store(number)
+        until(
+            lambda: store.exists() and not store.with_suffix(".zwriter").exists(),
+            f"{store} to be finished",
+        )
+        return open_scan(store)
+
+    def redis(self, *command: object) -> object:
+        """One command, as it is."""
+        return self.client.execute_command(*command)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        self.publisher.close()
+        self.client.close()
+
+
+@pytest.fixture
+def beamline(own_redis: RedisServer, tmp_path: Path) -> Iterator[Beamline]:
+    beamline = Beamline(own_redis.url, tmp_path / "data")
+    yield beamline
+    beamline.close()
+
+
+@pytest.fixture(name="until")
+def until_fixture() -> Callable[..., None]:
+    return until

@@ -1,0 +1,222 @@
+"""A service that dies or stops, and another that goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from zwriter.ingest import connect
+from zwriter.model import ScanState, Verdict
+from zwriter.protocol import keys
+from zwriter.reader import open_scan
+from zwriter.scan import ScanWriter
+from zwriter.settings import RedisSettings
+
+SERVICE = """
+import sys, threading
+from zwriter.service import run
+from zwriter.settings import Settings
+settings = Settings.model_validate_json(sys.argv[1])
+run(settings, threading.Event(), lambda: print("ready", flush=True))
+"""
+
+
+@contextlib.contextmanager
+def service_to_kill(beamline) -> Iterator[subprocess.Popen]:
+    """A service in a process of its own, which is killed with -9 when the block is left."""
+    settings = beamline.settings.model_dump(mode="json")
+    settings["redis"]["url"] = beamline.url  # model_dump hides it
+    command = [sys.executable, "-c", SERVICE, json.dumps(settings)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def push(scan, numbers) -> None:
+    """Some of everything: the same for the same numbers, whatever the scan."""
+    for n in numbers:
+        rng = np.random.default_rng(n)
+        frame = rng.integers(0, 1000, (64, 64), np.uint16)
+        scan.add("eiger", "image", frame, timestamp=float(n), max_shape=(None, 64, 64))
+        scan.add("mcs", "counts", n, timestamp=float(n), max_shape=(None,))
+        scan.add("mcs", "mixed", n if n < 40 else n + 0.5, timestamp=1.0, max_shape=(None,))
+        ragged = rng.normal(size=n % 7).tolist()
+        scan.add("mcs", "ragged", ragged, timestamp=1.0, max_shape=(None, None))
+        piece = rng.normal(size=3)
+        scan.add_slice("det", "rows", n % 5, piece, timestamp=1.0, max_shape=(None, 200))
+        scan.add_slice("det", "pieces", n % 3, piece, timestamp=1.0, max_shape=(None, None))
+        scan.replace("det", "last", n, timestamp=float(n))
+        reading = {"value": n / 2, "timestamp": float(n)}
+        scan.point(n, {"samx": {"samx": reading, "samx_setpoint": reading}})
+
+
+def arrays(scan) -> dict[str, list]:
+    """Everything that is in the scan's store, but for times and ids."""
+    return {
+        f"{device}/{name}": [
+            signal.layout,
+            [np.asarray(row).tolist() for row in signal.rows],
+            None if signal.timestamp is None else np.asarray(signal.timestamp[:]).tolist(),
+            {**signal.ledger.to_json()},
+        ]
+        for device, signals in scan.devices.items()
+        for name, signal in signals.items()
+    }
+
+
+@pytest.mark.slow
+def test_a_service_that_is_killed_in_mid_scan_and_started_again_writes_the_same(beamline, until):
+    def rows_on_disk() -> int:
+        store = beamline.store(1)
+        if not (store / "zarr.json").exists():
+            return 0
+        devices = open_scan(store).summary()["devices"]
+        return devices.get("mcs", {}).get("counts", {}).get("rows", 0)
+
+    disturbed = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
+    for begin in (0, 20, 40, 60):
+        with service_to_kill(beamline):
+            push(disturbed, range(begin, begin + 13))
+            until(lambda begin=begin: rows_on_disk() > begin, "rows of this round")
+            push(disturbed, range(begin + 13, begin + 20))
+    undisturbed = beamline.publisher.open_scan(scan_number=2, monitored=["samx"])
+    with beamline.service():
+        push(undisturbed, range(80))
+        disturbed.close()
+        undisturbed.close()
+        first, second = beamline.written(1), beamline.written(2)
+    assert first.verdict is Verdict.COMPLETE
+    assert arrays(first) == arrays(second)
+    assert len(first.devices["mcs"]["counts"].rows) == 80
+
+
+def test_a_scan_that_is_closed_while_nobody_listens_is_finished_at_the_next_start(beamline, until):
+    scan = beamline.publisher.open_scan(scan_number=1)
+    with service_to_kill(beamline):
+        scan.add("mcs", "counts", 1, max_shape=(None,))
+        until(lambda: beamline.store(1).exists())
+    scan.add("mcs", "counts", 2, max_shape=(None,))
+    scan.close()
+    with beamline.service():
+        written = beamline.written(1)
+    assert (written.status, written.verdict) == (ScanState.CLOSED, Verdict.COMPLETE)
+    assert written.devices["mcs"]["counts"].value[:].tolist() == [1, 2]
+
+
+def test_a_service_that_is_stopped_leaves_its_scans_to_the_next(beamline, until):
+    scan = beamline.publisher.open_scan(scan_number=1)
+    for i in range(3):
+        with beamline.service():
+            scan.add("mcs", "counts", i, max_shape=(None,))
+            until(lambda: beamline.store(1).exists())
+        assert not open_scan(beamline.store(1)).finished
+    with beamline.service():
+        scan.close()
+        assert beamline.written(1).devices["mcs"]["counts"].value[:].tolist() == [0, 1, 2]
+
+
+def test_a_scan_that_redis_knows_no_more_ends_as_aborted_when_nothing_comes_for_long(
+    beamline, until
+):
+    scan = beamline.publisher.open_scan(scan_number=1)
+    with beamline.service():
+        scan.add("mcs", "counts", 1, max_shape=(None,))
+        live = None
+        until(lambda: beamline.store(1).exists())
+        live = open_scan(beamline.store(1))
+        until(lambda: live.refresh() and "counts" in live.devices.get("mcs", ()))
+    beamline.redis("FLUSHALL")
+    quick = beamline.settings.redis.model_copy(update={"drain_timeout": 0.2})
+    beamline.settings = beamline.settings.model_copy(update={"redis": quick})
+    with beamline.service():
+        written = beamline.written(1)
+    assert (written.status, written.verdict) == (ScanState.ABORTED, Verdict.ABORTED)
+    assert "nobody to end it" in written.record.reason
+    assert written.devices["mcs"]["counts"].value[:].tolist() == [1]
+
+
+def test_an_open_scan_that_redis_knows_stays_open_however_long_nothing_comes(beamline, until):
+    scan = beamline.publisher.open_scan(scan_number=1)
+    with beamline.service():
+        until(lambda: beamline.store(1).exists())
+    quick = beamline.settings.redis.model_copy(update={"drain_timeout": 0.0})
+    beamline.settings = beamline.settings.model_copy(update={"redis": quick})
+    with beamline.service():
+        with beamline.publisher.open_scan(scan_number=2):
+            pass
+        beamline.written(2)
+        assert not open_scan(beamline.store(1)).finished
+        scan.close()
+        assert beamline.written(1).status is ScanState.CLOSED
+
+
+def test_a_master_file_that_a_killed_service_did_not_write_is_written(beamline, until):
+    scan = beamline.publisher.open_scan(scan_number=1)
+    with beamline.service():
+        scan.add("mcs", "counts", 1, max_shape=(None,))
+        until(lambda: beamline.store(1).exists())
+    writer = ScanWriter(beamline.store(1), master=None)
+    writer.finish(ScanState.CLOSED)  # and dies here
+    del writer
+    master = beamline.store(1).with_name("S00001_master.h5")
+    assert not master.exists()
+    with beamline.service():
+        beamline.written(1)
+    assert master.exists()
+
+
+def test_a_store_that_a_program_writes_without_redis_is_left_alone(beamline):
+    store = beamline.root / "own.zarr"
+    beamline.root.mkdir()
+    with ScanWriter(store, master=None) as writer:
+        writer.add("cam", "image", np.zeros((4, 4)))
+        writer.commit()
+        with beamline.service():
+            with beamline.publisher.open_scan(scan_number=1):
+                pass
+            beamline.written(1)
+        writer.add("cam", "image", np.ones((4, 4)))
+    assert open_scan(store).devices["cam"]["image"].value.shape == (2, 4, 4)
+
+
+def test_a_lost_connection_loses_nothing(beamline, until):
+    with beamline.service():
+        scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
+        for i in range(30):
+            scan.add("mcs", "counts", i, max_shape=(None,))
+            scan.point(i, {"samx": {"samx": {"value": i, "timestamp": 1.0}}})
+            if i % 10 == 5:
+                beamline.redis("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                beamline.redis("CLIENT", "KILL", "TYPE", "pubsub")
+        scan.close()
+        written = beamline.written(1)
+    assert written.verdict is Verdict.COMPLETE
+    assert written.devices["mcs"]["counts"].value[:].tolist() == list(range(30))
+    assert written.devices["samx"]["samx"].value[:].tolist() == list(range(30))
+
+
+def test_the_last_entry_that_was_written_is_where_reading_goes_on(beamline, until):
+    """What was read before is not read again, even if Redis still holds it."""
+    scan = beamline.publisher.open_scan(scan_number=1)
+    with beamline.service():
+        for i in range(5):
+            scan.add("mcs", "counts", i, max_shape=(None,))
+        until(lambda: beamline.store(1).exists())
+        live = open_scan(beamline.store(1))
+        until(lambda: live.refresh() and "counts" in live.devices.get("mcs", ()))
+    stream = keys.async_signal(scan.scan_id, "mcs", "counts")
+    with connect(RedisSettings(url=beamline.url)) as client:
+        last = client.xrevrange(stream, count=1)[0][0].decode()
+    writer = ScanWriter(beamline.store(1), master=None)
+    positions = writer.positions
+    writer.close()
+    assert positions == {stream: last}
