@@ -1,61 +1,47 @@
-"""The captured scan as a finished store, made without a Redis and without the service."""
+"""The captured scan as a finished store: replayed to a real Redis, written by `zwriter run`."""
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Iterator
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
-from typing import Any
 
-import msgpack
 import pytest
 
-from zwriter.model import Position, Source
-from zwriter.protocol import decode, keys, updates_in
-from zwriter.scan import ScanWriter
+from zwriter.protocol import embedded_redis, redis_server
 
 CAPTURE = Path(__file__).parents[1] / "data" / "bec_line_scan_add.msgpack.gz"
-CONFIGURATION = "info/devices/read_configuration/"
+
+
+def zwriter(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "zwriter.cli", *map(str, arguments)]
 
 
 @pytest.fixture(scope="session")
 def captured_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The finished store of the captured scan; not to be changed."""
-    return write_captured_scan(tmp_path_factory.mktemp("captured") / "S00001.zarr")
-
-
-def write_captured_scan(path: Path) -> Path:
-    """What the service does with the messages of the captured scan, in their order."""
-    scan = ScanWriter(path)
-    opened, configuration = False, {}
-    for name, key, raw in _commands():
-        if name == "SET" and key.startswith(CONFIGURATION):
-            configuration[key.removeprefix(CONFIGURATION)] = raw
-        if name == "SET" and key == keys.scan_status():
-            scan.journal("status", "", raw)
-            opened = True
-        if not opened:
-            continue
-        for device, reading in configuration.items():
-            scan.journal("config", device, reading)
-        configuration.clear()
-        if name == "SET" and key == keys.scan_baseline():
-            scan.journal("baseline", "", raw)
-        if name == "PUBLISH" and key == keys.scan_segment():
-            scan.journal("segment", "", raw)
-        if name == "XADD" and key.startswith("info/devices/async_"):
-            _, device, _ = keys.parse_async_stream(key)
-            scan.apply(updates_in(decode(raw), device, Source(raw, Position(key, "0-1"))))
-    scan.finish(scan.record.status)
-    scan.close()
-    return path
-
-
-def _commands() -> Iterator[tuple[str, str, Any]]:
-    """(command, key, last argument) of each captured command."""
-    with gzip.open(CAPTURE) as file:
-        captured = msgpack.Unpacker(file, raw=False, strict_map_key=False)
-        next(captured)
-        for _, (name, key, *arguments) in captured:
-            command, at = name.decode(), -1 if name == b"XADD" else 0
-            yield command, key.decode(), arguments[at] if arguments else b""
+    root = tmp_path_factory.mktemp("captured")
+    store = root / "S00000-00999/S00001/S00001.zarr"
+    start = redis_server if shutil.which("redis-server") else embedded_redis
+    with start(tmp_path_factory.mktemp("redis")) as redis:
+        run = zwriter("run", "--redis", redis.url, "--root", root)
+        service = subprocess.Popen(run, stderr=subprocess.PIPE, text=True)
+        assert service.stderr is not None
+        try:
+            assert any("is ready" in line for line in service.stderr)
+            replay = zwriter("replay", CAPTURE, "--redis", redis.url, "--data-root", root)
+            subprocess.run([*replay, "--speed", "100"], check=True)
+            deadline = time.monotonic() + 60
+            while not store.exists() or store.with_suffix(".zwriter").exists():
+                assert service.poll() is None, "the service ended by itself"
+                assert time.monotonic() < deadline, "waited in vain for the scan to be finished"
+                time.sleep(0.05)
+        finally:
+            service.send_signal(signal.SIGTERM)
+            service.communicate()
+    assert service.returncode == 0
+    assert store.with_name("S00001_master.h5").exists()
+    return store
