@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import logging
 import socket
@@ -43,19 +44,21 @@ class Outbox:
         info = {"user": _user(), "hostname": socket.gethostname()}
         while not stop.is_set():
             message = status_message(NAME, BECStatus.RUNNING, {**info, "timestamp": time.time()})
-            self._set_publish(keys.service_status(NAME), message, keys.STATUS_TTL)
+            # what listens says that Redis is away: here it would be a line a second
+            with contextlib.suppress(redis.RedisError):
+                self._set_publish(keys.service_status(NAME), message, keys.STATUS_TTL)
             stop.wait(_HEARTBEAT)
 
     def file_opened(self, scan_id: str, master: Path) -> None:
         """There will be this master file."""
         message = file_message(str(master), done=False, successful=False, is_master_file=True)
-        self._set_publish(keys.scan_file(scan_id, "master"), message, keys.FILE_TTL)
+        self._tell(keys.scan_file(scan_id, "master"), message, keys.FILE_TTL)
 
     def file_done(self, scan_id: str, master: Path, verdict: Verdict, *, whole: bool) -> None:
         """The master file is there, or never will be. `whole`: with all that there was."""
         message = file_message(str(master), done=True, successful=whole, is_master_file=True)
         message.metadata["verdict"] = str(verdict)
-        self._set_publish(keys.scan_file(scan_id, "master"), message, keys.FILE_TTL)
+        self._tell(keys.scan_file(scan_id, "master"), message, keys.FILE_TTL)
 
     def history(self, record: ScanRecord, master: Path, devices: dict[str, Any]) -> None:
         """A line in the history of scans. `devices`: as in `Scan.summary()`."""
@@ -106,7 +109,7 @@ class Outbox:
                 for name, signal in signals.items()
             }
         message = file_content_message(str(master), data, {"bec": record.info})
-        self._set_publish(keys.file_content(), message, keys.FILE_TTL)
+        self._tell(keys.file_content(), message, keys.FILE_TTL)
 
     def alarm(
         self,
@@ -126,15 +129,18 @@ class Outbox:
             device=device,
             metadata={"scan_id": scan_id},
         )
-        self._set_publish(keys.alarms(), message, None)
+        self._tell(keys.alarms(), message, None)
 
-    def _set_publish(self, key: str, message: Message, ttl: int | None) -> None:
+    def _tell(self, key: str, message: Message, ttl: int | None) -> None:
         try:
-            raw = encode(message)
-            with self._client.pipeline(transaction=True) as pipe:
-                pipe.set(key, raw, ex=ttl).publish(key, raw).execute()
+            self._set_publish(key, message, ttl)
         except (redis.RedisError, BadMessage) as error:
             log.warning("%s could not be sent: %s", message.type, error)
+
+    def _set_publish(self, key: str, message: Message, ttl: int | None) -> None:
+        raw = encode(message)
+        with self._client.pipeline(transaction=True) as pipe:
+            pipe.set(key, raw, ex=ttl).publish(key, raw).execute()
 
 
 def _user() -> str:
