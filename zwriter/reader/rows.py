@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, overload
 
 import numpy as np
@@ -104,7 +105,7 @@ class RaggedRows(Rows):
             return []
         offsets = self._offsets[start : stop + 1]
         values = self._value[int(offsets[0]) : int(offsets[-1])]
-        return np.split(values, offsets[1:-1] - offsets[0])
+        return _parts(values, offsets)
 
 
 class PieceRows(Rows):
@@ -159,6 +160,11 @@ class PieceRows(Rows):
         for run in np.split(pieces, np.flatnonzero(np.diff(pieces) != 1) + 1):
             offsets = self._offsets[run[0] : run[-1] + 2]
             flat = self._value[int(offsets[0]) : int(offsets[-1])]
-            parts = np.split(flat, offsets[1:-1] - offsets[0])
-            values |= zip(run.tolist(), parts, strict=True)
+            values |= zip(run.tolist(), _parts(flat, offsets), strict=True)
         return values
+
+
+def _parts(values: Row, offsets: NDArray[np.int64]) -> list[Row]:
+    """`values`, which begin at `offsets[0]`, cut at the offsets (np.split is slow)."""
+    edges = (offsets - offsets[0]).tolist()
+    return [values[begin:end] for begin, end in pairwise(edges)]
