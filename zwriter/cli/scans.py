@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from zwriter.cli.app import app, print_json
+from zwriter.cli.configuration import Config, settings_of
 
 ScanPath = Annotated[Path, typer.Argument(metavar="SCAN", help="The folder BASE.zarr.")]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
-
-
-class Mode(StrEnum):
-    AUTO = "auto"
-    REFERENCE = "reference"
-    COPY = "copy"
 
 
 @app.command(rich_help_panel="Look")
@@ -105,8 +99,10 @@ def export(
     scan: ScanPath,
     out: Annotated[Path, typer.Argument(metavar="OUT.h5", help="The file to write.")],
     mode: Annotated[
-        Mode, typer.Option(help="Refer to arrays, copy them, or as the settings say.")
-    ] = Mode.AUTO,
+        Literal["auto", "copy", "reference"] | None,
+        typer.Option(help="Default: as the settings say.", show_default=False),
+    ] = None,
+    config: Config = None,
 ) -> None:
     """Write a scan's HDF5/NeXus master file, again or elsewhere.
 
@@ -117,27 +113,30 @@ def export(
     """
     from zwriter import export as write_master
 
-    write_master(scan, out, mode=mode.value)
+    write_master(scan, out, mode=mode, settings=settings_of(config, {}).master)
     typer.echo(str(out))
 
 
 @app.command(rich_help_panel="Keep")
 def verify(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder BASE.zarr.")],
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="A BASE.zarr, a master file, or a folder of them."),
+    ],
     as_json: Json = False,
 ) -> None:
-    """Read all that a scan holds and say whether it is whole.
+    """Read all that a scan or a master file holds and say whether it is whole.
 
-    Exit code 0: complete; 3: readable, with gaps that the ledger tells; 4: damaged.
+    Exit code 0: complete; 3: undamaged, with gaps, aborted or still running; 4: damaged.
     """
     from zwriter import verify as verify_scan
 
     report = verify_scan(path)
     if as_json:
-        print_json({"path": str(path), "verdict": report.verdict, "problems": report.problems})
+        print_json(report.to_json())
     else:
-        for problem in report.problems:
-            typer.echo(problem)
+        for line in (*report.problems, *report.gaps):
+            typer.echo(line)
         typer.echo(f"{path}: {report.verdict or 'not finished'}, {len(report.problems)} problems")
     raise typer.Exit(report.exit_code)
 
