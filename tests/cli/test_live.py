@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import gzip
+import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import msgpack
@@ -74,3 +78,22 @@ def test_without_redis_a_command_ends_with_6(cli, command: tuple[str, ...]):
     result = cli(*command, "--redis", ABSENT)
     assert result.exit_code == 6
     assert result.stderr.count("\n") == 1
+
+
+def test_run_writes_what_is_published_and_ends_well_when_it_is_asked_to(
+    cli, redis_url: str, tmp_path: Path
+):
+    command = [sys.executable, "-m", "zwriter.cli", "run", "--redis", redis_url, "--root", tmp_path]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "zwriter is ready" not in process.stderr.readline():
+            assert process.poll() is None
+        cli("simulate", "--redis", redis_url, "--device", "pco:frames:8x8", "--seconds", "0.2")
+        while "COMPLETE" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        process.stderr.read()
+    assert process.returncode == 0
+    (line,) = json.loads(cli("ls", tmp_path, "--json").stdout)
+    assert (line["scan_number"], line["verdict"]) == (1, "COMPLETE")
+    assert cli("verify", tmp_path).exit_code == 0

@@ -83,6 +83,15 @@ def test_export_writes_a_master_file(cli, scan: Path, mode: str):
     np.testing.assert_array_equal(value[:, 0], np.arange(10.0))
 
 
+def test_export_says_of_the_source_what_the_settings_say(cli, scan: Path):
+    config = scan.parent / "zwriter.toml"
+    config.write_text('[master]\nfacility = "Somewhere"\n')
+    out = scan.parent / "again.h5"
+    assert cli("export", scan, out, "--config", config).exit_code == 0
+    with h5py.File(out) as file:
+        assert file["entry/instrument/source/name"].asstr()[()] == "Somewhere"
+
+
 def test_verify_ends_with_0_for_a_complete_scan(cli, scan: Path):
     result = cli("verify", scan)
     assert result.exit_code == 0

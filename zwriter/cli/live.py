@@ -6,15 +6,13 @@ import logging
 import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from zwriter.cli.app import app
+from zwriter.cli.configuration import Config, settings_of
 from zwriter.errors import UsageError
-
-if TYPE_CHECKING:
-    from zwriter.settings import Settings
 
 RedisUrl = Annotated[
     str,
@@ -32,10 +30,7 @@ def run(
     root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for scans.", show_default=False)
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Settings: see deploy/zwriter.toml.", show_default=False),
-    ] = None,
+    config: Config = None,
 ) -> None:
     """Write every scan that is published in a Redis, until SIGINT or SIGTERM.
 
@@ -52,7 +47,7 @@ def run(
         overrides["redis"] = {"url": redis}
     if root is not None:
         overrides["root"] = root
-    settings = _settings(config, overrides)
+    settings = settings_of(config, overrides)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
     run_service(settings, _stop_on_signals(), lambda: typer.echo("zwriter is ready", err=True))
 
@@ -134,23 +129,6 @@ def replay(
     with connect(redis) as client:
         count = replay_capture(capture, client, speed=speed, data_root=data_root)
     typer.echo(f"{count} commands")
-
-
-def _settings(config: Path | None, overrides: dict[str, Any]) -> Settings:
-    from pydantic import ValidationError
-
-    from zwriter.settings import load_settings
-
-    if config is not None and not config.is_file():
-        raise UsageError(f"{config}: no such settings file")
-    try:
-        return load_settings(config, **overrides)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UsageError(f"setting {where}: {first['msg']}") from error
-    except ValueError as error:  # the TOML itself
-        raise UsageError(f"{config}: {error}") from error
 
 
 def _stop_on_signals() -> threading.Event:
