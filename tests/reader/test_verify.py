@@ -219,6 +219,11 @@ def damage_the_journal(store: Path) -> None:
     path.write_bytes(data)
 
 
+def damage_a_scan_point(store: Path) -> None:
+    path = next((store / f"{DEVICES}/samx/samx/point_id").rglob("c/0"))
+    path.write_bytes((1).to_bytes(8, "little") + b"1234")
+
+
 def damage_the_root(store: Path) -> None:
     (store / "zarr.json").write_text("{")
 
@@ -247,6 +252,7 @@ def age_consolidated_metadata(store: Path) -> None:
         (damage_a_commit, "the commit is damaged"),
         (damage_a_replaced_value, "cam/roi/value cannot be read"),
         (damage_the_journal, "journal"),
+        (damage_a_scan_point, "samx/samx/point_id cannot be read"),
         (damage_the_root, "damaged"),
         (age_consolidated_metadata, "consolidated metadata"),
     ],

@@ -26,6 +26,7 @@ def device(request, tmp_path: Path):
             writer.add("det", "text", str(i))
         for i in range(4):
             readings = {"x": {"value": i / 2, "timestamp": 1.7e9}}
+            readings["mca"] = {"value": [i] * i, "timestamp": 1.7e9}
             if i != 2:
                 readings["count"] = {"value": i, "timestamp": 1.7e9}
             writer.point(i, {"det": readings})
@@ -83,6 +84,13 @@ def test_scan_points_are_an_index_that_signals_share(device):
     assert ds.x.sel(point_id=2) == 1.0
     assert np.isnan(ds.count_sync.sel(point_id=2))
     assert ds.count_sync.sel(point_id=3) == 3
+
+
+def test_rows_of_different_lengths_at_scan_points_are_flat_too(device):
+    ds = device.to_xarray()
+    assert ds.mca_point_id.dims == ds.mca_timestamp.dims == ("mca_point",)
+    rows = np.split(ds.mca.values, ds.mca_offsets.values[1:-1])
+    assert [row.tolist() for row in rows] == [[], [1], [2, 2], [3, 3, 3]]
 
 
 def test_timestamps_decode_to_dates(device):

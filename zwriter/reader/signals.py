@@ -93,7 +93,7 @@ def recorded_signal(device: str, name: str, sync: SyncSignal) -> Signal:
     Rows of different lengths are flat, with `offsets`.
     """
     arrays: dict[str, tuple[NDArray[Any], tuple[str, ...]]] = {}
-    arrays["point_id"] = sync.point_ids, ("point_id",)
+    arrays["point_id"] = sync.point_ids, (f"{name}_point",)
     if isinstance(sync.values, list):
         lengths = [row.size for row in sync.values]
         flat = np.concatenate([row.ravel() for row in sync.values])
@@ -101,10 +101,10 @@ def recorded_signal(device: str, name: str, sync: SyncSignal) -> Signal:
         arrays["offsets"] = np.cumsum([0, *lengths]), (f"{name}_offset",)
     else:
         trailing = (f"{name}_{axis}" for axis in range(1, sync.values.ndim))
-        arrays["value"] = sync.values, ("point_id", *trailing)
+        arrays["value"] = sync.values, (f"{name}_point", *trailing)
     if not isinstance(sync.timestamps, list):
         trailing = (f"{name}_{axis}" for axis in range(1, sync.timestamps.ndim))
-        arrays["timestamp"] = sync.timestamps, ("point_id", *trailing)
+        arrays["timestamp"] = sync.timestamps, (f"{name}_point", *trailing)
     lazy = {
         key: LazyArray(InMemory(f"{device}/{name}/{key}", array, dims))
         for key, (array, dims) in arrays.items()

@@ -10,6 +10,7 @@ import numpy as np
 
 from zwriter.errors import StoreError
 from zwriter.model import Verdict
+from zwriter.reader.arrays import open_array
 from zwriter.reader.commits import ArrayCommit, SignalCommit, parse_commit
 from zwriter.reader.devices import Device
 from zwriter.reader.journal import JOURNAL, stored_payloads
@@ -156,6 +157,9 @@ def _finished_problems(scan: Scan, location: Location) -> Iterator[str]:
             list(stored_payloads(location, node))
         except UNREADABLE as error:
             yield f"{location}/{node}: {error}"
+    for device, signals in scan.sync.items():
+        for signal in signals.values():
+            yield from _points_problems(location, f"{DEVICES}/{device}/{signal.name}", signal)
     root = location.metadata("") or {}
     consolidated = (root.get("consolidated_metadata") or {}).get("metadata")
     if consolidated is None:
@@ -166,3 +170,18 @@ def _finished_problems(scan: Scan, location: Location) -> Iterator[str]:
         same = ("shape", "chunk_key_encoding", "attributes")
         if document is None or any(document.get(key) != known.get(key) for key in same):
             yield f"{location}/{node}/zarr.json: not what the consolidated metadata says"
+
+
+def _points_problems(location: Location, node: str, signal: Signal) -> Iterator[str]:
+    """The arrays of sync data say what the journal says; readings without a shape have none."""
+    if "offsets" in signal.arrays or signal.timestamp is None:
+        return
+    for name, expected in signal.arrays.items():
+        try:
+            stored = open_array(location, f"{node}/{name}")[...]
+        except UNREADABLE as error:
+            yield f"{location}/{node}/{name} cannot be read: {error}"
+            continue
+        pairs = np.asarray(stored), np.asarray(expected)
+        if not np.array_equal(*pairs, equal_nan=pairs[1].dtype.kind in "fc"):
+            yield f"{location}/{node}/{name}: not what the journal says"
