@@ -65,6 +65,20 @@ class Beamline:
         name = f"S{number:05d}"
         return self.root / "S00000-00999" / name / f"{name}.zarr"
 
+    def live(self, number: int, rows: int = 0) -> Scan:
+        """The scan, once it has a store, and so many rows of mcs/counts in it."""
+        store = self.store(number)
+        until((store / "zarr.json").exists, f"{store} to be there")
+        scan = open_scan(store)
+
+        def has_rows() -> bool:
+            scan.refresh()
+            counts = scan.summary()["devices"].get("mcs", {}).get("counts", {})
+            return rows == 0 or counts.get("rows", 0) >= rows
+
+        until(has_rows, f"{rows} rows")
+        return scan
+
     def written(self, number: int | Path) -> Scan:
         """The scan, once its store is finished and all is told about it."""
         store = number if isinstance(number, Path) else self.store(number)
@@ -84,10 +98,17 @@ class Beamline:
 
 
 @pytest.fixture
-def beamline(own_redis: RedisServer, tmp_path: Path) -> Iterator[Beamline]:
-    beamline = Beamline(own_redis.url, tmp_path / "data")
-    yield beamline
-    beamline.close()
+def beamline_at(tmp_path: Path) -> Callable[[str], contextlib.closing[Beamline]]:
+    """A beamline at the Redis of a URL, for a `with` block."""
+    return lambda url: contextlib.closing(Beamline(url, tmp_path / "data"))
+
+
+@pytest.fixture
+def beamline(
+    own_redis: RedisServer, beamline_at: Callable[[str], contextlib.closing[Beamline]]
+) -> Iterator[Beamline]:
+    with beamline_at(own_redis.url) as beamline:
+        yield beamline
 
 
 @pytest.fixture(name="until")

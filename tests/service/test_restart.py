@@ -74,19 +74,12 @@ def arrays(scan) -> dict[str, list]:
 
 
 @pytest.mark.slow
-def test_a_service_that_is_killed_in_mid_scan_and_started_again_writes_the_same(beamline, until):
-    def rows_on_disk() -> int:
-        store = beamline.store(1)
-        if not (store / "zarr.json").exists():
-            return 0
-        devices = open_scan(store).summary()["devices"]
-        return devices.get("mcs", {}).get("counts", {}).get("rows", 0)
-
+def test_a_service_that_is_killed_in_mid_scan_and_started_again_writes_the_same(beamline):
     disturbed = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
     for begin in (0, 20, 40, 60):
         with service_to_kill(beamline):
             push(disturbed, range(begin, begin + 13))
-            until(lambda begin=begin: rows_on_disk() > begin, "rows of this round")
+            beamline.live(1, rows=begin + 1)
             push(disturbed, range(begin + 13, begin + 20))
     undisturbed = beamline.publisher.open_scan(scan_number=2, monitored=["samx"])
     with beamline.service():
@@ -99,11 +92,11 @@ def test_a_service_that_is_killed_in_mid_scan_and_started_again_writes_the_same(
     assert len(first.devices["mcs"]["counts"].rows) == 80
 
 
-def test_a_scan_that_is_closed_while_nobody_listens_is_finished_at_the_next_start(beamline, until):
+def test_a_scan_that_is_closed_while_nobody_listens_is_finished_at_the_next_start(beamline):
     scan = beamline.publisher.open_scan(scan_number=1)
     with service_to_kill(beamline):
         scan.add("mcs", "counts", 1, max_shape=(None,))
-        until(lambda: beamline.store(1).exists())
+        beamline.live(1)
     scan.add("mcs", "counts", 2, max_shape=(None,))
     scan.close()
     with beamline.service():
@@ -112,28 +105,23 @@ def test_a_scan_that_is_closed_while_nobody_listens_is_finished_at_the_next_star
     assert written.devices["mcs"]["counts"].value[:].tolist() == [1, 2]
 
 
-def test_a_service_that_is_stopped_leaves_its_scans_to_the_next(beamline, until):
+def test_a_service_that_is_stopped_leaves_its_scans_to_the_next(beamline):
     scan = beamline.publisher.open_scan(scan_number=1)
     for i in range(3):
         with beamline.service():
             scan.add("mcs", "counts", i, max_shape=(None,))
-            until(lambda: beamline.store(1).exists())
+            beamline.live(1)
         assert not open_scan(beamline.store(1)).finished
     with beamline.service():
         scan.close()
         assert beamline.written(1).devices["mcs"]["counts"].value[:].tolist() == [0, 1, 2]
 
 
-def test_a_scan_that_redis_knows_no_more_ends_as_aborted_when_nothing_comes_for_long(
-    beamline, until
-):
+def test_a_scan_that_redis_knows_no_more_ends_as_aborted_when_nothing_comes_for_long(beamline):
     scan = beamline.publisher.open_scan(scan_number=1)
     with beamline.service():
         scan.add("mcs", "counts", 1, max_shape=(None,))
-        live = None
-        until(lambda: beamline.store(1).exists())
-        live = open_scan(beamline.store(1))
-        until(lambda: live.refresh() and "counts" in live.devices.get("mcs", ()))
+        beamline.live(1, rows=1)
     beamline.redis("FLUSHALL")
     quick = beamline.settings.redis.model_copy(update={"drain_timeout": 0.2})
     beamline.settings = beamline.settings.model_copy(update={"redis": quick})
@@ -144,10 +132,10 @@ def test_a_scan_that_redis_knows_no_more_ends_as_aborted_when_nothing_comes_for_
     assert written.devices["mcs"]["counts"].value[:].tolist() == [1]
 
 
-def test_an_open_scan_that_redis_knows_stays_open_however_long_nothing_comes(beamline, until):
+def test_an_open_scan_that_redis_knows_stays_open_however_long_nothing_comes(beamline):
     scan = beamline.publisher.open_scan(scan_number=1)
     with beamline.service():
-        until(lambda: beamline.store(1).exists())
+        beamline.live(1)
     quick = beamline.settings.redis.model_copy(update={"drain_timeout": 0.0})
     beamline.settings = beamline.settings.model_copy(update={"redis": quick})
     with beamline.service():
@@ -159,11 +147,11 @@ def test_an_open_scan_that_redis_knows_stays_open_however_long_nothing_comes(bea
         assert beamline.written(1).status is ScanState.CLOSED
 
 
-def test_a_master_file_that_a_killed_service_did_not_write_is_written(beamline, until):
+def test_a_master_file_that_a_killed_service_did_not_write_is_written(beamline):
     scan = beamline.publisher.open_scan(scan_number=1)
     with beamline.service():
         scan.add("mcs", "counts", 1, max_shape=(None,))
-        until(lambda: beamline.store(1).exists())
+        beamline.live(1)
     writer = ScanWriter(beamline.store(1), master=None)
     writer.finish(ScanState.CLOSED)  # and dies here
     del writer
@@ -188,7 +176,7 @@ def test_a_store_that_a_program_writes_without_redis_is_left_alone(beamline):
     assert open_scan(store).devices["cam"]["image"].value.shape == (2, 4, 4)
 
 
-def test_a_lost_connection_loses_nothing(beamline, until):
+def test_a_lost_connection_loses_nothing(beamline):
     with beamline.service():
         scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
         for i in range(30):
@@ -204,15 +192,13 @@ def test_a_lost_connection_loses_nothing(beamline, until):
     assert written.devices["samx"]["samx"].value[:].tolist() == list(range(30))
 
 
-def test_the_last_entry_that_was_written_is_where_reading_goes_on(beamline, until):
+def test_the_last_entry_that_was_written_is_where_reading_goes_on(beamline):
     """What was read before is not read again, even if Redis still holds it."""
     scan = beamline.publisher.open_scan(scan_number=1)
     with beamline.service():
         for i in range(5):
             scan.add("mcs", "counts", i, max_shape=(None,))
-        until(lambda: beamline.store(1).exists())
-        live = open_scan(beamline.store(1))
-        until(lambda: live.refresh() and "counts" in live.devices.get("mcs", ()))
+        beamline.live(1, rows=5)
     stream = keys.async_signal(scan.scan_id, "mcs", "counts")
     with connect(RedisSettings(url=beamline.url)) as client:
         last = client.xrevrange(stream, count=1)[0][0].decode()
@@ -220,3 +206,30 @@ def test_the_last_entry_that_was_written_is_where_reading_goes_on(beamline, unti
     positions = writer.positions
     writer.close()
     assert positions == {stream: last}
+
+
+def test_a_store_that_was_only_begun_when_the_service_died_is_continued(beamline):
+    store = beamline.store(1)
+    (store / "entry").mkdir(parents=True)
+    (store / "entry" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
+    (store.with_suffix(".zwriter") / "commits").mkdir(parents=True)
+    with beamline.publisher.open_scan(scan_number=1) as scan:
+        scan.add("mcs", "counts", 1, max_shape=(None,))
+    with beamline.service():
+        assert beamline.written(1).devices["mcs"]["counts"].value[:].tolist() == [1]
+
+
+def test_a_scan_whose_journal_is_damaged_is_left_as_it_is(beamline, caplog):
+    beamline.publisher.open_scan(scan_number=1)
+    with beamline.service():
+        beamline.live(1)
+    journal = beamline.store(1).with_suffix(".zwriter") / "journal"
+    raw = bytearray(journal.read_bytes())
+    raw[20] ^= 255
+    journal.write_bytes(raw + raw)
+    with beamline.service():
+        with beamline.publisher.open_scan(scan_number=2):
+            pass
+        beamline.written(2)
+    assert "its journal cannot be read" in caplog.text
+    assert not open_scan(beamline.store(1)).finished

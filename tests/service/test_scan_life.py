@@ -36,12 +36,10 @@ def test_a_closed_scan_is_written_whole(beamline):
     assert beamline.store(1).with_name("S00001_master.h5").exists()
 
 
-def test_rows_can_be_read_while_the_scan_is_open(beamline, until):
+def test_rows_can_be_read_while_the_scan_is_open(beamline):
     with beamline.service(), beamline.publisher.open_scan(scan_number=1) as scan:
         scan.add("mcs", "counts", [1, 2, 3], max_shape=(None,))
-        until(lambda: (beamline.store(1) / "zarr.json").exists())
-        live = open_scan(beamline.store(1))
-        until(lambda: live.refresh() and "counts" in live.devices.get("mcs", ()))
+        live = beamline.live(1, rows=3)
         assert live.devices["mcs"]["counts"].value[:].tolist() == [1, 2, 3]
         assert not live.finished
 
@@ -89,8 +87,7 @@ def test_a_paused_scan_goes_on_when_it_is_resumed(beamline, until):
         scan = beamline.publisher.open_scan(scan_number=1)
         scan.add("mcs", "counts", 1, max_shape=(None,))
         scan.pause()
-        until(lambda: beamline.store(1).exists())
-        live = open_scan(beamline.store(1))
+        live = beamline.live(1)
         until(lambda: live.refresh() and live.status is ScanState.PAUSED)
         scan.resume()
         until(lambda: live.refresh() and live.status is ScanState.OPEN)
@@ -293,12 +290,12 @@ def test_a_scan_that_somebody_else_has_written_is_not_written_again(beamline):
     assert not beamline.store(1).exists()
 
 
-def test_beamline_states_are_those_at_the_beginning_and_all_changes(beamline, until):
+def test_beamline_states_are_those_at_the_beginning_and_all_changes(beamline):
     beamline.publisher.beamline_state("shutter", "invalid")
     beamline.publisher.beamline_state("shutter", "valid")
     with beamline.service():
         scan = beamline.publisher.open_scan(scan_number=1)
-        until(lambda: (beamline.store(1) / "zarr.json").exists())
+        beamline.live(1)
         beamline.publisher.beamline_state("shutter", "warning")
         scan.close()
         written = beamline.written(1)

@@ -11,7 +11,7 @@ from typing import Any
 
 from zwriter.errors import BadMessage
 from zwriter.ingest.commands import Commands
-from zwriter.ingest.connection import until_it_works
+from zwriter.ingest.connection import PASSING, until_it_works
 from zwriter.protocol import keys
 from zwriter.protocol.codec import decode, encode, messages_in
 from zwriter.protocol.messages import Baseline, FileReference, Readings, ScanPoint, ScanStatus
@@ -48,17 +48,21 @@ def listen(
     missed: the time to look at what Redis keeps. What cannot be read is said in the log.
     """
 
-    def until_it_breaks() -> None:
-        with client.pubsub() as pubsub:
-            pubsub.subscribe(*_CHANNELS)
-            pubsub.psubscribe(*_PATTERNS)
-            while not stop.is_set():
-                message = pubsub.get_message(timeout=_SECONDS_TO_NOTICE_STOP)
-                if message is not None:
-                    _handle(message, heard, connected)
-
     while not stop.is_set():
-        until_it_works("listening to scans", until_it_breaks, stop)
+        with client.pubsub() as pubsub:
+            until_it_works("listening to scans", lambda: _subscribe(pubsub), stop)
+            try:
+                while not stop.is_set():
+                    message = pubsub.get_message(timeout=_SECONDS_TO_NOTICE_STOP)
+                    if message is not None:
+                        _handle(message, heard, connected)
+            except PASSING as error:
+                log.warning("listening to scans: the connection is lost: %s", error)
+
+
+def _subscribe(pubsub: Any) -> None:
+    pubsub.subscribe(*_CHANNELS)
+    pubsub.psubscribe(*_PATTERNS)
 
 
 def events_in(channel: str, raw: bytes) -> list[ControlEvent]:

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from zwriter.errors import BadMessage, UsageError
+from zwriter.errors import BadMessage, StoreError, UsageError
 from zwriter.ingest import ControlEvent, Kept, connect, listen, safe_url
 from zwriter.protocol import FileReference, ScanStatus, decode
 from zwriter.service.outbox import Outbox
@@ -85,7 +85,13 @@ class _Service:
     def continue_unfinished(self) -> None:
         """Go on with the scans that a service before this one has left."""
         for store in find_unfinished(self._shared.settings.root.resolve()):
-            record = ScanRecord.replay(read_frames(side_folder(store) / "journal"))
+            try:
+                record = ScanRecord.replay(read_frames(side_folder(store) / "journal"))
+            except (StoreError, OSError) as error:
+                log.error(
+                    "%s: its journal cannot be read, so it is left as it is: %s", store, error
+                )
+                continue
             status = record.status_message
             if status is None:
                 log.info("%s: has not begun; if it is still open, Redis will say so", store)
@@ -127,6 +133,16 @@ class _Service:
             scan.join()
 
     def _open(self, status: ScanStatus, event: ControlEvent) -> None:
+        try:
+            self._open_unless_written(status, event)
+        except (OSError, ValueError) as error:
+            log.exception("scan %s: cannot be opened", status.scan_id)
+            self._done_with.append(status.scan_id)
+            text = f"scan {status.scan_id} cannot be opened: {error}"
+            kind = type(error).__name__
+            self._shared.outbox.alarm(1, text, kind=kind, scan_id=status.scan_id)
+
+    def _open_unless_written(self, status: ScanStatus, event: ControlEvent) -> None:
         in_use = [scan.paths.store for scan in list(self._runs.values())]
         paths = paths_for(status, self._shared.settings, in_use)
         if finished_here(paths.store, status.scan_id):
