@@ -178,6 +178,26 @@ def test_replace_keeps_the_last_value_whatever_its_shape_and_type(tmp_path: Path
     np.testing.assert_array_equal(stored(tmp_path / "S1.zarr", "d", "s")[...], np.arange(4))
 
 
+def test_a_replaced_value_may_change_its_dimensions_and_lose_its_timestamp(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        for value, stamp in (([1, 2], 5.0), (3, 6.0), ([[1]], 7.0), ([4], None)):
+            scan.replace("d", "s", value, stamp)
+            scan.commit()
+            got = stored(tmp_path / "S1.zarr", "d", "s")[...]
+            np.testing.assert_array_equal(got, np.asarray(value))
+    assert np.isnan(stored(tmp_path / "S1.zarr", "d", "s", "timestamp")[...]).all()
+
+
+def test_ragged_rows_with_timestamps_a_sample_open_in_plain_xarray(tmp_path: Path) -> None:
+    xarray = pytest.importorskip("xarray")
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        for n in range(4):
+            scan.add("d", "s", np.arange(n), list(map(float, range(n))), max_shape=(None, None))
+    group = f"{DEVICES}/d/s"
+    data = xarray.open_zarr(tmp_path / "S1.zarr", group=group, consolidated=False, chunks=None)
+    assert data["timestamp"].values.tolist() == [0, 0, 1, 0, 1, 2]
+
+
 def test_a_second_writer_fences_the_first(tmp_path: Path) -> None:
     first = ScanWriter(tmp_path / "S1.zarr")
     first.add("d", "s", 1)

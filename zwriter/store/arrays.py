@@ -19,7 +19,7 @@ from zwriter.store.shard import MAX_CHUNKS, ShardFile, trim
 from zwriter.store.zarr_json import array_json, chunk_key, sharding, stored_shape, write_json
 
 Array = NDArray[Any]
-STRING_CHUNK_BOUND = 64 * 1024 * 1024
+STRING_CHUNK_BOUND = 16 * 1024 * 1024
 FAST_CHUNK = 2 * 1024 * 1024
 SLOW_CHUNK = 4096
 

@@ -174,12 +174,15 @@ class ScanStore:
         self._write_group("entry/collection/configuration", attributes)
         self._write_group("entry/collection/baseline", {"baseline": _plain(self.record.baseline)})
         self._write_group("entry/collection/metadata", {"bec": _plain(self.record.info)})
-        self.show(verdict=verdict, finished=True)
+        self.show(verdict=verdict, end_time=self._root["end_time"] or time.time())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # consolidated metadata is an extension of Zarr v3
             zarr.consolidate_metadata(zarr.storage.LocalStore(self.path))
+        consolidated = read_json(self.path / "zarr.json")
+        self._root["finished"] = consolidated["attributes"]["zwriter"]["finished"] = True
         if self.settings.durability != "none":
             sync_tree(self.path)
+        write_json(self.path / "zarr.json", consolidated, sync=self.settings.durability != "none")
 
     def _write_group(self, name: str, attributes: dict[str, Any]) -> None:
         (self.path / name).mkdir(parents=True, exist_ok=True)

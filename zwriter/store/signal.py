@@ -245,7 +245,7 @@ class SignalWriter:
         block, self._last = self._last, None
         value = block.fitted[-1].array
         self._write_whole("value", value)
-        if block.updates[-1].timestamp is not None:
+        if block.updates[-1].timestamp is not None or "timestamp" in self.arrays:
             self._write_whole("timestamp", block.timestamps[-1])
 
     def _write_whole(self, name: str, value: NDArray[Any]) -> None:
@@ -274,6 +274,8 @@ class SignalWriter:
         value = self.arrays["value"]
         if self.layout.name in ("ragged", "pieces"):
             by_name = {"value": f"{self.name}_value", "offsets": f"{self.name}_offset"}
+            if name == "timestamp" and shape != (self.ledger.written,):
+                return [f"{self.name}_timestamp"]  # one a sample
             return [by_name.get(name, update)]
         if name in ("value", "length"):
             return [row, *(f"{self.name}_{axis}" for axis in range(1, len(shape)))][: len(shape)]
