@@ -233,15 +233,7 @@ KINDS = {
             block=100,
             rate=20,
         ),
-        _kind(
-            "spectra",
-            "rows",
-            "spectrum",
-            _push_rows,
-            shape=(2048,),
-            dtype="u4",
-            rate=100,
-        ),
+        _kind("spectra", "rows", "spectrum", _push_rows, shape=(2048,), dtype="u4", rate=100),
         _kind(
             "frames",
             "images",
@@ -252,13 +244,7 @@ KINDS = {
             dtype="u2",
             rate=50,
         ),
-        _kind(
-            "ragged",
-            "rows of any length up to the shape",
-            "events",
-            _push_ragged,
-            shape=(500,),
-        ),
+        _kind("ragged", "rows of any length up to the shape", "events", _push_ragged, shape=(500,)),
         _kind(
             "slices",
             "pieces of rows of N, or of the MxN of a map",
@@ -268,13 +254,7 @@ KINDS = {
             shape=(1000,),
             block=50,
         ),
-        _kind(
-            "pieces",
-            "pieces of rows of any length",
-            "trace",
-            _push_piece,
-            shape=(300,),
-        ),
+        _kind("pieces", "pieces of rows of any length", "trace", _push_piece, shape=(300,)),
         _kind(
             "replace",
             "one array, the last one wins",
@@ -284,23 +264,8 @@ KINDS = {
             shape=(100,),
             rate=2,
         ),
-        _kind(
-            "multi",
-            "N signals in each push",
-            "data",
-            _push_all,
-            shape=(3,),
-            block=20,
-            rate=20,
-        ),
-        _kind(
-            "dynamic",
-            "some of N signals in each push",
-            "data",
-            _push_some,
-            shape=(3,),
-            block=5,
-        ),
+        _kind("multi", "N signals in each push", "data", _push_all, shape=(3,), block=20, rate=20),
+        _kind("dynamic", "some of N signals in each push", "data", _push_some, shape=(3,), block=5),
     )
 }
 
