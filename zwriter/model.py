@@ -105,7 +105,11 @@ class Ledger:
     """What is known of one signal's updates, counted in updates; `short` and `cut` count rows.
 
     expected: how many the index list says there are (None: not known)
-    missing: [first, last] ranges of producer numbers that never came, inclusive
+    repeated: sent twice with the same number and content, and written once
+    restarts: how often the producer's counter began anew
+    missing_ranges: [first, last] producer numbers that never came, inclusive
+    missing_rows: [first, last] rows of the arrays that stand for them, where room was left
+    failed: why the signal is no longer written, if that is so
     """
 
     expected: int | None = None
@@ -115,8 +119,12 @@ class Ledger:
     cut: int = 0
     promoted: int = 0
     quarantined: int = 0
+    repeated: int = 0
+    restarts: int = 0
     missing_ranges: list[list[int]] = field(default_factory=list)
-    next_number: int | None = None
+    missing_rows: list[list[int]] = field(default_factory=list)
+    next_number: int = 0
+    failed: str | None = None
 
     @property
     def missing(self) -> int:
@@ -128,30 +136,18 @@ class Ledger:
     @property
     def whole(self) -> bool:
         """Nothing missing, cut or quarantined: the verdict may be COMPLETE."""
-        return not (self.missing or self.cut or self.quarantined)
+        return not (self.missing or self.cut or self.quarantined or self.failed)
 
-    def number_seen(self, number: int | None) -> None:
-        """Note the producer's number of an update that was read; what was skipped is a gap."""
-        if number is None:
-            return
-        expected = 0 if self.next_number is None else self.next_number
-        if number > expected:
-            self.missing_ranges.append([expected, number - 1])
-        self.next_number = number + 1
+    def close(self) -> None:
+        """The scan is over: what is announced beyond the last number never came."""
+        last = (self.expected or 0) - 1
+        if last >= self.next_number and self.next_number and not self.restarts:
+            self.missing_ranges.append([self.next_number, last])
+            self.next_number = last + 1
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "expected": self.expected,
-            "received": self.received,
-            "written": self.written,
-            "missing": self.missing,
-            "missing_ranges": self.missing_ranges,
-            "short": self.short,
-            "cut": self.cut,
-            "promoted": self.promoted,
-            "quarantined": self.quarantined,
-            "next_number": self.next_number,
-        }
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**fields, "missing": self.missing}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Ledger:

@@ -222,15 +222,83 @@ def test_a_finished_store_is_not_opened_again(tmp_path: Path) -> None:
         ScanWriter(tmp_path / "S1")
 
 
-def test_a_gap_in_the_producers_numbers_is_in_the_ledger_and_the_verdict(tmp_path: Path) -> None:
+def numbered(numbers: list[int], values: Any = None, shape: Any = (None,)) -> list[Update]:
+    """Updates with producer numbers, whose value is the number unless `values` has another."""
+    made = values or (lambda n: n)
+    return [
+        Update("d", "s", Add(shape), made(n), float(n), n, Source(f"message {n}".encode()))
+        for n in numbers
+    ]
+
+
+def test_rows_keep_their_numbers_where_updates_are_missing(tmp_path: Path) -> None:
     with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
-        numbers = [0, 1, 2, 7, 8]
-        scan.apply([Update("d", "s", Add((None,)), n, number=n) for n in numbers])
+        scan.apply(numbered([0, 1, 2, 7, 8], float))
         scan.expect("d", "s", 10)
     ledger = scan.ledgers["d"]["s"]
-    assert ledger.missing_ranges == [[3, 6]]
+    assert ledger.missing_ranges == [[3, 6], [9, 9]]
+    assert ledger.missing_rows == [[3, 6]]
     assert ledger.missing == 5
     assert scan.verdict is Verdict.COMPLETE_WITH_GAPS
+    expected = [0, 1, 2, *[np.nan] * 4, 7, 8]
+    for name in ("value", "timestamp"):
+        np.testing.assert_array_equal(stored(tmp_path / "S1.zarr", "d", "s", name)[...], expected)
+
+
+def test_room_is_left_for_updates_missing_at_the_beginning(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.apply(numbered([3, 4], lambda n: np.full((2, 4), n), (None, 4)))
+    value = stored(tmp_path / "S1.zarr", "d", "s")[...]
+    assert value[:, 0].tolist() == [0, 0, 0, 0, 0, 0, 3, 3, 4, 4]
+    length = stored(tmp_path / "S1.zarr", "d", "s", "length")[...]
+    assert length.tolist() == [0, 0, 0, 0, 0, 0, 4, 4, 4, 4]
+    assert scan.ledgers["d"]["s"].missing_rows == [[0, 5]]
+
+
+def test_missing_ragged_rows_are_empty(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.apply(numbered([0, 2], lambda n: np.arange(n + 1), (None, None)))
+    rows = open_scan(tmp_path / "S1.zarr").devices["d"]["s"].rows
+    assert [row.tolist() for row in rows] == [[0], [], [0, 1, 2]]
+
+
+def test_updates_of_one_reading_are_put_in_order(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.apply(numbered([1, 0, 3, 2]))
+    assert stored(tmp_path / "S1.zarr", "d", "s")[...].tolist() == [0, 1, 2, 3]
+    assert scan.verdict is Verdict.COMPLETE
+
+
+def test_an_update_that_comes_too_late_is_quarantined(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.apply(numbered([0, 2]))
+        scan.apply(numbered([1]))
+    assert stored(tmp_path / "S1.zarr", "d", "s")[...].tolist() == [0, 0, 2]
+    assert scan.ledgers["d"]["s"].quarantined == 1
+
+
+def test_an_update_that_was_sent_twice_is_written_once(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.apply(numbered([0, 1]))
+        scan.apply(numbered([1]))
+        scan.apply(numbered([2, 2, 3]))
+    assert stored(tmp_path / "S1.zarr", "d", "s")[...].tolist() == [0, 1, 2, 3]
+    assert scan.ledgers["d"]["s"].repeated == 2
+
+
+def test_a_producer_that_was_restarted_goes_on_behind_its_rows(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.apply(numbered([0, 1, 2]))
+        scan.apply(numbered([0, 1], lambda n: n + 10))
+    assert stored(tmp_path / "S1.zarr", "d", "s")[...].tolist() == [0, 1, 2, 10, 11]
+    assert scan.ledgers["d"]["s"].restarts == 1
+
+
+def test_a_number_far_ahead_leaves_no_room_that_would_not_fit(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.apply(numbered([0, 2**60]))
+    assert stored(tmp_path / "S1.zarr", "d", "s")[...].tolist() == [0, 2**60]
+    assert scan.ledgers["d"]["s"].missing_ranges == [[1, 2**60 - 1]]
 
 
 def test_data_of_a_scan_can_be_opened_as_one_xarray_tree(tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ class AppendArray(ShardedArray):
         return array
 
     @property
-    def _row_bytes(self) -> int:
+    def row_bytes(self) -> int:
         return max(math.prod(self.row_shape) * self.dtype.itemsize, 1)
 
     @property
@@ -240,15 +240,20 @@ class AppendArray(ShardedArray):
             return
         self._waiting.append(rows)
         self._waiting_rows += len(rows)
-        if self._waiting_rows * self._row_bytes >= (self._chunk_bytes or FAST_CHUNK):
+        if self._waiting_rows * self.row_bytes >= (self._chunk_bytes or FAST_CHUNK):
             self._choose_chunk()
+
+    def append_fill(self, rows: int) -> None:
+        """Add `rows` rows of fill value."""
+        fill = np.asarray(fill_value(self.dtype), self.dtype)
+        self.append(np.broadcast_to(fill, (rows, *self.row_shape)))
 
     def _choose_chunk(self) -> None:
         elapsed = max(time.monotonic() - self._born, 0.1)
         wanted = self._chunk_bytes or min(
-            max(int(self._waiting_rows / elapsed * 10) * self._row_bytes, SLOW_CHUNK), FAST_CHUNK
+            max(int(self._waiting_rows / elapsed * 10) * self.row_bytes, SLOW_CHUNK), FAST_CHUNK
         )
-        self.chunk_rows = max(1, wanted // self._row_bytes)
+        self.chunk_rows = max(1, wanted // self.row_bytes)
         waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
         for rows in waiting:
             self._take(rows)

@@ -14,6 +14,7 @@ from zwriter.assemble import (
     Block,
     Layout,
     Pieces,
+    Ragged,
     Replaced,
     Rows,
     Slices,
@@ -28,6 +29,7 @@ from zwriter.model import Add, AddSlice, Ledger, Mode, Rejected, Replace, Update
 from zwriter.settings import SignalSettings
 from zwriter.store.arrays import AppendArray
 from zwriter.store.codecs import codec_for
+from zwriter.store.numbering import Numbering
 from zwriter.store.placed import PlacedArray
 from zwriter.store.whole import WholeArray
 from zwriter.store.zarr_json import group_json, sync_tree, write_json
@@ -36,6 +38,8 @@ INT64 = np.dtype("<i8")
 FLOAT64 = np.dtype("<f8")
 SMALL = 64 * 1024  # blocks below this are joined before they are stored
 LAST_GENERATION = 2
+MAX_GAP = 1_000_000  # missing updates for which room is left
+MAX_ROOM = 16 * 1024**3  # bytes of rows that are left for missing updates
 Stored = AppendArray | PlacedArray | WholeArray
 
 
@@ -53,6 +57,10 @@ class SignalWriter:
         self.mode: Mode | None = None
         self.arrays: dict[str, Stored] = {}
         self.dirty = False
+        self._numbering = Numbering(self.ledger)
+        self._gap = 0  # missing updates for which no room is left yet
+        self._pushes = 0  # updates written, and those for which room was left
+        self._rows_each: int | None = None  # rows of an update; 0 when that varies
         self._last: Block | None = None  # replace: the value to write at the next flush
         self._described = False
         if state:
@@ -68,9 +76,14 @@ class SignalWriter:
         return rejected
 
     def _apply_run(self, updates: list[Update]) -> Iterator[Rejected]:
-        for update in updates:
-            self.ledger.received += 1
-            self.ledger.number_seen(update.number)
+        for segment in self._numbering.segments(updates):
+            if isinstance(segment, Rejected):
+                yield segment
+            else:
+                self._gap += segment.gap
+                yield from self._apply_segment(segment.updates)
+
+    def _apply_segment(self, updates: list[Update]) -> Iterator[Rejected]:
         try:
             layout = self._adopt(updates[0].mode)
         except BadUpdate as error:
@@ -146,6 +159,8 @@ class SignalWriter:
         return self.settings.chunk_bytes if name == "value" else None
 
     def _take(self, block: Block) -> None:
+        if self._gap:
+            self._leave_room(block)
         if isinstance(self.layout, Replaced):
             self._last = block
         elif isinstance(self.layout, Slices):
@@ -154,14 +169,55 @@ class SignalWriter:
             self._take_rows(block)
         if not isinstance(self.layout, Replaced):
             self._take_timestamps(block)
+        self._pushes += len(block.updates)
         self.ledger.written += len(block.updates)
         self.ledger.short += sum(fitted.short for fitted in block.fitted)
         self.ledger.cut += sum(fitted.cut for fitted in block.fitted)
+
+    def _leave_room(self, block: Block) -> None:
+        """Rows of fill value where updates are missing, so that rows keep their numbers.
+
+        None where an update's rows are not known, or would be too many: the ledger has the gap.
+        """
+        gap, self._gap = self._gap, 0
+        if gap > MAX_GAP or not isinstance(self.layout, Rows | Ragged | Slices | Pieces):
+            return
+        if isinstance(self.layout, Rows | Ragged) and not self._leave_rows(gap, block):
+            return
+        timestamp = self.arrays.get("timestamp")
+        if isinstance(timestamp, AppendArray):
+            timestamp.append(np.full(gap * len(block.timestamps[0]), np.nan))
+        self._pushes += gap
+
+    def _leave_rows(self, gap: int, block: Block) -> bool:
+        value, layout = self.arrays["value"], self.layout
+        assert isinstance(value, AppendArray)
+        first = value.total_rows
+        if isinstance(layout, Rows):
+            each = len(block.fitted[0].array) if self._rows_each is None else self._rows_each
+            rows = gap * each
+            if layout.max_shape[0] is not None:
+                rows = min(rows, max(layout.max_shape[0] - layout.rows, 0))
+            if not rows or rows * value.row_bytes > MAX_ROOM:
+                return False
+            value.append_fill(rows)
+            if len(layout.row_shape) == 1:
+                self._row_lengths(first).append(np.zeros(rows, INT64))
+        else:
+            offsets = self.arrays["offsets"]
+            assert isinstance(offsets, AppendArray)
+            first, rows = offsets.total_rows - 1, gap
+            offsets.append(np.full(rows, value.total_rows, INT64))
+        assert layout is not None
+        layout.rows += rows
+        self.ledger.missing_rows.append([first, first + rows - 1])
+        return True
 
     def _take_rows(self, block: Block) -> None:
         value = self.arrays["value"]
         assert isinstance(value, AppendArray)
         before = value.total_rows
+        self._rows_each = _rows_each(self._rows_each, block)
         for part in _joined(block.arrays):
             value.append(part)
         if isinstance(self.layout, Rows):
@@ -171,17 +227,23 @@ class SignalWriter:
 
     def _take_row_lengths(self, block: Block, before: int) -> None:
         """`length` is there only once a row was short; the rows before it were whole."""
-        length = self.arrays.get("length")
-        if length is None and not any(fitted.short for fitted in block.fitted):
+        if "length" not in self.arrays and not any(fitted.short for fitted in block.fitted):
             return
         assert isinstance(self.layout, Rows)
         width = self.layout.row_shape[0]
-        if length is None:
-            length = self.arrays["length"] = self._append_array("length", INT64, ())
-            length.append(np.full(before, width, INT64))
-        assert isinstance(length, AppendArray)
+        length = self._row_lengths(before)
         for fitted in block.fitted:
             length.append(np.array(fitted.lengths or [width] * len(fitted.array), INT64))
+
+    def _row_lengths(self, before: int) -> AppendArray:
+        """The array `length`; if it is new, the rows `before` were whole."""
+        length = self.arrays.get("length")
+        if length is None:
+            assert isinstance(self.layout, Rows)
+            length = self.arrays["length"] = self._append_array("length", INT64, ())
+            length.append(np.full(before, self.layout.row_shape[0], INT64))
+        assert isinstance(length, AppendArray)
+        return length
 
     def _take_offsets(self, block: Block, before: int) -> None:
         lengths = [n for fitted in block.fitted for n in fitted.lengths or ()]
@@ -208,7 +270,7 @@ class SignalWriter:
                 return
             timestamp = self._append_array("timestamp", FLOAT64, ())
             self.arrays["timestamp"] = timestamp
-            timestamp.append(np.full(self.ledger.written, np.nan))
+            timestamp.append(np.full(self._pushes, np.nan))
         assert isinstance(timestamp, AppendArray)
         timestamp.append(np.concatenate(block.timestamps))
 
@@ -274,7 +336,7 @@ class SignalWriter:
         value = self.arrays["value"]
         if self.layout.name in ("ragged", "pieces"):
             by_name = {"value": f"{self.name}_value", "offsets": f"{self.name}_offset"}
-            if name == "timestamp" and shape != (self.ledger.written,):
+            if name == "timestamp" and shape != (self._pushes,):
                 return [f"{self.name}_timestamp"]  # one a sample
             return [by_name.get(name, update)]
         if name in ("value", "length"):
@@ -291,11 +353,14 @@ class SignalWriter:
             "max_shape": None if shape is None else list(shape),
             "rows": 0 if self.layout is None else self.layout.rows,
             "ledger": self.ledger.to_json(),
+            "numbering": [self._gap, self._pushes, self._rows_each, self._numbering.last_content],
             "arrays": {name: array.state() for name, array in self.arrays.items()},
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.ledger = Ledger.from_json(state["ledger"])
+        self._gap, self._pushes, self._rows_each, last_content = state["numbering"]
+        self._numbering = Numbering(self.ledger, last_content)
         if state["layout"] is None:
             return
         shape = tuple(state["max_shape"]) if state["max_shape"] is not None else None
@@ -334,6 +399,14 @@ class SignalWriter:
         for array in self.arrays.values():
             if not isinstance(array, WholeArray):
                 array.close()
+
+
+def _rows_each(known: int | None, block: Block) -> int:
+    """Rows of each update: as known so far, or 0 when they differ."""
+    counts = {len(fitted.array) for fitted in block.fitted}
+    if known is not None:
+        counts.add(known)
+    return counts.pop() if len(counts) == 1 else 0
 
 
 def _joined(parts: list[NDArray[Any]]) -> list[NDArray[Any]]:

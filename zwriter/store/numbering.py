@@ -1,0 +1,95 @@
+"""The producer's running numbers: what is missing, what came twice, where a counter began anew."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from zwriter.model import Ledger, Rejected, Update
+
+_ENDS = 4096
+
+
+@dataclass(slots=True)
+class Segment:
+    """Updates whose numbers follow each other; `gap` updates before the first are missing."""
+
+    gap: int
+    updates: list[Update] = field(default_factory=list)
+
+
+class Numbering:
+    """Puts a signal's updates in the order of their numbers and keeps the books in its ledger."""
+
+    def __init__(self, ledger: Ledger, last_content: int = 0) -> None:
+        self._ledger = ledger
+        self.last_content = last_content  # checksum of the last message: what a repetition has too
+
+    def segments(self, updates: list[Update]) -> Iterator[Segment | Rejected]:
+        """`updates` as segments to be written, and what cannot be placed any more."""
+        self._ledger.received += len(updates)
+        if updates and self._follow_each_other(updates):
+            self._ledger.next_number += len(updates)
+            self._remember(updates[-1])
+            yield Segment(0, updates)
+            return
+        segment = Segment(0)
+        for update in _by_number(updates, self._ledger.next_number):
+            gap = self._gap_before(update)
+            if isinstance(gap, Rejected):
+                yield gap
+            elif gap is not None:
+                if gap and segment.updates:
+                    yield segment
+                    segment = Segment(0)
+                segment.gap += gap
+                segment.updates.append(update)
+                self._remember(update)
+        if segment.updates:
+            yield segment
+
+    def _follow_each_other(self, updates: list[Update]) -> bool:
+        first = self._ledger.next_number
+        return [update.number for update in updates] == list(range(first, first + len(updates)))
+
+    def _gap_before(self, update: Update) -> int | Rejected | None:
+        """How many updates are missing before this one; None if it was written already."""
+        ledger, number = self._ledger, update.number
+        if number is None:
+            return 0
+        gap = number - ledger.next_number
+        if gap >= 0:
+            if gap:
+                ledger.missing_ranges.append([ledger.next_number, number - 1])
+            ledger.next_number = number + 1
+            return gap
+        if gap == -1 and self.last_content == _content(update) != 0:
+            ledger.repeated += 1
+            return None
+        if any(first <= number <= last for first, last in ledger.missing_ranges):
+            reason = f"update {number} came late: room was left for it, and rows are never changed"
+            return Rejected(update.device, update.signal, reason, update.source)
+        ledger.restarts += 1
+        ledger.next_number = number + 1
+        return 0
+
+    def _remember(self, update: Update) -> None:
+        self.last_content = _content(update)
+
+
+def _content(update: Update) -> int:
+    """A checksum of both ends of the message: its timestamps differ from those of any other."""
+    if update.source is None:
+        return 0
+    raw = update.source.raw
+    return zlib.crc32(raw[-_ENDS:], zlib.crc32(raw[:_ENDS], len(raw)))
+
+
+def _by_number(updates: list[Update], first: int) -> list[Update]:
+    """What one reading gave, in the order of the numbers, if these are new and all different."""
+    numbers: list[Any] = [update.number for update in updates]
+    if None in numbers or len(set(numbers)) < len(numbers) or min(numbers) < first:
+        return updates
+    return sorted(updates, key=lambda update: update.number or 0)
