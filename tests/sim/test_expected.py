@@ -20,7 +20,7 @@ def test_a_store_written_from_a_devices_pushes_holds_what_is_expected(spec: str,
         for n in range(count):
             push = made.push(n, 1e9)
             writer.apply(
-                Update(made.name, signal, push.mode, reading["value"], reading["timestamp"], n)
+                Update(made.name, signal, push.mode, reading["value"], reading["timestamp"])
                 for signal, reading in push.readings.items()
             )
         writer.commit()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class SignalWriter:
         if state:
             self._restore(state)
 
-    def apply(self, updates: Iterable[Update]) -> list[Rejected]:
+    def apply(self, updates: list[Update]) -> list[Rejected]:
         """Take `updates`; what cannot be taken, or was cut off, comes back."""
         rejected: list[Rejected] = []
         for _, run in groupby(updates, key=lambda update: _kind(update.mode)):
@@ -169,8 +169,8 @@ class SignalWriter:
             self._take_rows(block)
         if not isinstance(self.layout, Replaced):
             self._take_timestamps(block)
-        self._pushes += len(block.updates)
-        self.ledger.written += len(block.updates)
+        self._pushes += block.count
+        self.ledger.written += block.count
         self.ledger.short += sum(fitted.short for fitted in block.fitted)
         self.ledger.cut += sum(fitted.cut for fitted in block.fitted)
 
@@ -186,7 +186,7 @@ class SignalWriter:
             return
         timestamp = self.arrays.get("timestamp")
         if isinstance(timestamp, AppendArray):
-            timestamp.append(np.full(gap * len(block.timestamps[0]), np.nan))
+            timestamp.append(np.full(gap * (block.stamps_each or 1), np.nan))
         self._pushes += gap
 
     def _leave_rows(self, gap: int, block: Block) -> bool:
@@ -194,7 +194,7 @@ class SignalWriter:
         assert isinstance(value, AppendArray)
         first = value.total_rows
         if isinstance(layout, Rows):
-            each = len(block.fitted[0].array) if self._rows_each is None else self._rows_each
+            each = block.rows_each if self._rows_each is None else self._rows_each
             rows = gap * each
             if layout.max_shape[0] is not None:
                 rows = min(rows, max(layout.max_shape[0] - layout.rows, 0))
@@ -217,7 +217,8 @@ class SignalWriter:
         value = self.arrays["value"]
         assert isinstance(value, AppendArray)
         before = value.total_rows
-        self._rows_each = _rows_each(self._rows_each, block)
+        known = block.rows_each if self._rows_each is None else self._rows_each
+        self._rows_each = known if known == block.rows_each else 0
         for part in _joined(block.arrays):
             value.append(part)
         if isinstance(self.layout, Rows):
@@ -307,7 +308,7 @@ class SignalWriter:
         block, self._last = self._last, None
         value = block.fitted[-1].array
         self._write_whole("value", value)
-        if block.updates[-1].timestamp is not None or "timestamp" in self.arrays:
+        if block.stamped or "timestamp" in self.arrays:
             self._write_whole("timestamp", block.timestamps[-1])
 
     def _write_whole(self, name: str, value: NDArray[Any]) -> None:
@@ -399,14 +400,6 @@ class SignalWriter:
         for array in self.arrays.values():
             if not isinstance(array, WholeArray):
                 array.close()
-
-
-def _rows_each(known: int | None, block: Block) -> int:
-    """Rows of each update: as known so far, or 0 when they differ."""
-    counts = {len(fitted.array) for fitted in block.fitted}
-    if known is not None:
-        counts.add(known)
-    return counts.pop() if len(counts) == 1 else 0
 
 
 def _joined(parts: list[NDArray[Any]]) -> list[NDArray[Any]]:
