@@ -124,3 +124,21 @@ def test_every_update_has_its_timestamps_and_nan_where_it_had_none(stamps: list[
     )
     np.testing.assert_array_equal(got, expected)
     assert any(block.stamped for block in blocks) == any(t is not None for t in stamps)
+
+
+@given(
+    hnp.arrays("<u2", st.tuples(st.integers(2, 6), st.just(WIDTH))),
+    st.sampled_from([1.5, None, [1.0, 2.0]]),
+)
+def test_updates_that_are_alike_become_what_each_alone_becomes(
+    values: np.ndarray, stamp: Any
+) -> None:
+    updates = [update(value, Add((None, WIDTH)), stamp) for value in values]
+    together, _ = run(updates)
+    alone = [block for one in updates for block in run([one])[0]]
+    np.testing.assert_array_equal(joined(together), joined(alone))
+    stamps = [
+        np.concatenate([t for b in blocks for t in b.timestamps]) for blocks in (together, alone)
+    ]
+    np.testing.assert_array_equal(*stamps)
+    assert sum(block.count for block in together) == len(updates)
