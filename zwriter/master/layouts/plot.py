@@ -32,7 +32,7 @@ def add_default_plot(root: Group, record: ScanRecord) -> None:
                 _link(data, motor, root, f"{DEVICES}/{motor}/{motor}/value")
     if data.children:
         entry.attrs["default"] = "data"
-    for path, signal in _detectors(root, record, moved):
+    for path, signal in sorted(_detectors(root, record, moved), key=_says_nothing):
         if _add_plot(root, moved, path, signal):
             entry.attrs["default"] = "plot"
             return
@@ -51,6 +51,14 @@ def _detectors(root: Group, record: ScanRecord, moved: list[str]) -> Iterator[tu
             node = root.find(path)
             if node is not None:
                 yield path, node
+
+
+def _says_nothing(candidate: tuple[str, Node]) -> bool:
+    """Whether a signal is the same at each point, as a motor is that stands still."""
+    node = candidate[1]
+    if _shape(node) is None or not isinstance(node, Dataset):
+        return False
+    return bool((node.data == node.data.flat[0]).all()) if node.data.size else True
 
 
 def _add_plot(root: Group, moved: list[str], path: str, signal: Node) -> bool:
