@@ -56,9 +56,9 @@ def _detectors(root: Group, record: ScanRecord, moved: list[str]) -> Iterator[tu
 def _says_nothing(candidate: tuple[str, Node]) -> bool:
     """Whether a signal is the same at each point, as a motor is that stands still."""
     node = candidate[1]
-    if _shape(node) is None or not isinstance(node, Dataset):
+    if not isinstance(node, Dataset) or isinstance(node.data, str) or not node.data.size:
         return False
-    return bool((node.data == node.data.flat[0]).all()) if node.data.size else True
+    return bool((node.data == node.data.flat[0]).all())
 
 
 def _add_plot(root: Group, moved: list[str], path: str, signal: Node) -> bool:
