@@ -21,10 +21,10 @@ lint: .venv/.ready  ## ruff, mypy --strict, import-linter
 
 test: lint .venv-bec/.ready  ## lint, then all tests, also on a newer Python where there is one
 	@tools/system-packages
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 ifneq ($(NEWER_PYTHON),)
 	@$(MAKE) --no-print-directory .venv-newer/.ready
-	.venv-newer/bin/pytest -m "not slow" -p no:cacheprovider
+	.venv-newer/bin/pytest -n 2 -m "not slow" -p no:cacheprovider
 else
 	@echo "no Python 3.12 or newer found: tested on $(PYTHON) only"
 endif

@@ -130,14 +130,20 @@ class DeviceWriter:
 
 def _remove_uncommitted(path: Path, states: dict[str, dict[str, Any]]) -> None:
     """Remove arrays that were begun after the last commit: they will be written again."""
-    for document in path.glob("*/zarr.json"):
-        layout = read_json(document)["attributes"].get("zwriter", {}).get("layout")
-        if layout == "points":
-            continue  # sync data, which the journal has
-        signal = document.parent
+    for signal in path.glob("*/"):
+        if _of_sync_data(signal):
+            continue
         committed = states.get(signal.name, {}).get("arrays", {})
-        for array in signal.iterdir():
-            if array.is_dir() and array.name not in committed:
+        for array in signal.glob("*/"):
+            if array.name not in committed:
                 shutil.rmtree(array)
         if not committed:
             shutil.rmtree(signal)
+
+
+def _of_sync_data(signal: Path) -> bool:
+    """Whether the group holds sync data, which are written from the journal."""
+    document = signal / "zarr.json"
+    if not document.exists():
+        return False
+    return bool(read_json(document)["attributes"].get("zwriter", {}).get("layout") == "points")
