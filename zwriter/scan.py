@@ -278,7 +278,10 @@ class ScanWriter:
             ledger.whole for signals in self.ledgers.values() for ledger in signals.values()
         )
         points = len(self.record.points) >= self._expected_points
-        return Verdict.COMPLETE if whole and points else Verdict.COMPLETE_WITH_GAPS
+        baseline = self.record.baseline or not self.record.info.get("baseline_readout_requested")
+        # what has no ledger, a device that cannot be called so or a control message, counts too
+        complete = whole and points and baseline and not self._store.has_quarantined
+        return Verdict.COMPLETE if complete else Verdict.COMPLETE_WITH_GAPS
 
     def write_master(self, out: str | Path, settings: MasterSettings) -> None:
         """The HDF5 master file of the finished store."""

@@ -97,17 +97,15 @@ class Beamline:
         self.client.close()
 
 
-@pytest.fixture
-def beamline_at(tmp_path: Path) -> Callable[[str], contextlib.closing[Beamline]]:
+@pytest.fixture(scope="session")
+def beamline_at() -> Callable[[str, Path], contextlib.closing[Beamline]]:
     """A beamline at the Redis of a URL, for a `with` block."""
-    return lambda url: contextlib.closing(Beamline(url, tmp_path / "data"))
+    return lambda url, folder: contextlib.closing(Beamline(url, folder / "data"))
 
 
 @pytest.fixture
-def beamline(
-    own_redis: RedisServer, beamline_at: Callable[[str], contextlib.closing[Beamline]]
-) -> Iterator[Beamline]:
-    with beamline_at(own_redis.url) as beamline:
+def beamline(own_redis: RedisServer, tmp_path: Path) -> Iterator[Beamline]:
+    with contextlib.closing(Beamline(own_redis.url, tmp_path / "data")) as beamline:
         yield beamline
 
 

@@ -59,8 +59,8 @@ def broker(until) -> Iterator[RedisThatStops]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("forgets", [False, True], ids=["keeps its data", "forgets its data"])
-def test_a_scan_goes_on_after_redis_was_away(broker, beamline_at, forgets):
-    with beamline_at(broker.url) as beamline, beamline.service():
+def test_a_scan_goes_on_after_redis_was_away(broker, beamline_at, tmp_path, forgets):
+    with beamline_at(broker.url, tmp_path) as beamline, beamline.service():
         scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
         for i in range(10):
             scan.add("mcs", "counts", i, max_shape=(None,))

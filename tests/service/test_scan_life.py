@@ -177,6 +177,14 @@ def test_points_that_never_come_are_a_gap(beamline, caplog):
     assert "2 of 7 points never came" in caplog.text
 
 
+def test_a_baseline_that_never_comes_is_a_gap(beamline, caplog):
+    with beamline.service():
+        with beamline.publisher.open_scan(scan_number=1, baseline=["samy"]):
+            pass
+        assert beamline.written(1).verdict is Verdict.COMPLETE_WITH_GAPS
+    assert "the baseline never came" in caplog.text
+
+
 def test_updates_that_were_trimmed_are_named(beamline, caplog):
     scan = beamline.publisher.open_scan(scan_number=1)
     for i in range(20):

@@ -18,7 +18,7 @@ from zwriter.protocol.messages import Baseline, FileReference, Readings, ScanPoi
 
 log = logging.getLogger(__name__)
 
-_SECONDS_TO_NOTICE_STOP = 0.5
+_SECONDS_TO_NOTICE_STOP = 0.2
 _CHANNELS = (keys.scan_status(), keys.scan_segment(), keys.scan_baseline())
 _PATTERNS = (keys.scan_file("*", "*"), keys.read_configuration("*"))
 

@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import shutil
 import time
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from zwriter.errors import StoreError, UsageError
@@ -23,7 +21,7 @@ from zwriter.store.device import DeviceWriter
 from zwriter.store.framed import FramedLog, read_frames
 from zwriter.store.record import ScanRecord, journal_entry
 from zwriter.store.whole import WholeArray
-from zwriter.store.zarr_json import group_json, read_json, sync_tree, write_json
+from zwriter.store.zarr_json import consolidated, group_json, read_json, sync_tree, write_json
 
 FORMAT = 1
 DEVICES = "entry/collection/devices"
@@ -134,6 +132,11 @@ class ScanStore:
         fields = [when, rejected.device, rejected.signal, stream, entry, rejected.reason, raw]
         self._quarantine.append(msgpack.packb(fields))
 
+    @property
+    def has_quarantined(self) -> bool:
+        """Whether there is anything that could not be written, now or before a restart."""
+        return (self._side / "quarantine").stat().st_size > 0
+
     def write_points(self) -> None:
         """What was read at scan points, as arrays; all of it each time: sync data are small."""
         settings = SignalSettings(codec=self.settings.default.codec)
@@ -175,14 +178,11 @@ class ScanStore:
         self._write_group("entry/collection/baseline", {"baseline": _plain(self.record.baseline)})
         self._write_group("entry/collection/metadata", {"bec": _plain(self.record.info)})
         self.show(verdict=verdict, end_time=self._root["end_time"] or time.time())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # consolidated metadata is an extension of Zarr v3
-            zarr.consolidate_metadata(zarr.storage.LocalStore(self.path))
-        consolidated = read_json(self.path / "zarr.json")
-        self._root["finished"] = consolidated["attributes"]["zwriter"]["finished"] = True
+        document = consolidated(self.path)
+        self._root["finished"] = document["attributes"]["zwriter"]["finished"] = True
         if self.settings.durability != "none":
             sync_tree(self.path)
-        write_json(self.path / "zarr.json", consolidated, sync=self.settings.durability != "none")
+        write_json(self.path / "zarr.json", document, sync=self.settings.durability != "none")
 
     def _write_group(self, name: str, attributes: dict[str, Any]) -> None:
         (self.path / name).mkdir(parents=True, exist_ok=True)
