@@ -266,6 +266,9 @@ class ScanWriter:
     def finish(self, status: ScanState | str = ScanState.CLOSED) -> Verdict:
         """Commit, seal, judge: the store is complete afterwards. Can be repeated after a crash."""
         state = ScanState(status)
+        for signals in self.ledgers.values():
+            for ledger in signals.values():
+                ledger.close()
         verdict = self._judge(state)
         self._store.show(status=state)
         self._store.finish(verdict)
