@@ -90,15 +90,15 @@ def test_a_bundle_of_something_else_is_refused():
         (msgpack.packb(tagged("BECMessage", {"metadata": 5})), "metadata"),
         (with_value(msgpack.Timestamp(5)), "ext"),
         (with_value(msgpack.ExtType(5, b"abc")), "ext"),
-        (b"\x91" * 100_000, "not a BEC message"),
-        (b"\xdd\xff\xff\xff\xff", "not a BEC message"),
+        (b"\x91" * 100_000, "nested more than 64 deep"),
+        (b"\xdd\xff\xff\xff\xff", "states 4294967295 items"),
         (array(data=bytes(7)), "in 7 bytes"),
         (array(data=5), "not a BEC message"),
         (array(shape=[-2, -2]), "shape"),
         (array(shape=[True, 4]), "shape"),
         (array(shape=[1] * 33), "shape"),
         (array(shape=[2**40, 0], data=b"x"), "in 1 bytes"),
-        (array(shape=[2**62, 2**62, 0], data=b""), "not a BEC message"),
+        (array(shape=[2**62, 2**62, 0], data=b""), "in 0 bytes"),
         (array(type="|V0", data=b""), "no size"),
         (array(type="|O", data=bytes(32)), "dtype"),
         (array(type="i4,f8"), "dtype"),
@@ -107,6 +107,7 @@ def test_a_bundle_of_something_else_is_refused():
         (array(type=[["a", "|O"]], kind=b"V"), "dtype"),
         (array(type=[["a", "<u2"], ["a", "<u2"]], kind=b"V", shape=[2]), "not a BEC message"),
         (array(type=[["a", "<u2", [-4]]], kind=b"V"), "not a BEC message"),
+        (array(type=[["a", "<u2", [0]]], kind=b"V", shape=[2**60], data=b""), "no size"),
         (array(type=[["a", "<u2"]] * 2000, kind=b"V"), "dtype"),
         (array(type="<U1", shape=[2], data=b"\xff" * 8), "not a BEC message"),
         (array(type="<U1", shape=[1], data=b"\x00\xd8\x00\x00"), "not a BEC message"),
@@ -123,11 +124,12 @@ def test_what_is_no_message_is_refused_in_one_line(raw: bytes, why: str):
 
 
 def test_limits_are_kept():
-    raw = encode(Message("VariableMessage", {"value": list(range(10))}))
-    assert decode(raw, Limits(message_bytes=len(raw), list_items=10, map_entries=3))
-    for limits in (Limits(message_bytes=20), Limits(list_items=9), Limits(map_entries=1)):
+    raw = encode(Message("VariableMessage", {"value": list(range(10))}))  # 4 maps and a list
+    exact = {"nbytes": len(raw), "depth": 4, "containers": 5, "items": 22}
+    assert decode(raw, Limits(**exact))
+    for name, limit in exact.items():
         with pytest.raises(BadMessage):
-            decode(raw, limits)
+            decode(raw, Limits(**{**exact, name: limit - 1}))
 
 
 @pytest.mark.parametrize("value", [np.array([None]), object(), 2**64, "\ud800", frozenset()])

@@ -51,6 +51,12 @@ def test_the_scan_number_may_be_in_info_only():
     assert ScanStatus.of(Message("ScanStatusMessage", fields)).scan_number == 5
 
 
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), -1.0, 1e300, 2**64])
+def test_a_time_that_is_in_no_calendar_is_not_known(time: float):
+    status = ScanStatus.of(Message("ScanStatusMessage", {**STATUS, "timestamp": time}))
+    assert status.timestamp is None
+
+
 def test_values_are_not_touched():
     frame = np.zeros((2, 2))
     data = {"cam": {"image": {"value": frame, "timestamp": None}}}
@@ -90,6 +96,12 @@ def test_each_message_has_its_view():
         (ScanStatus, Message("ScanStatusMessage", {**STATUS, "scan_number": -1}), "scan_number"),
         (ScanStatus, Message("ScanStatusMessage", {**STATUS, "num_points": True}), "num_points"),
         (ScanPoint, Message("ScanMessage", {**POINT, "point_id": -1}), "point_id"),
+        (ScanPoint, Message("ScanMessage", {**POINT, "point_id": 2**63}), "point_id"),
+        (
+            ScanPoint,
+            Message("ScanMessage", {**POINT, "data": {"a": dict.fromkeys(range(30_000))}}),
+            "30001 names",
+        ),
         (ScanPoint, Message("ScanMessage", {**POINT, "data": {"a/b": {}}}), "data"),
         (ScanPoint, Message("ScanMessage", {**POINT, "data": {"a": {"b": 5}}}), "data.a.b"),
         (ScanPoint, Message("ScanMessage", {**POINT, "data": {"a": {"b": {}}}}), "needs a value"),

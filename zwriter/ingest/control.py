@@ -13,7 +13,7 @@ from zwriter.errors import BadMessage
 from zwriter.ingest.commands import Commands
 from zwriter.ingest.connection import PASSING, until_it_works
 from zwriter.protocol import keys
-from zwriter.protocol.codec import decode, encode, messages_in
+from zwriter.protocol.codec import READINGS, decode, encode, messages_in
 from zwriter.protocol.messages import Baseline, FileReference, Readings, ScanPoint, ScanStatus
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def events_in(channel: str, raw: bytes) -> list[ControlEvent]:
     if channel == keys.scan_segment():
         return _segments(raw)
     if channel == keys.scan_baseline():
-        return [ControlEvent("baseline", Baseline.of(decode(raw)).scan_id, "", raw)]
+        return [ControlEvent("baseline", Baseline.of(decode(raw, READINGS)).scan_id, "", raw)]
     if channel.startswith(keys.read_configuration("")):
         Readings.of(decode(raw))
         return [ControlEvent("config", "", keys.parse_read_configuration(channel), raw)]
@@ -87,7 +87,7 @@ def events_in(channel: str, raw: bytes) -> list[ControlEvent]:
 def _segments(raw: bytes) -> list[ControlEvent]:
     """One event a point; a bad point in a bundle does not harm the others."""
     events = []
-    for message in messages_in(raw):
+    for message in messages_in(raw, READINGS):
         try:
             point = ScanPoint.of(message)
         except BadMessage as error:

@@ -10,7 +10,7 @@ from typing import Any
 from zwriter.errors import BadMessage
 from zwriter.ingest.commands import Commands
 from zwriter.ingest.discovery import StreamName
-from zwriter.protocol.codec import decode
+from zwriter.protocol.codec import DATA, decode
 from zwriter.protocol.messages import SignalIndex
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class _IndexList:
     def _signals(self, raw: bytes) -> dict[str, int | None]:
         """signal -> running number, of one entry; empty if it cannot be read."""
         try:
-            index = SignalIndex.of(decode(raw))
+            index = SignalIndex.of(decode(raw, DATA))
         except BadMessage as error:
             log.warning("%s: an entry cannot be read: %s", self._key, error)
             return {}

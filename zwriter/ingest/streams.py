@@ -17,7 +17,7 @@ from zwriter.ingest.commands import Commands
 from zwriter.ingest.connection import until_it_works
 from zwriter.ingest.discovery import Discovery, StreamName
 from zwriter.model import Position, Rejected, Source, Update
-from zwriter.protocol.codec import messages_in
+from zwriter.protocol.codec import DATA, messages_in
 from zwriter.protocol.updates import updates_in
 
 log = logging.getLogger(__name__)
@@ -211,7 +211,7 @@ def _data(fields: list[Any]) -> bytes:
 
 def _updates(source: Source, device: str) -> Iterable[Update | Rejected]:
     try:
-        messages = messages_in(source.raw)
+        messages = messages_in(source.raw, DATA)
     except BadMessage as error:
         return [Rejected(device, "", str(error), source, time.time())]
     return [update for message in messages for update in updates_in(message, device, source)]

@@ -1,7 +1,16 @@
 """The wire: BEC's Redis protocol without bec_lib."""
 
 from zwriter.protocol import keys
-from zwriter.protocol.codec import LIMITS, Limits, Message, decode, encode, messages_in
+from zwriter.protocol.codec import (
+    CONTROL,
+    DATA,
+    READINGS,
+    Limits,
+    Message,
+    decode,
+    encode,
+    messages_in,
+)
 from zwriter.protocol.connection import connect
 from zwriter.protocol.keys import safe_name
 from zwriter.protocol.messages import (
@@ -29,7 +38,9 @@ from zwriter.protocol.server import RedisServer, embedded_redis, redis_server
 from zwriter.protocol.updates import updates_in
 
 __all__ = [
-    "LIMITS",
+    "CONTROL",
+    "DATA",
+    "READINGS",
     "AvailableBeamlineStates",
     "BECStatus",
     "Baseline",

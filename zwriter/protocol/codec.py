@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zwriter.errors import BadMessage
+from zwriter.protocol.structure import check_structure
 
 _TAG = "__bec_codec__"
 _NUMPY = frozenset({"ndarray", "number", "bool", "bool_", "complex"})
@@ -27,18 +28,29 @@ _DTYPE = re.compile(r"[<>|=]?(?:[biufc]\d{1,2}|[SUV]\d{1,10}|[mM]8(?:\[\d{0,9}[a
 MAX_NDIM = 32
 _MAX_FIELDS = 1000
 _MAX_DEPTH = 16
+_EMPTY_ITEMS = 2**16  # of an array without a byte; its other dimensions still make rows
+MiB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How large a message may be, in bytes, and each list and map in it, in items."""
+    """How large a message may be.
 
-    message_bytes: int = 512 * 1024 * 1024
-    list_items: int = 2**25
-    map_entries: int = 2**20
+    nbytes: all of it; depth: lists and maps in one another; containers: how many of these, items:
+    how many in all of them; unseen: up to so many bytes the last three are not looked at, because
+    that takes as long as decoding.
+    """
+
+    nbytes: int
+    depth: int = 64
+    containers: int = 2**18
+    items: int = 2**22
+    unseen: int = 0
 
 
-LIMITS = Limits()
+DATA = Limits(512 * MiB, unseen=4096)
+READINGS = Limits(64 * MiB)
+CONTROL = Limits(16 * MiB, containers=2**16, items=2**20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +62,23 @@ class Message:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-def decode(raw: bytes, limits: Limits = LIMITS) -> Message:
+def decode(raw: bytes, limits: Limits = CONTROL) -> Message:
     """The message in `raw`. Arrays in it are read-only views, numpy scalars stay numpy scalars.
 
     Raises BadMessage for whatever is not a BEC message or beyond `limits`, and nothing else.
     """
-    if len(raw) > limits.message_bytes:
-        raise BadMessage(f"message of {len(raw)} bytes; the limit is {limits.message_bytes}")
+    if len(raw) > limits.nbytes:
+        raise BadMessage(f"message of {len(raw)} bytes; the limit is {limits.nbytes}")
+    if len(raw) > limits.unseen:
+        check_structure(raw, depth=limits.depth, containers=limits.containers, items=limits.items)
     try:
         message = msgpack.unpackb(
             raw,
             raw=False,
             strict_map_key=False,
             object_hook=_untag,
-            max_array_len=limits.list_items,
-            max_map_len=limits.map_entries,
+            max_array_len=len(raw),  # room is made for what is stated, at each depth
+            max_map_len=len(raw),
             max_ext_len=0,
         )
     except BadMessage:
@@ -76,7 +90,7 @@ def decode(raw: bytes, limits: Limits = LIMITS) -> Message:
     return message
 
 
-def messages_in(raw: bytes, limits: Limits = LIMITS) -> list[Message]:
+def messages_in(raw: bytes, limits: Limits = CONTROL) -> list[Message]:
     """The messages of a bundle, or the one message that `raw` is. Raises BadMessage."""
     message = decode(raw, limits)
     if message.type != "BundleMessage":
@@ -135,7 +149,9 @@ def _array_or_scalar(data: dict[bytes, Any]) -> Any:
 def _array(dtype: np.dtype[Any], shape: list[int], buffer: bytes) -> NDArray[Any]:
     if len(shape) > MAX_NDIM or not all(type(n) is int and n >= 0 for n in shape):
         raise BadMessage(f"an array of shape {reprlib.repr(shape)}")
-    if math.prod(shape) * dtype.itemsize != len(buffer):
+    if math.prod(shape) * dtype.itemsize != len(buffer) or (
+        not buffer and math.prod(n for n in shape if n) > _EMPTY_ITEMS
+    ):
         raise BadMessage(f"an array {dtype.str} of shape {shape} in {len(buffer)} bytes")
     array: NDArray[Any] = np.ndarray(shape, dtype, buffer)
     if dtype.kind == "U":
@@ -171,6 +187,8 @@ def _structured(descr: Any, depth: int) -> np.dtype[Any]:
             formats.append(dtype)
             offsets.append(end)
         end += dtype.itemsize
+    if not end:
+        raise BadMessage("a structured dtype of no size")
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": end})
 
 

@@ -17,6 +17,8 @@ INDEX_TTL = 3600
 FILE_TTL = 3600
 STATUS_TTL = 6
 
+MAX_NAME_BYTES = 240
+
 _ASYNC_SIGNAL = "info/devices/async_signal/"
 _ASYNC_READBACK = "info/devices/async_readback/"
 _READ_CONFIGURATION = "info/devices/read_configuration/"
@@ -26,17 +28,17 @@ _PUBLIC = "info/public/"
 def safe_name(name: object) -> bool:
     """Whether a scan, device or signal may be called so: it becomes part of keys, paths and nodes.
 
-    1 to 255 bytes of printable UTF-8 without `/`, backslash and `..`, and none of the names that
-    Zarr keeps for itself.
+    1 to 240 bytes of printable UTF-8 without `/`, backslash and `..`, and none of the names that
+    Zarr keeps for itself. What zwriter appends to it fits into the 255 bytes of a file system.
     """
-    return isinstance(name, str) and 0 < len(name) <= 255 and _safe(name)
+    return isinstance(name, str) and 0 < len(name) <= MAX_NAME_BYTES and _safe(name)
 
 
 @lru_cache(maxsize=4096)  # asked for every signal of every message
 def _safe(name: str) -> bool:
     return (
         name.isprintable()
-        and len(name.encode()) <= 255
+        and len(name.encode()) <= MAX_NAME_BYTES
         and not any(part in name for part in ("/", "\\", ".."))
         and name not in (".", "zarr.json")
         and not name.startswith("__")

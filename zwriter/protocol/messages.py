@@ -23,6 +23,9 @@ from zwriter.model import ScanState
 from zwriter.protocol.codec import Message
 from zwriter.protocol.keys import safe_name
 
+MAX_NAMES = 20_000  # devices and signals that one control message may name
+_YEAR_10000 = 253402300800.0
+
 
 def _checked_name(name: str) -> str:
     if not safe_name(name):
@@ -40,11 +43,31 @@ def _none_is_empty(value: Any) -> Any:
     return {} if value is None else value
 
 
+def _few(value: Any) -> Any:
+    """Refuses too many names, before each of them is looked at, and what is wrong with it told."""
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        count = len(value) + sum(len(item) for item in inner if isinstance(item, dict | list))
+        if count > MAX_NAMES:
+            raise ValueError(f"{count} names; at most {MAX_NAMES} are allowed")
+    return value
+
+
+def _known_moment(value: Any) -> Any:
+    """A time that is none, in no calendar, is not known."""
+    outside = isinstance(value, int | float) and not 0 <= value < _YEAR_10000
+    return None if outside and not isinstance(value, bool) else value
+
+
 Name = Annotated[str, AfterValidator(_checked_name)]
 Reading = Annotated[dict[str, Any], AfterValidator(_with_value)]
-Signals = dict[Name, Reading]
+Signals = Annotated[dict[Name, Reading], BeforeValidator(_few)]
 """signal -> {"value": ..., "timestamp": ...}; the timestamp may be missing"""
-Count = Annotated[int, Field(ge=0)]
+Devices = Annotated[dict[Name, Signals], BeforeValidator(_few)]
+Names = Annotated[list[str], BeforeValidator(_few)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Moment = Annotated[float | None, BeforeValidator(_known_moment)]
+"""seconds since 1970"""
 Map = Annotated[dict[Any, Any], BeforeValidator(_none_is_empty)]
 """what users fill as they like; BEC's null is an empty one"""
 
@@ -67,7 +90,7 @@ class _View(BaseModel):
 
 
 class ScanStatus(_View):
-    """A scan has opened, paused or ended. `timestamp` is seconds since 1970."""
+    """A scan has opened, paused or ended."""
 
     bec_type = "ScanStatusMessage"
 
@@ -81,13 +104,15 @@ class ScanStatus(_View):
     scan_name: str | None = None
     scan_type: str | None = None
     dataset_number: int | None = None
-    scan_report_devices: list[str] | None = None
+    scan_report_devices: Names | None = None
     user_metadata: Map = {}
-    readout_priority: Annotated[dict[str, list[str]], BeforeValidator(_none_is_empty)] = {}
+    readout_priority: Annotated[
+        dict[str, list[str]], BeforeValidator(_few), BeforeValidator(_none_is_empty)
+    ] = {}
     scan_parameters: Map = {}
     request_inputs: Map = {}
     info: Map
-    timestamp: float | None = None
+    timestamp: Moment = None
 
     @model_validator(mode="before")
     @classmethod
@@ -105,7 +130,7 @@ class ScanPoint(_View):
 
     scan_id: Name
     point_id: Count
-    data: dict[Name, Signals]
+    data: Devices
 
 
 class Baseline(_View):
@@ -114,7 +139,7 @@ class Baseline(_View):
     bec_type = "ScanBaselineMessage"
 
     scan_id: Name
-    data: dict[Name, Signals]
+    data: Devices
 
 
 class Readings(_View):
@@ -139,7 +164,7 @@ class FileReference(_View):
     is_master_file: bool = False
     device_name: str | list[str] | None = None
     file_type: str = "h5"
-    hinted_h5_entries: dict[str, str] | None = None
+    hinted_h5_entries: Annotated[dict[str, str] | None, BeforeValidator(_few)] = None
 
 
 class BeamlineState(_View):
@@ -150,7 +175,7 @@ class BeamlineState(_View):
     name: Name
     status: str
     label: str
-    timestamp: float | None = None
+    timestamp: Moment = None
 
 
 class _Named(BaseModel):
@@ -162,7 +187,7 @@ class AvailableBeamlineStates(_View):
 
     bec_type = "AvailableBeamlineStatesMessage"
 
-    states: list[Annotated[_Named, Field(strict=False)]]
+    states: Annotated[list[Annotated[_Named, Field(strict=False)]], BeforeValidator(_few)]
 
     @property
     def names(self) -> list[str]:
@@ -177,8 +202,8 @@ class SignalIndex(_View):
     scan_id: Name
     device: Name
     signal: Name
-    shapes: dict[Name, list[Count]]
-    indices: dict[Name, Count]
+    shapes: Annotated[dict[Name, list[Count]], BeforeValidator(_few)]
+    indices: Annotated[dict[Name, Count], BeforeValidator(_few)]
     async_update: Map
 
 

@@ -15,7 +15,7 @@ from zwriter.model import Add, AddSlice, MaxShape, Mode, Rejected, Replace, Sour
 from zwriter.protocol.codec import MAX_NDIM, Message
 from zwriter.protocol.keys import safe_name
 
-MAX_INDEX = 2**31
+MAX_INDEX = 2**24  # rows that are written in pieces: each costs memory, with or without data
 MAX_ROW_ITEMS = 2**30
 _TIMESTAMP = (float, int, list, np.ndarray, np.number, type(None))
 

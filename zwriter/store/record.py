@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from zwriter.errors import BadMessage
 from zwriter.model import ScanState
-from zwriter.protocol.codec import Message, decode, messages_in
+from zwriter.protocol.codec import READINGS, Message, decode, messages_in
 from zwriter.protocol.messages import (
     Baseline,
     BeamlineState,
@@ -92,12 +92,12 @@ class ScanRecord:
             case "status":
                 self._apply_status(ScanStatus.of(decode(raw)), time)
             case "segment":
-                points = [ScanPoint.of(message) for message in messages_in(raw)]
+                points = [ScanPoint.of(message) for message in messages_in(raw, READINGS)]
                 for point in points:
                     self._check_scan(point.scan_id)
                 self.points |= {point.point_id: point.data for point in points}
             case "baseline":
-                baseline = Baseline.of(decode(raw))
+                baseline = Baseline.of(decode(raw, READINGS))
                 self._check_scan(baseline.scan_id)
                 self.baseline = baseline.data
             case "config":
