@@ -1,0 +1,214 @@
+"""One scan under attack: a Redis, a load, services, all processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.soak.load import Load, Pushed
+from zwriter.testing.broker import Broker
+
+SCAN_TIMEOUT = 120.0
+
+
+class Stuck(Exception):
+    """Something that should have happened did not."""
+
+
+class Service:
+    """`zwriter run` as a process."""
+
+    def __init__(self, url: str, root: Path, settings: Path, log: Path, failpoints: str = "") -> None:
+        self.log = log
+        self.failpoints = failpoints
+        self._began = log.stat().st_size if log.exists() else 0
+        command = [sys.executable, "-m", "zwriter.cli", "run"]
+        command += ["--redis", url, "--root", str(root), "--config", str(settings)]
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command,
+                env={**os.environ, "ZWRITER_FAILPOINTS": failpoints},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def said(self, text: str) -> bool:
+        """Whether there is such a line in its log, of this process."""
+        with self.log.open("rb") as file:
+            file.seek(self._began)
+            return re.search(text.encode(), file.read()) is not None
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Ask it to stop, as systemd does; its exit code."""
+        self.process.terminate()
+        try:
+            return self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return -9
+
+
+class Arena:
+    """What an attack may use; `done` counts what it did, by name."""
+
+    def __init__(self, folder: Path, broker: Broker, rng: random.Random, seconds: float) -> None:
+        self.folder = folder
+        self.broker = broker
+        self.rng = rng
+        self.done: Counter[str] = Counter()
+        self.lossy = False
+        self.stack = contextlib.ExitStack()  # what is to last until the scan has been judged
+        self.service_url = broker.url
+        self.root = folder / "data"
+        self.seconds = seconds
+        folder.mkdir(parents=True, exist_ok=True)
+        self.load = Load(
+            broker.url, str(folder / "load.log"), str(uuid.UUID(int=rng.getrandbits(128))), 1, seconds
+        )
+        self.load.save(folder / "load.json")
+        self._settings = folder / "zwriter.toml"
+        self._settings.write_text(_settings(rng))
+        self.service: Service | None = None
+        self._loading: subprocess.Popen[bytes] | None = None
+
+    # the load
+
+    def start_load(self) -> None:
+        with (self.folder / "load.err").open("ab") as output:
+            self._loading = subprocess.Popen(
+                [sys.executable, "-m", "tests.soak.load", str(self.folder / "load.json")],
+                stderr=output,
+            )
+
+    def kill_load(self) -> None:
+        assert self._loading
+        self._loading.kill()
+        self._loading.wait()
+
+    @property
+    def loading(self) -> bool:
+        assert self._loading
+        if self._loading.poll() not in (None, 0):
+            raise Stuck(f"the load failed: {(self.folder / 'load.err').read_text()[-500:]}")
+        return self._loading.poll() is None
+
+    def wait_for_load(self) -> None:
+        """Until it pushes."""
+        until(lambda: Pushed.read(Path(self.load.log)).count() > 0, "the load to begin", 60)
+        self._load_began = time.monotonic()
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the load, if it is not delayed."""
+        return self._load_began + self.seconds - time.monotonic() if self.loading else 0.0
+
+    # the service
+
+    def start_service(self, failpoints: str = "") -> Service:
+        self.service = self.another_service(failpoints)
+        return self.service
+
+    def another_service(self, failpoints: str = "") -> Service:
+        log = self.folder / "service.log"
+        return Service(self.service_url, self.root, self._settings, log, failpoints)
+
+    @property
+    def store(self) -> Path:
+        return self.root / "S00000-00999" / "S00001" / "S00001.zarr"
+
+    @property
+    def master(self) -> Path:
+        return self.store.with_name("S00001_master.h5")
+
+    @property
+    def written(self) -> bool:
+        """The store is finished, and so is the master file."""
+        side = self.store.with_suffix(".zwriter")
+        return self.store.exists() and not side.exists() and self.master.exists()
+
+    def pause(self, low: float, high: float) -> None:
+        """Some time; less if the scan is over."""
+        deadline = time.monotonic() + self.rng.uniform(low, high)
+        while time.monotonic() < deadline and not (self.written and not self.loading):
+            time.sleep(0.02)
+
+    def until_written(self) -> None:
+        """Let the scan be finished, by a service that is started again if it died."""
+        deadline = time.monotonic() + SCAN_TIMEOUT
+        while not self.written:
+            if time.monotonic() > deadline:
+                raise Stuck("the scan is not finished")
+            if self.service is None or not self.service.alive:
+                self.start_service()
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        for process in (self._loading, self.service and self.service.process):
+            if process is not None and process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGCONT)
+                process.kill()
+                process.wait()
+        self.stack.close()
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Stuck(f"waited in vain for {what}")
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def tmpfs(folder: Path, megabytes: int) -> Iterator[None]:
+    """A small file system of its own at `folder`. Raises OSError where we may not have one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if made.returncode:
+        raise OSError(made.stderr.decode().strip() or "mount failed")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def _settings(rng: random.Random) -> str:
+    flush = rng.choice([0.05, 0.2, 0.5])
+    durability = rng.choice(["none", "commit", "seal"])
+    codec = rng.choice(["none", "lz4", "zstd"])
+    chunk = rng.choice([2048, 16384, 65536])
+    mode = rng.choice(["reference", "copy", "auto"])
+    return f"""
+[redis]
+drain_timeout = 2.0
+[store]
+flush_interval = {flush}
+durability = {json.dumps(durability)}
+default = {{codec = {json.dumps(codec)}, chunk_bytes = {chunk}}}
+[master]
+mode = {json.dumps(mode)}
+"""

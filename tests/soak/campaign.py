@@ -1,0 +1,148 @@
+"""Scans under attack, one after the other, each with a seed of its own; a line of JSON for each.
+
+    python -m tests.soak.campaign --size full --log soak.jsonl
+
+Scans that the log has already are not done again. What was not as promised is printed, is in the
+log, and its folder is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tests.soak.arena import Arena, Stuck
+from tests.soak.attacks import ATTACKS
+from tests.soak.load import Pushed
+from tests.soak.oracle import Finding, judge, judge_master
+from zwriter import export
+from zwriter.testing.broker import broker
+
+# how many scans of each attack, and how many seconds each is under load
+SIZES: dict[str, tuple[float, dict[str, int]]] = {
+    "full": (
+        8.0,
+        {
+            "undisturbed": 3,
+            "kills": 36,
+            "failpoint_kills": 36,
+            "second_writers": 12,
+            "redis_restarts": 8,
+            "redis_forgets": 6,
+            "connections": 8,
+            "trims": 10,
+            "publisher_restarts": 8,
+            "full_disks": 8,
+        },
+    ),
+    "quick": (4.0, dict.fromkeys(ATTACKS, 1)),
+    "short": (2.0, {"kills": 1, "redis_restarts": 1}),
+}
+LANES = 2  # scans at the same time
+
+
+def run(size: str, seed: int, log: Path, only: str | None = None) -> list[dict[str, Any]]:
+    """Do what is not in the log yet; all lines of it."""
+    seconds, plan = SIZES[size]
+    scans = [(attack, n) for attack, count in plan.items() for n in range(count)]
+    random.Random(seed).shuffle(scans)
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    done = {(line["attack"], line["seed"]) for line in lines}
+    lock = threading.Lock()
+
+    def one(attack: str, n: int) -> None:
+        name = f"{seed}-{attack}-{n}"
+        if (attack, name) in done or (only and attack != only):
+            return
+        line = attacked(attack, name, seconds)
+        with lock:
+            lines.append(line)
+            with log.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            mark = "!!" if line["problems"] else "ok"
+            print(mark, json.dumps(line), flush=True)
+
+    with ThreadPoolExecutor(LANES) as lanes:
+        for future in [lanes.submit(one, *scan) for scan in scans]:
+            future.result()
+    return lines
+
+
+def attacked(attack: str, seed: str, seconds: float) -> dict[str, Any]:
+    """One scan: attacked, finished, judged."""
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix=f"zwriter-soak-{attack}-"))
+    finding = Finding()
+    with broker() as redis:
+        arena = Arena(folder, redis, random.Random(seed), seconds)
+        try:
+            finding = _judged(arena, ATTACKS[attack])
+        except Exception as error:
+            if not isinstance(error, Stuck | OSError):
+                traceback.print_exc()
+            finding.problems.append(f"{type(error).__name__}: {error}")
+        finally:
+            if finding.problems and arena.root.exists() and arena.root.parent != folder:
+                shutil.copytree(arena.root, folder / "data", dirs_exist_ok=True)
+            arena.close()
+    pushes = Pushed.read(Path(arena.load.log)).count()
+    if not finding.problems:
+        shutil.rmtree(folder)
+    return {
+        "attack": attack,
+        "seed": seed,
+        "seconds": round(time.monotonic() - began, 1),
+        "pushes": pushes,
+        **asdict(finding),
+        "done": dict(arena.done),
+        **({"folder": str(folder)} if finding.problems else {}),
+    }
+
+
+def _judged(arena: Arena, attack: Callable[[Arena], None]) -> Finding:
+    attack(arena)
+    arena.until_written()
+    service = arena.service
+    code = service.stop() if service is not None and service.alive else 0
+    finding = judge(arena.store, arena.load, arena.lossy)
+    if code:
+        finding.problems.append(f"asked to stop, the service ended with {code}")
+    finding.problems += judge_master(arena.store, arena.master)
+    for mode in ("reference", "copy"):
+        again = arena.folder / f"{mode}.h5" if mode == "copy" else arena.master.with_name("again.h5")
+        export(arena.store, again, mode=mode)
+        finding.problems += judge_master(arena.store, again)
+    return finding
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", choices=SIZES, default="quick")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--log", type=Path, default=None)
+    parser.add_argument("--only", choices=ATTACKS, default=None)
+    options = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    log = options.log or Path(tempfile.mkdtemp(prefix="zwriter-soak-")) / "soak.jsonl"
+    print(f"seed {seed}, log {log}", flush=True)
+    began = time.monotonic()
+    lines = run(options.size, seed, log, options.only)
+    bad = [line for line in lines if line["problems"]]
+    print(f"{len(lines)} scans, {len(bad)} not as promised, {time.monotonic() - began:.0f} s")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
