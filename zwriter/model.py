@@ -130,7 +130,8 @@ class Ledger:
     def missing(self) -> int:
         """Updates that are known to exist and were never read."""
         gaps = sum(last - first + 1 for first, last in self.missing_ranges)
-        unread = 0 if self.expected is None else max(0, self.expected - self.received)
+        told = self.received - self.repeated
+        unread = 0 if self.expected is None else max(0, self.expected - told)
         return max(gaps, unread)
 
     @property

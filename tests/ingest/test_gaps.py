@@ -75,3 +75,30 @@ def test_a_bad_entry_of_the_list_is_passed_over(client, publisher):
         pipe.execute()
         scan.add("d", "s", 2, max_shape=(None,))
         assert Announced(client).counts(streams_of(client, scan), {}) == {("d", "s"): 2}
+
+
+def test_a_list_that_was_lost_is_counted_by_the_numbers_of_the_one_that_follows(client, publisher):
+    announced = Announced(client)
+    with publisher.open_scan(scan_number=1) as scan:
+        for i in range(5):
+            scan.add("d", "s", i, max_shape=(None,))
+        streams = streams_of(client, scan)
+        assert announced.counts(streams, {}) == {("d", "s"): 5}
+        pipe = client.pipeline()
+        pipe.delete(keys.async_signal_index(scan.scan_id, "d", "s")).execute()
+        for i in range(3):
+            scan.add("d", "s", i, max_shape=(None,))
+        assert announced.counts(streams, {}) == {("d", "s"): 8}
+        assert Announced(client).counts(streams, {}) == {("d", "s"): 8}
+
+
+def test_an_update_that_was_announced_twice_is_counted_once(client, publisher):
+    """A publisher whose connection is lost before the answer sends the same again."""
+    with publisher.open_scan(scan_number=1) as scan:
+        for i in range(3):
+            scan.add("d", "s", i, max_shape=(None,))
+            if i == 1:
+                index_key = keys.async_signal_index(scan.scan_id, "d", "s")
+                pipe = client.pipeline()
+                pipe.rpush(index_key, client.lindex(index_key, -1)).execute()
+        assert Announced(client).counts(streams_of(client, scan), {}) == {("d", "s"): 3}

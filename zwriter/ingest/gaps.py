@@ -52,10 +52,13 @@ class _IndexList:
         self._key = key
         self._read = 0
         self._counted: Counter[str] = Counter()
+        self._last: dict[str, int] = {}
 
     def counts(self, client: Commands, received: Mapping[str, int]) -> dict[str, int]:
         length = client.llen(self._key)
-        if not self._read and length:
+        if length < self._read:
+            self._read = 0  # Redis has lost the list that we know; this one goes on from there
+        if not self._counted and length:
             last = self._signals(client.lindex(self._key, -1) or b"")
             # Each entry names a signal at most once. So if the last numbers of all its signals are
             # those of the list's last entry, each entry named them all; and if each of these
@@ -67,9 +70,22 @@ class _IndexList:
                 return dict.fromkeys(last, length)
         while entries := client.lrange(self._key, self._read, self._read + _AT_ONCE - 1):
             for raw in entries:
-                self._counted.update(self._signals(raw).keys())
+                for signal, number in self._signals(raw).items():
+                    self._count(signal, number)
             self._read += len(entries)
         return dict(self._counted)
+
+    def _count(self, signal: str, number: int | None) -> None:
+        """Count what this number proves: also what a list that was lost had announced."""
+        if number is None:
+            self._counted[signal] += 1
+            return
+        last = self._last.get(signal, -1)
+        if number < last:
+            last = -1  # the counter has begun anew
+        # 0 where an update was announced twice, for want of an answer to the first time
+        self._counted[signal] += number - last
+        self._last[signal] = number
 
     def _signals(self, raw: bytes) -> dict[str, int | None]:
         """signal -> running number, of one entry; empty if it cannot be read."""

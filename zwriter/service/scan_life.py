@@ -129,7 +129,7 @@ class ScanLife:
     def _all_announced(self) -> bool:
         """Whether what the index lists announce was read."""
         received = {
-            (device, signal): ledger.received
+            (device, signal): ledger.received - ledger.repeated
             for device, signals in self._writer.ledgers.items()
             for signal, ledger in signals.items()
         }
@@ -140,7 +140,7 @@ class ScanLife:
         """Tell the writer what there should be, and the log what never came."""
         for (device, signal), count in self._expected.items():
             self._writer.expect(device, signal, count)
-            lost = count - self._writer.ledgers[device][signal].received
+            lost = self._writer.ledgers[device][signal].missing
             if lost > 0:
                 name = f"{device}/{signal}"
                 log.warning("%s: %s: %d of %d updates never came", self._label, name, lost, count)
