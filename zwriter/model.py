@@ -89,6 +89,48 @@ class Update:
     source: Source | None = None
 
 
+Entries = list[tuple[str, bytes]]  # of a stream: id and message
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive updates of one signal that are alike but for their values.
+
+    values: (k, *shape) of the k updates; timestamps: (k,) seconds, or None where there are none;
+    numbers: (k,) the producer's, or None; entries: the k messages in `stream`.
+    """
+
+    device: str
+    signal: str
+    mode: Mode
+    values: Any
+    timestamps: Any
+    numbers: Any
+    stream: str
+    entries: Entries
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def source(self) -> Source:
+        """The last message: when the run is taken, all up to it are."""
+        entry, raw = self.entries[-1]
+        return Source(raw, Position(self.stream, entry))
+
+    def updates(self) -> list[Update]:
+        """The same, one by one."""
+        stamps = [None] * len(self) if self.timestamps is None else self.timestamps.tolist()
+        numbers = [None] * len(self) if self.numbers is None else self.numbers.tolist()
+        return [
+            Update(self.device, self.signal, self.mode, value, stamp, number,
+                   Source(raw, Position(self.stream, entry)))
+            for value, stamp, number, (entry, raw) in zip(
+                self.values, stamps, numbers, self.entries, strict=True
+            )
+        ]  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """Something that could not be written, and why; no `signal` if the whole message is bad."""

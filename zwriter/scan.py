@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from zwriter.model import (
     Mode,
     Rejected,
     Replace,
+    Run,
     ScanState,
     Source,
     Update,
@@ -150,9 +151,9 @@ class ScanWriter:
             self._quarantine(replace(item, source=Source(raw)))
         self.commit_due()
 
-    def apply(self, items: Iterable[Update | Rejected]) -> None:
+    def apply(self, items: Iterable[Update | Run | Rejected]) -> None:
         """Take in updates, and what could not be read. Bad input never raises."""
-        by_device: dict[str, dict[str, list[Update]]] = {}
+        by_device: dict[str, dict[str, list[Update | Run]]] = {}
         read_up_to: dict[str, dict[str, str]] = {}
         for item in items:
             reason = _bad_name(item)
@@ -174,7 +175,7 @@ class ScanWriter:
             for stream, entry in streams.items():
                 self._store.device(device).read_up_to(stream, entry)
 
-    def _take(self, device: str, updates: list[Update]) -> list[Rejected]:
+    def _take(self, device: str, updates: Sequence[Update | Run]) -> list[Rejected]:
         return self._store.device(device).apply(updates)
 
     def _reject(self, rejected: Rejected) -> None:
@@ -318,7 +319,7 @@ class ScanWriter:
             self.close()
 
 
-def _bad_name(item: Update | Rejected) -> str:
+def _bad_name(item: Update | Run | Rejected) -> str:
     for kind, name in (("device", item.device), ("signal", item.signal)):
         known = name or not isinstance(item, Rejected)  # a bad message may not even say its name
         if known and not safe_name(name):

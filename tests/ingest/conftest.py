@@ -7,7 +7,7 @@ import pytest
 
 from zwriter.ingest import StreamReader, connect
 from zwriter.ingest.commands import Commands
-from zwriter.model import Rejected, Update
+from zwriter.model import Rejected, Run, Update
 from zwriter.protocol.publisher import Publisher
 from zwriter.settings import RedisSettings
 
@@ -34,7 +34,8 @@ def take() -> Callable[[StreamReader, int], list[Update | Rejected]]:
         deadline = time.monotonic() + 20
         while len(items) < n:
             assert time.monotonic() < deadline, f"only {len(items)} of {n} updates came"
-            items += reader.batches.get(0.1) or []
+            for item in reader.batches.get(0.1) or []:
+                items += item.updates() if isinstance(item, Run) else [item]
         return items
 
     return take

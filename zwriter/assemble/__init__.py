@@ -1,6 +1,6 @@
 """Updates of one signal -> blocks of rows. Pure numpy: knows neither Redis nor Zarr."""
 
-from zwriter.assemble.blocks import Block, assemble
+from zwriter.assemble.blocks import Block, assemble, join
 from zwriter.assemble.layouts import (
     Layout,
     Pieces,
@@ -25,6 +25,7 @@ __all__ = [
     "cast_exact",
     "common_dtype",
     "fill_value",
+    "join",
     "layout_for",
     "widest",
 ]

@@ -123,40 +123,58 @@ def timestamps_of(value: Any) -> NDArray[np.float64]:
 
 def joined(layout: Layout, updates: list[Update], agree: Callable[[DType], DType]) -> Block | None:
     """`updates` as one array, if they are alike and small: many times quicker than one by one."""
-    if len(updates) < 2 or not isinstance(layout, Rows) or layout.max_shape[0] is not None:
+    if len(updates) < 2 or not isinstance(layout, Rows):
         return None
-    array = _alike_arrays([update.value for update in updates], len(layout.max_shape))
+    values = _alike_arrays([update.value for update in updates])
     stamps = _alike_timestamps([update.timestamp for update in updates])
-    if array is None or stamps is None or array.shape[1:] != layout.row_shape:
+    if values is None or stamps is None:
+        return None
+    return join(layout, values, stamps if updates[0].timestamp is not None else None, agree)
+
+
+def join(
+    layout: Layout,
+    values: Array,
+    timestamps: NDArray[np.float64] | None,
+    agree: Callable[[DType], DType],
+) -> Block | None:
+    """The block of k updates whose values (k, *shape) fit as they are, else None.
+
+    timestamps: (k,), or None if the updates have none; agree: as for `assemble`.
+    """
+    if not isinstance(layout, Rows) or layout.max_shape[0] is not None:
+        return None
+    count, depth = len(values), len(layout.max_shape)
+    rows = values.reshape(-1, *values.shape[2:]) if values.ndim == depth + 1 else values
+    if rows.ndim != depth or rows.shape[1:] != layout.row_shape or not len(rows):
         return None
     try:
-        cast = cast_exact(array, agree(array.dtype))
+        cast = cast_exact(rows, agree(rows.dtype))
     except BadUpdate:
         return None
     if cast is None:
         return None
     fitted = Fitted(cast)
     layout.took(fitted)
-    stamped = updates[0].timestamp is not None
-    rows_each = len(array) // len(updates)
-    return Block(cast.dtype, len(updates), [fitted], [stamps], stamped, rows_each, 1)
+    stamps = np.full(count, np.nan) if timestamps is None else timestamps
+    stamped = timestamps is not None
+    return Block(cast.dtype, count, [fitted], [stamps], stamped, len(rows) // count, 1)
 
 
-def _alike_arrays(values: list[Any], depth: int) -> Array | None:
-    """Rows of all `values`, if these are floats, ints, or arrays of one dtype and shape."""
+def _alike_arrays(values: list[Any]) -> Array | None:
+    """All `values` as one array (k, *shape), if they are floats, ints, or arrays that are alike."""
     first = values[0]
     kinds = set(map(type, values))
-    if depth == 1 and kinds in ({float}, {int}):
+    if kinds in ({float}, {int}):
         return as_array(values)
     if kinds != {np.ndarray} or first.nbytes > _SMALL or first.dtype.kind not in NUMERIC:
         return None
     dtype, shape = first.dtype, first.shape
-    if not dtype.isnative or dtype.itemsize > 8 or not depth - 1 <= len(shape) <= depth:
+    if not dtype.isnative or dtype.itemsize > 8 or not shape:
         return None
-    if any(value.shape != shape or value.dtype != dtype for value in values) or not shape:
+    if any(value.shape != shape or value.dtype != dtype for value in values):
         return None
-    rows = np.concatenate(values)
-    return rows if len(shape) == depth else rows.reshape(len(values), *shape)
+    return np.concatenate(values).reshape(len(values), *shape)
 
 
 def _alike_timestamps(values: list[Any]) -> NDArray[np.float64] | None:

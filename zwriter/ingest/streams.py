@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis
@@ -16,13 +16,14 @@ from zwriter.ingest.byte_queue import ByteQueue
 from zwriter.ingest.commands import Commands
 from zwriter.ingest.connection import until_it_works
 from zwriter.ingest.discovery import Discovery, StreamName
-from zwriter.model import Position, Rejected, Source, Update
+from zwriter.model import Position, Rejected, Run, Source, Update
+from zwriter.protocol.alike import Alike, equal_lengths
 from zwriter.protocol.codec import DATA, messages_in
 from zwriter.protocol.updates import updates_in
 
 log = logging.getLogger(__name__)
 
-Batch = list[Update | Rejected]
+Batch = list[Update | Run | Rejected]
 
 _REPLY_BYTES = 32 * 1024 * 1024
 _OBJECT_BYTES = 1024  # what the Python objects of one message take, besides its bytes
@@ -37,6 +38,10 @@ class Stream:
     name: StreamName
     position: str = "0-0"
     size: int = 0
+    alike: Alike = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.alike = Alike(self.name.key, self.name.device)
 
 
 @dataclass(slots=True)
@@ -167,11 +172,19 @@ class StreamReader:
     def _take(self, stream: Stream, entries: list[tuple[bytes, list[bytes]]]) -> None:
         batch: Batch = []
         nbytes = largest = 0
-        for entry, fields in entries:
-            source = Source(_data(fields), Position(stream.name.key, entry.decode()))
-            largest = max(largest, len(source.raw))
-            nbytes += len(source.raw) + _OBJECT_BYTES
-            batch.extend(_updates(source, stream.name.device))
+        messages = [(entry.decode(), _data(fields)) for entry, fields in entries]
+        for alike in equal_lengths(messages):
+            length = len(alike[0][1])
+            largest = max(largest, length)
+            runs = stream.alike.runs(alike)
+            if runs is not None:
+                nbytes += 2 * length * len(alike)
+                batch.extend(runs)
+                continue
+            nbytes += (length + _OBJECT_BYTES) * len(alike)
+            for entry, raw in alike:
+                source = Source(raw, Position(stream.name.key, entry))
+                batch.extend(_updates(source, stream.name.device))
         stream.size = largest + _OBJECT_BYTES
         if self.batches.put(batch, nbytes):
             stream.position = entries[-1][0].decode()
@@ -203,8 +216,8 @@ def calls(streams: Iterable[Stream], budget: int) -> list[_Call]:
 
 def _data(fields: list[Any]) -> bytes:
     """The message of an entry: its field `data`. Without one, all that is in it: no message."""
-    for field, value in zip(fields[::2], fields[1::2], strict=False):
-        if field == b"data":
+    for name, value in zip(fields[::2], fields[1::2], strict=False):
+        if name == b"data":
             return bytes(value)
     return b" ".join(fields)
 

@@ -1,9 +1,9 @@
 """Many small messages of one stream at once: those that differ only in their values.
 
-A device sends the same message again and again, with other numbers in it. One message is decoded and
-walked through; where its values, timestamps and running numbers lie, the others of the same length
-have theirs. All other bytes must be equal, or the messages are decoded one by one. A message costs
-a comparison of its bytes then, instead of about 15 microseconds.
+A device sends the same message again and again, with other numbers in it. One message is decoded
+and walked through; where its values, timestamps and numbers lie, others of the same length have
+theirs. All other bytes must be equal, or the messages are decoded one by one. A message costs a
+comparison of its bytes then, instead of about 15 microseconds.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _INTEGERS |= {0xD2: ">i4", 0xD3: ">i8"}
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Where a value lies, and how: `dtype` in the message, `shape` there; `lead` are the bytes before
-    each item that say its type (they must be the same everywhere)."""
+    """Where a value lies, and how: `dtype` and `shape` in the message; `lead` bytes before each
+    item say its type, and must be the same everywhere."""
 
     start: int
     dtype: str
@@ -125,17 +125,13 @@ class _Template:
             example = signal.example
             timestamps = None if signal.timestamp is None else signal.timestamp.read(messages)
             numbers = None if signal.number is None else signal.number.read(messages)
-            if numbers is not None:
-                if (
-                    signal.number is not None
-                    and signal.number.dtype == "<u1"
-                    and numbers.max() > 127
-                ):
-                    return None  # not a small integer in one of them
+            if signal.number is not None and numbers is not None:
+                if _beyond(signal.number, numbers):
+                    return None
                 numbers = numbers.astype(np.int64)
             values = signal.value.read(messages)
-            if isinstance(example.value, int) and not isinstance(example.value, bool):
-                if signal.value.dtype == "<u1" and values.max() > 127:
+            if isinstance(example.value, int):
+                if _beyond(signal.value, values):
                     return None
                 values = values.astype(np.int64)
             runs.append(
@@ -145,6 +141,12 @@ class _Template:
                 )
             )  # fmt: skip
         return runs
+
+
+def _beyond(region: Region, values: NDArray[Any]) -> bool:
+    """Whether one of `values` is no integer as the region has them, or needs more than 63 bits."""
+    limit = {"<u1": 2**7, ">u8": 2**63}.get(region.dtype)
+    return limit is not None and bool((values >= limit).any())
 
 
 def _template(raw: bytes, device: str) -> _Template | None:
@@ -240,7 +242,8 @@ def _node(raw: bytes, at: int) -> tuple[Any, int]:
         return (at, 1 + size), at + 1 + size
     what, width = _COUNTED[kind]
     count = int.from_bytes(raw[at + 1 : at + 1 + width], "big")
-    return what(raw, at + 1 + width, count)
+    node, end = what(raw, at + 1 + width, count)
+    return node, end
 
 
 def _content(at: int, count: int) -> tuple[Any, int]:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from zwriter.assemble.blocks import reject
+from zwriter.errors import Fenced
+from zwriter.failpoint import failpoint
 from zwriter.model import Ledger, Rejected, Update
 from zwriter.settings import StoreSettings
 from zwriter.store.commits import CommitLog
+from zwriter.store.disk import make_folder, passing
 from zwriter.store.signal import SignalWriter
 from zwriter.store.zarr_json import group_json, read_json, write_json
 
@@ -20,103 +26,233 @@ log = logging.getLogger(__name__)
 
 
 class DeviceWriter:
-    """Takes a device's updates and commits them. Opening it continues from the last commit."""
+    """Takes a device's updates and commits them. Opening it continues from the last commit.
 
-    def __init__(self, path: Path, commits: Path, settings: StoreSettings) -> None:
+    `check` raises Fenced if another writer has taken the scan over. A signal in whose path there is
+    an error that nobody has foreseen is `failed` from then on: it stays as the last commit has it,
+    and its updates since then come back as rejected.
+    """
+
+    def __init__(
+        self, path: Path, commits: Path, settings: StoreSettings, check: Callable[[], None]
+    ) -> None:
         self.path = path
         self.name = path.name
         self._settings = settings
+        self._check = check
         self._log = CommitLog(commits)
         self.positions: dict[str, str] = {}
         self.signals: dict[str, SignalWriter] = {}
         self._states: dict[str, dict[str, Any]] = {}
+        self._pending: dict[str, list[Update]] = {}  # taken since the last commit
         self.dirty = False
         last = self._log.latest()
         if last:
             self._restore(last)
-        self._document = self._log.claim(self._state(), last)
+        sync = settings.durability != "none"
+        self._document = self._log.claim(self._state(), last, sync=sync)
         self._show()
 
     def _restore(self, commit: dict[str, Any]) -> None:
         self.positions = dict(commit["positions"])
         self._states = commit["signals"]
-        _remove_uncommitted(self.path, self._states)
+        for signal in self.path.glob("*/"):
+            if not _of_sync_data(signal):
+                _remove_uncommitted(signal, self._states.get(signal.name, {}))
         for name, state in self._states.items():
-            settings = self._settings.for_signal(self.name, name)
-            self.signals[name] = SignalWriter(self.path / name, settings, state)
+            try:
+                self.signals[name] = self._signal_at_commit(name)
+            except Exception as error:
+                if passing(error):
+                    raise
+                self.signals[name] = self._unreadable(name, state, error)
+        self.touch_all()  # documents may be ahead of the commit
+
+    def _signal_at_commit(self, name: str) -> SignalWriter:
+        settings = self._settings.for_signal(self.name, name)
+        return SignalWriter(self.path / name, settings, self._states.get(name))
+
+    def _unreadable(self, name: str, state: dict[str, Any], error: Exception) -> SignalWriter:
+        """In place of a signal that cannot be continued."""
+        log.error("%s/%s: cannot be continued", self.name, name, exc_info=error)
+        signal = SignalWriter(self.path / name, self._settings.for_signal(self.name, name))
+        signal.ledger = Ledger.from_json(state.get("ledger", {}))
+        signal.ledger.failed = signal.ledger.failed or _reason(error)
+        return signal
 
     def apply(self, updates: Iterable[Update]) -> list[Rejected]:
         """Take `updates`, in order; what cannot be taken comes back."""
         rejected: list[Rejected] = []
         self.dirty = True
         for name, run in groupby(updates, key=lambda update: update.signal):
-            batch = list(run)
-            signal = self.signal(name)
-            try:
-                rejected += signal.apply(batch)
-            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-                # a fault of ours must not harm other signals: the raw updates are kept
-                log.exception("%s: updates could not be stored", name)
-                rejected += [reject(update, f"internal error: {error}") for update in batch]
-                signal.ledger.quarantined += len(batch)
+            rejected += self._apply(name, list(run))
         return rejected
+
+    def _apply(self, name: str, updates: list[Update]) -> list[Rejected]:
+        signal = self.signal(name)
+        ledger = signal.ledger
+        if ledger.failed:
+            ledger.received += len(updates)
+            ledger.quarantined += len(updates)
+            signal.dirty = True
+            return [reject(update, ledger.failed) for update in updates]
+        before = replace(ledger)
+        pending = self._pending.setdefault(name, [])
+        pending += updates
+        try:
+            failpoint("signal.applying")
+            rejected = signal.apply(updates)
+            failpoint("signal.applied")
+        except Exception as error:
+            if passing(error):
+                raise
+            before.received += len(updates)
+            before.quarantined += len(updates)
+            return self._fail(name, before, error)
+        return rejected
+
+    def _fail(self, name: str, ledger: Ledger, error: Exception) -> list[Rejected]:
+        """Go back to the last commit of a signal; what came since then comes back.
+
+        ledger: what is known of it, all that came counted.
+        """
+        self._check()  # who was fenced meets many an error
+        log.error("%s/%s: failed; its raw updates are kept", self.name, name, exc_info=error)
+        committed = self._states.get(name, {})
+        books = Ledger.from_json(committed.get("ledger", {}))
+        with suppress(OSError):
+            self.signals[name].close()
+        _remove_uncommitted(self.path / name, committed)
+        try:
+            signal = self._signal_at_commit(name)
+        except Exception as second:
+            if passing(second):
+                raise
+            signal = self._unreadable(name, committed, second)
+        signal.ledger = replace(
+            ledger,
+            quarantined=ledger.quarantined + ledger.written - books.written,
+            written=books.written,
+            short=books.short,
+            cut=books.cut,
+            promoted=books.promoted,
+            missing_rows=books.missing_rows,
+            next_number=0,
+            failed=_reason(error),
+        )
+        self.signals[name] = signal
+        self.touch(name)
+        assert signal.ledger.failed
+        return [reject(update, signal.ledger.failed) for update in self._pending.pop(name, ())]
 
     def signal(self, name: str) -> SignalWriter:
         """The writer of a signal, new if it has none yet."""
         if name not in self.signals:
-            settings = self._settings.for_signal(self.name, name)
-            self.signals[name] = SignalWriter(self.path / name, settings)
+            self.signals[name] = self._signal_at_commit(name)
         return self.signals[name]
 
     def touch(self, signal: str) -> None:
         """Note that something but its rows has changed: the next commit shows it."""
         self.signals[signal].dirty = self.dirty = True
 
+    def touch_all(self) -> None:
+        """Have the next commit show everything again."""
+        for name in self.signals:
+            self.touch(name)
+
     def read_up_to(self, stream: str, entry: str) -> None:
         """Note the position that belongs to what was taken."""
         self.positions[stream] = entry
         self.dirty = True
 
-    def commit(self) -> None:
-        """Publish what was taken and make it official. Raises Fenced when another writer has taken
-        over.
-        """
-        sync = self._settings.durability == "commit"
-        for name, signal in self.signals.items():
+    def publish(self) -> list[Rejected]:
+        """Make what was taken visible; updates of signals that fail over it come back."""
+        rejected: list[Rejected] = []
+        for name, signal in list(self.signals.items()):
             if signal.dirty:
-                signal.publish()
-                if sync:
-                    signal.sync()
-                self._states[name] = signal.state()
-                signal.dirty = False
+                rejected += self._publish(name, signal)
+        return rejected
+
+    def _publish(self, name: str, signal: SignalWriter) -> list[Rejected]:
+        rejected: list[Rejected] = []
+        try:
+            failpoint("signal.publishing")
+            signal.publish()
+            state = signal.state()
+            self._states[name] = {**state, "ledger": deepcopy(state["ledger"])}
+        except Exception as error:
+            if passing(error) or isinstance(error, Fenced):
+                raise
+            if signal.ledger.failed:  # at its commit, and known to be so
+                log.debug("%s/%s: cannot be shown", self.name, name, exc_info=error)
+            else:
+                rejected = self._fail(name, signal.ledger, error)
+                signal = self.signals[name]
+            empty = SignalWriter(self.path / name, signal.settings).state()
+            committed = self._states.get(name, empty)
+            self._states[name] = {**committed, "ledger": signal.ledger.to_json()}
+        signal.dirty = False
+        return rejected
+
+    def commit(self) -> None:
+        """Make official what was published. Raises Fenced when another writer has taken over."""
+        durability = self._settings.durability
+        sealed = any(signal.just_sealed for signal in self.signals.values())
+        sync = durability == "commit" or (durability == "seal" and sealed)
+        if sync:
+            self._sync()
         self._document = self._log.commit(self._state(), sync=sync)
+        self._pending.clear()
         self._show()
         self.dirty = False
+
+    def _sync(self) -> None:
+        for signal in self.signals.values():
+            signal.sync(self.path.parent)
 
     def _state(self) -> dict[str, Any]:
         return {"positions": self.positions, "signals": self._states}
 
     def _show(self) -> None:
         """The copy of the commit that readers find in the device's group."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         attributes = {"NX_class": "NXcollection", "zwriter": self._document}
+        failpoint("device.showing")
         write_json(self.path / "zarr.json", group_json(attributes))
+        failpoint("device.shown")
 
     def ledgers(self) -> dict[str, Ledger]:
         """The ledger of each signal."""
         return {name: signal.ledger for name, signal in self.signals.items()}
 
     def seal(self) -> None:
-        """Commit, and make every shard an HDF5 file as well."""
-        for signal in self.signals.values():
-            signal.dirty = True
+        """Make every shard an HDF5 file as well. Only when all is committed."""
+        for name in self.signals:
+            try:
+                self._seal(name)
+            except Exception as error:
+                if passing(error):
+                    raise
+                if not self.signals[name].ledger.failed:
+                    self._fail(name, self.signals[name].ledger, error)
+                self._seal_what_failed(name)
         self.commit()
-        for signal in self.signals.values():
-            signal.seal()
-            if self._settings.durability != "none":
-                signal.sync()
-            signal.dirty = True
-        self.commit()
+
+    def _seal(self, name: str) -> None:
+        signal = self.signals[name]
+        failpoint("signal.sealing")
+        signal.seal()
+        self._states[name] = signal.state()
+
+    def _seal_what_failed(self, name: str) -> None:
+        try:
+            self._seal(name)
+        except Exception as error:
+            if passing(error):
+                raise
+            log.error("%s/%s: its shards have no HDF5 side", self.name, name, exc_info=error)
+            ledger = self.signals[name].ledger.to_json()
+            self._states[name] = {**self._states[name], "ledger": ledger}
 
     def trim(self) -> None:
         """Remove what only served while the scan was open. Only after `seal`."""
@@ -128,22 +264,24 @@ class DeviceWriter:
             signal.close()
 
 
-def _remove_uncommitted(path: Path, states: dict[str, dict[str, Any]]) -> None:
+def _reason(error: Exception) -> str:
+    return f"the signal has failed: {type(error).__name__}: {error}"[:1000]
+
+
+def _remove_uncommitted(signal: Path, state: dict[str, Any]) -> None:
     """Remove arrays that were begun after the last commit: they will be written again."""
-    for signal in path.glob("*/"):
-        if _of_sync_data(signal):
-            continue
-        committed = states.get(signal.name, {}).get("arrays", {})
-        for array in signal.glob("*/"):
-            if array.name not in committed:
-                shutil.rmtree(array)
-        if not committed:
-            shutil.rmtree(signal)
+    committed = state.get("arrays", {})
+    for array in signal.glob("*/"):
+        if array.name not in committed:
+            shutil.rmtree(array)
+    if not committed:
+        shutil.rmtree(signal, ignore_errors=True)
 
 
 def _of_sync_data(signal: Path) -> bool:
     """Whether the group holds sync data, which are written from the journal."""
-    document = signal / "zarr.json"
-    if not document.exists():
+    try:
+        own = read_json(signal / "zarr.json")["attributes"].get("zwriter", {})
+    except (FileNotFoundError, ValueError):
         return False
-    return bool(read_json(document)["attributes"].get("zwriter", {}).get("layout") == "points")
+    return bool(own.get("layout") == "points")

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from zwriter.model import Ledger, Rejected, Update
+import numpy as np
+
+from zwriter.model import Ledger, Rejected, Run, Source, Update
 
 _ENDS = 4096
 
@@ -50,6 +52,20 @@ class Numbering:
         if segment.updates:
             yield segment
 
+    def follows(self, run: Run) -> bool:
+        """Whether nothing is missing before and in `run`, and nothing of it came before."""
+        if run.numbers is None:
+            return True
+        first = self._ledger.next_number
+        return bool((run.numbers == np.arange(first, first + len(run))).all())
+
+    def took(self, run: Run) -> None:
+        """Note that `run`, which follows, is written."""
+        self._ledger.received += len(run)
+        if run.numbers is not None:
+            self._ledger.next_number += len(run)
+        self.last_content = content(run.source)
+
     def _follow_each_other(self, updates: list[Update]) -> bool:
         first = self._ledger.next_number
         return [update.number for update in updates] == list(range(first, first + len(updates)))
@@ -80,10 +96,12 @@ class Numbering:
 
 
 def _content(update: Update) -> int:
+    return content(update.source) if update.source else 0
+
+
+def content(source: Source) -> int:
     """A checksum of both ends of the message: its timestamps differ from those of any other."""
-    if update.source is None:
-        return 0
-    raw = update.source.raw
+    raw = source.raw
     return zlib.crc32(raw[-_ENDS:], zlib.crc32(raw[:_ENDS], len(raw)))
 
 
