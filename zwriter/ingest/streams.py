@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from zwriter.ingest.byte_queue import ByteQueue
 from zwriter.ingest.commands import Commands
 from zwriter.ingest.connection import until_it_works
 from zwriter.ingest.discovery import Discovery, StreamName
+from zwriter.ingest.resume import BEGINNING, divided, resume
 from zwriter.model import Position, Rejected, Run, Source, Update
 from zwriter.protocol.alike import Alike, equal_lengths
 from zwriter.protocol.codec import DATA, messages_in
@@ -29,6 +31,7 @@ _REPLY_BYTES = 32 * 1024 * 1024
 _OBJECT_BYTES = 1024  # what the Python objects of one message take, besides its bytes
 _SHORTEST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.1
+_REFUSED_PAUSE = 1.0
 
 
 @dataclass(slots=True)
@@ -36,8 +39,11 @@ class Stream:
     """One stream and how far it was read; `size` is what its messages take lately, 0: not known."""
 
     name: StreamName
-    position: str = "0-0"
+    position: str = BEGINNING
     size: int = 0
+    again: str = BEGINNING  # up to here, what is read may be known already
+    behind: bool = False  # there was more than the last reading took
+    refused: float = 0.0  # until then (time.monotonic) it is left alone
     alike: Alike = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,6 +75,7 @@ class StreamReader:
         devices: Iterable[str] = (),
     ) -> None:
         self.batches: ByteQueue[Batch] = ByteQueue(queue_bytes)
+        self.troubles: deque[str] = deque(maxlen=100)  # what somebody should be told
         self._client = client
         self._scan_id = scan_id
         self._positions = positions
@@ -78,6 +85,7 @@ class StreamReader:
         self._streams: dict[str, Stream] = {}
         self._looked_at = 0.0
         self._empty_since = 0.0
+        self._connections = -1  # when the positions were last compared with the server's streams
         self._pause = _SHORTEST_PAUSE
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"read-{scan_id[:8]}", daemon=True)
@@ -101,6 +109,11 @@ class StreamReader:
         """The streams known so far."""
         return [stream.name for stream in list(self._streams.values())]
 
+    @property
+    def behind(self) -> list[tuple[str, str]]:
+        """(key, position) of the streams that hold more than was read of them."""
+        return [(s.name.key, s.position) for s in list(self._streams.values()) if s.behind]
+
     def hurry(self) -> None:
         """Look for new streams at once."""
         self._discovery.hurry()
@@ -123,7 +136,9 @@ class StreamReader:
 
     def _add(self, names: Iterable[StreamName]) -> None:
         for name in names:
-            position = self._positions.get(name.key, "0-0")
+            position = self._positions.get(name.key, BEGINNING)
+            if position != BEGINNING:
+                self._connections = -1
             self._streams[name.key] = Stream(name, position)
             log.debug("scan %s: reads %s from %s", self._scan_id, name.key, position)
 
@@ -134,11 +149,12 @@ class StreamReader:
             self._add(self._discovery.look())
             self._looked_at = began
         most, more = 0, False
-        for call in calls(self._streams.values(), self._reply_bytes):
+        waiting = [stream for stream in self._streams.values() if stream.refused <= began]
+        for call in calls(waiting, self._reply_bytes):
             came = self._read(call)
             most = max(most, came)
             more = more or came >= call.count
-        if not most:
+        if not most and not any(stream.refused for stream in self._streams.values()):
             self._empty_since = self._looked_at
         # While data trickles, a pause lets a batch gather; while nothing comes, it grows.
         self._pause = _SHORTEST_PAUSE if most else min(2 * self._pause, _LONGEST_PAUSE)
@@ -154,9 +170,19 @@ class StreamReader:
             )
         except redis.ResponseError as error:
             return self._read_singly(call, error)
+        if self._connections != self._client.connections:
+            # The server may be another one than before. What it said is not taken: we may have
+            # asked for what is behind an entry that it does not know.
+            self._compare_positions()
+            return call.count
         most = 0
-        for key, entries in (reply or {}).items():
-            self._take(wanted[key], entries)
+        for key, stream in wanted.items():
+            entries = (reply or {}).get(key, [])
+            stream.refused, stream.behind = 0.0, len(entries) >= call.count
+            if stream.again != BEGINNING:
+                entries = self._take_again(stream, entries)
+            if entries:
+                self._take(stream, entries)
             most = max(most, len(entries))
         return most
 
@@ -164,15 +190,47 @@ class StreamReader:
         """One stream that cannot be read (type, rights) must not keep us from the others."""
         if len(call.streams) > 1:
             return max(self._read(_Call(call.count, [stream])) for stream in call.streams)
-        key = call.streams[0].name.key
-        log.error("scan %s: %s cannot be read any more: %s", self._scan_id, key, error)
-        del self._streams[key]
+        stream = call.streams[0]
+        if not stream.refused:
+            self._tell(f"{stream.name.key} cannot be read for now: {error}")
+        stream.refused = time.monotonic() + _REFUSED_PAUSE
         return 0
+
+    def _compare_positions(self) -> None:
+        """Find out which streams are not those that we know, and read these from the beginning."""
+        while self._connections != (now := self._client.connections):
+            for stream in self._streams.values():
+                if stream.position != BEGINNING and not stream.refused:
+                    key = stream.name.key.encode("utf-8", "surrogateescape")
+                    stream.position, stream.again = resume(self._client, key, stream.position)
+                    if stream.again != BEGINNING:
+                        self._tell(f"{stream.name.key} is not the stream that was read so far")
+            self._connections = now
+
+    def _take_again(self, stream: Stream, entries: list[Any]) -> list[Any]:
+        """Take what may be known already, marked as such; what is left of `entries`."""
+        known, new = divided(entries, stream.again)
+        batch: Batch = []
+        for entry, fields in known:
+            source = Source(_data(fields), Position(stream.name.key, entry.decode()), again=True)
+            batch.extend(_updates(source, stream.name.device))
+        if known and self.batches.put(batch, sum(len(_data(fields)) for _, fields in known)):
+            stream.position = known[-1][0].decode()
+        if new:
+            stream.again = BEGINNING
+        return new
+
+    def _tell(self, text: str) -> None:
+        log.error("scan %s: %s", self._scan_id, text)
+        self.troubles.append(text)
 
     def _take(self, stream: Stream, entries: list[tuple[bytes, list[bytes]]]) -> None:
         batch: Batch = []
         nbytes = largest = 0
-        messages = [(entry.decode(), _data(fields)) for entry, fields in entries]
+        messages = [
+            (entry.decode(), data[1] if len(data) == 2 and data[0] == b"data" else _data(data))
+            for entry, data in entries
+        ]
         for alike in equal_lengths(messages):
             length = len(alike[0][1])
             largest = max(largest, length)

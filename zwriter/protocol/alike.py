@@ -113,12 +113,13 @@ class _Template:
                 if region is not None:
                     varies[region.start : region.end] = True
                     varies[region.constant()] = False
-        self._fixed = np.flatnonzero(~varies)
+        edges = np.flatnonzero(np.diff(varies, prepend=True, append=True))
+        self._fixed = [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
     def runs(self, entries: Entries, stream: str) -> list[Run] | None:
         joined = b"".join([raw for _, raw in entries])
         messages = np.frombuffer(joined, np.uint8).reshape(len(entries), len(self._raw))
-        if not (messages[:, self._fixed] == self._raw[self._fixed]).all():
+        if not all((messages[:, part] == self._raw[part]).all() for part in self._fixed):
             return None
         runs = []
         for signal in self._signals:
@@ -281,8 +282,12 @@ _COUNTED: dict[int, Any] = {
 
 def equal_lengths(entries: Entries) -> Iterator[Entries]:
     """`entries` in runs of messages of one length."""
+    lengths = [len(raw) for _, raw in entries]
+    if lengths.count(lengths[0]) == len(lengths):  # nearly always
+        yield entries
+        return
     first = 0
     for i in range(1, len(entries) + 1):
-        if i == len(entries) or len(entries[i][1]) != len(entries[first][1]):
+        if i == len(entries) or lengths[i] != lengths[first]:
             yield entries[first:i]
             first = i
