@@ -15,6 +15,7 @@ from zwriter.errors import BadUpdate
 from zwriter.model import Rejected, Update
 
 _SMALL = 64 * 1024  # bytes: larger values are not worth a copy
+_ENOUGH = 64 * 1024 * 1024  # bytes: what a padded row takes may be many times the message's
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class Block:
     stamped: bool = False
     rows_each: int = 0
     stamps_each: int = 0
+    nbytes: int = 0
 
     @property
     def arrays(self) -> list[Array]:
@@ -46,6 +48,7 @@ class Block:
         self.rows_each = rows if rows == self.rows_each else 0
         self.stamps_each = len(stamps) if len(stamps) == self.stamps_each else 0
         self.count += 1
+        self.nbytes += fitted.array.nbytes
         self.fitted.append(fitted)
         self.timestamps.append(stamps)
         self.stamped |= stamped
@@ -92,6 +95,9 @@ def assemble(
         if block is None:
             block = Block(target)
         block.add(fitted, stamps, stamped=update.timestamp is not None)
+        if block.nbytes > _ENOUGH:
+            yield block
+            block = None
     if block is not None:
         yield block
     yield from rejected

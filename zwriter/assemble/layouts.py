@@ -18,6 +18,10 @@ from zwriter.errors import BadUpdate
 from zwriter.model import Add, AddSlice, MaxShape, Mode
 
 MAX_NEW_ROWS = 1_000_000  # how far beyond the rows that are there an index may reach
+MAX_RAGGED_ROWS = 2**22  # rows with a length of their own in one update
+PADDED_BYTES = 256 * 1024  # what short rows may always take when they are padded
+PADDED_TIMES = 64  # and how many times their own size where that is more
+SLICE_ROW_BYTES = 64 * 1024 * 1024  # rows that are written in pieces are in memory as a whole
 
 
 @dataclass(slots=True)
@@ -84,6 +88,10 @@ class Rows(Layout):
         if n > width:
             reason = f"{n} values in a row of {width}: the rest was cut off"
             return Fitted(array[:, :width], cut=k, cut_reason=reason)
+        nbytes = k * width * array.dtype.itemsize
+        if nbytes > max(PADDED_BYTES, PADDED_TIMES * array.nbytes):
+            raise BadUpdate(f"{k} rows of {n} values, where rows of {width} are expected")
+        _check_ragged(k)
         padded = np.full((k, width), fill_value(array.dtype), array.dtype)
         padded[:, :n] = array
         return Fitted(padded, lengths=[n] * k, short=k)
@@ -120,10 +128,16 @@ class Ragged(Layout):
         if array.ndim > 2:
             raise BadUpdate(f"shape {array.shape} where rows of any length are expected")
         k, n = (1, len(array)) if array.ndim == 1 else array.shape
+        _check_ragged(k)
         return Fitted(array.reshape(-1), lengths=[n] * k)
 
     def took(self, fitted: Fitted) -> None:
         self.rows += len(fitted.lengths or ())
+
+
+def _check_ragged(rows: int) -> None:
+    if rows > MAX_RAGGED_ROWS:
+        raise BadUpdate(f"{rows} rows with a length of their own in one update")
 
 
 def _piece(array: Array, mode: Mode, rows: int) -> tuple[Array, int]:
@@ -158,6 +172,8 @@ class Slices(Layout):
         return int(self.max_shape[1] or 0)
 
     def fit(self, array: Array, mode: Mode) -> Fitted:
+        if self.width * array.dtype.itemsize > SLICE_ROW_BYTES:
+            raise BadUpdate(f"rows of {self.width} values are too long to be written in pieces")
         piece, row = _piece(array, mode, self.rows)
         column = int(self.cursors[row]) if row < self.rows else 0
         room = self.width - column

@@ -15,6 +15,8 @@ Array = NDArray[Any]
 DType = np.dtype[Any]
 STRING = np.dtypes.StringDType()
 NUMERIC = "biufc"
+_MAX_DEPTH = 32  # of lists in lists: the most dimensions that an HDF5 dataset has
+_RECORD_BYTES = 7000  # what the description of a record may take in a shard's HDF5 metadata
 
 
 def as_array(value: Any) -> Array:
@@ -32,33 +34,47 @@ def as_array(value: Any) -> Array:
 
 
 def _from_list(value: list[Any] | tuple[Any, ...]) -> Array:
-    kinds = set(map(type, value))
-    if kinds == {float} or kinds == {int}:  # the usual cases, without a look at each element
-        array = _array_of(value)
-    else:
-        leaves = _leaf_types(value)
-        if len(leaves) > 1 and any(issubclass(leaf, str | bytes) for leaf in leaves):
-            raise BadUpdate("strings and other values in one list")
+    leaves = set(map(type, value))
+    if leaves not in ({float}, {int}):  # the usual cases need no look at each element
+        leaves = _leaf_types(value, 1)
+        if any(issubclass(leaf, str | bytes) for leaf in leaves):
+            return _from_texts(value, leaves)
         if type(None) in leaves:
             value = _none_as_nan(value)
-        array = _array_of(value)
-    if array.dtype.kind == "f" and kinds == {int}:
+    array = _array_of(value)
+    if array.dtype.kind == "f" and leaves and leaves <= {int, bool}:
         raise BadUpdate("integers that do not fit into 64 bits")
     return _storable(array)
 
 
-def _array_of(value: Any) -> Array:
+def _from_texts(value: Any, leaves: set[type]) -> Array:
+    """Never by way of numpy's own texts, each of which takes as much room as the longest."""
+    if all(issubclass(leaf, str) for leaf in leaves):
+        return _array_of(value, STRING)
+    if leaves != {bytes}:
+        raise BadUpdate("strings and other values in one list")
+    array = _array_of(value, np.dtype(object))
     try:
-        return np.array(value)
+        texts = [item.decode() for item in array.flat]
+    except (UnicodeDecodeError, AttributeError) as error:
+        raise BadUpdate("bytes that are not UTF-8 text") from error
+    return _array_of(texts, STRING).reshape(array.shape)
+
+
+def _array_of(value: Any, dtype: DType | None = None) -> Array:
+    try:
+        return np.array(value, dtype)
     except (ValueError, TypeError, OverflowError) as error:
         raise BadUpdate("a list whose parts have different lengths or types") from error
 
 
-def _leaf_types(value: Any) -> set[type]:
+def _leaf_types(value: Any, depth: int) -> set[type]:
+    if depth > _MAX_DEPTH:
+        raise BadUpdate(f"lists nested more than {_MAX_DEPTH} deep")
     found: set[type] = set()
     for item in value:
         if isinstance(item, list | tuple):
-            found |= _leaf_types(item)
+            found |= _leaf_types(item, depth + 1)
         elif isinstance(item, np.ndarray):
             found.add(item.dtype.type)
         else:
@@ -94,12 +110,15 @@ def _storable(array: Array) -> Array:
 
 
 def _packed(array: Array) -> Array:
-    fields = []
+    fields, nbytes = [], 0
     for name in array.dtype.names or ():
         field = array.dtype[name]
-        if field.kind not in NUMERIC or field.itemsize > 16:
-            raise BadUpdate(f"field {name!r} of type {field} cannot be stored")
+        if field.kind not in NUMERIC or field.itemsize > 16 or not name.isprintable():
+            raise BadUpdate(f"field {name[:100]!r} of type {str(field)[:100]} cannot be stored")
         fields.append((name, field.newbyteorder("<")))
+        nbytes += len(name.encode()) + (28 if field.kind in "iuf" else 100)
+    if nbytes > _RECORD_BYTES:
+        raise BadUpdate(f"records of {len(fields)} fields with such names cannot be stored")
     return array.astype(np.dtype(fields))
 
 
