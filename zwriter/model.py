@@ -70,6 +70,7 @@ class Source:
 
     raw: bytes
     position: Position | None = None
+    again: bool = False  # read again, from a stream that is not the one we know: perhaps written
 
 
 @dataclass(frozen=True, slots=True)

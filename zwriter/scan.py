@@ -164,7 +164,7 @@ class ScanWriter:
                 self._reject(item)
             else:
                 by_device.setdefault(item.device, {}).setdefault(item.signal, []).append(item)
-            if item.device and item.source and item.source.position:
+            if item.device and item.source and item.source.position and not item.source.again:
                 position = item.source.position
                 read_up_to.setdefault(item.device, {})[position.stream] = position.entry
         for device, signals in by_device.items():
@@ -252,8 +252,12 @@ class ScanWriter:
         """Make all that was taken visible and official, of one device or of all."""
         for name, writer in list(self._store.devices.items()):
             if writer.dirty and device in (None, name):
-                writer.commit()
-        self._committed = time.monotonic()
+                for rejected in writer.publish():
+                    self._quarantine(rejected)
+                self._store.commit(writer)
+        if self._settings.durability == "commit":
+            self._store.sync()
+        self._uncommitted, self._committed = 0, time.monotonic()
 
     def commit_due(self) -> None:
         """Commit if `flush_interval` has gone by since the last time. To be called often."""

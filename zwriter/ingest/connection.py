@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import redis
@@ -18,11 +18,25 @@ from zwriter.settings import RedisSettings
 
 log = logging.getLogger(__name__)
 
-# Lost connections, time-outs and a server that is still loading: they pass.
-PASSING = (redis.ConnectionError, redis.TimeoutError)
+# Lost connections, time-outs, a server that is still loading, and one that refuses us for now
+# (another password, rights, memory, a replica that is to become the master): they pass.
+PASSING = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.exceptions.NoPermissionError,
+    redis.OutOfMemoryError,
+    redis.ReadOnlyError,
+    redis.exceptions.MasterDownError,
+)
 
 _READ_SIZE = 1024 * 1024  # of one recv: small ones halve the throughput of large messages
 _SECONDS_TO_ANSWER = 10.0
+
+
+class _Client(redis.Redis):
+    """connections: how many were made so far."""
+
+    connections = 0
 
 
 def connect(settings: RedisSettings) -> Commands:
@@ -33,9 +47,15 @@ def connect(settings: RedisSettings) -> Commands:
     """
     url = settings.url.get_secret_value()
     where = safe_url(url)
+
+    def connected(connection: Any) -> None:
+        connection.on_connect()
+        client.connections += 1
+
     try:
-        client = redis.Redis.from_url(
-            url,
+        client = _Client.from_url(
+            redis_connect_func=connected,
+            url=url,
             protocol=3,
             socket_read_size=_READ_SIZE,
             socket_timeout=_SECONDS_TO_ANSWER,

@@ -15,7 +15,7 @@ import redis
 from zwriter.errors import BadMessage
 from zwriter.ingest.byte_queue import ByteQueue
 from zwriter.ingest.commands import Commands
-from zwriter.ingest.connection import until_it_works
+from zwriter.ingest.connection import PASSING, until_it_works
 from zwriter.ingest.discovery import Discovery, StreamName
 from zwriter.ingest.resume import BEGINNING, divided, resume
 from zwriter.model import Position, Rejected, Run, Source, Update
@@ -179,11 +179,11 @@ class StreamReader:
         for key, stream in wanted.items():
             entries = (reply or {}).get(key, [])
             stream.refused, stream.behind = 0.0, len(entries) >= call.count
+            most = max(most, len(entries))
             if stream.again != BEGINNING:
                 entries = self._take_again(stream, entries)
             if entries:
                 self._take(stream, entries)
-            most = max(most, len(entries))
         return most
 
     def _read_singly(self, call: _Call, error: redis.ResponseError) -> int:
@@ -192,8 +192,10 @@ class StreamReader:
             return max(self._read(_Call(call.count, [stream])) for stream in call.streams)
         stream = call.streams[0]
         if not stream.refused:
-            self._tell(f"{stream.name.key} cannot be read for now: {error}")
+            self._tell(f"{stream.name.key} cannot be read: {error}")
         stream.refused = time.monotonic() + _REFUSED_PAUSE
+        if not isinstance(error, PASSING):
+            del self._streams[stream.name.key]
         return 0
 
     def _compare_positions(self) -> None:

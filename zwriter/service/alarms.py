@@ -1,9 +1,16 @@
-"""Alarms for bad input: one for each signal of a scan, when the first of it is quarantined."""
+"""Alarms of a scan: for bad input (one for each signal, when the first of it is quarantined), for
+streams that cannot be read, and for those that Redis is about to trim before they are read."""
 
 from __future__ import annotations
 
+from zwriter.ingest import StreamReader
+from zwriter.ingest.commands import Commands
+from zwriter.ingest.lag import unread_share
 from zwriter.scan import ScanWriter
 from zwriter.service.outbox import Outbox
+
+
+LATE = 0.5  # of what Redis keeps of a stream
 
 
 class BadInput:
@@ -29,3 +36,36 @@ class BadInput:
                         device=device,
                         scan_id=self._scan_id,
                     )
+
+
+class Reading:
+    """Watches how the streams of a scan are read."""
+
+    def __init__(
+        self, outbox: Outbox, client: Commands, scan_id: str, reader: StreamReader
+    ) -> None:
+        self._outbox = outbox
+        self._client = client
+        self._scan_id = scan_id
+        self._reader = reader
+        self._late: set[str] = set()
+
+    def raise_alarms(self) -> None:
+        """Raise an alarm for what is new. Raises what redis-py raises when Redis is away."""
+        while self._reader.troubles:
+            self._alarm("StreamTrouble", self._reader.troubles.popleft())
+        for key, position in self._reader.behind:
+            if key not in self._late and self._is_late(key, position):
+                self._late.add(key)
+                self._alarm(
+                    "ReadingIsLate",
+                    f"{key}: half of what Redis keeps of it is not read yet; what it trims before"
+                    " that is lost. Let the device push less, or Redis keep more (max_size)",
+                )
+
+    def _is_late(self, key: str, position: str) -> bool:
+        raw = key.encode("utf-8", "surrogateescape")
+        return unread_share(self._client, raw, position) > LATE
+
+    def _alarm(self, kind: str, text: str) -> None:
+        self._outbox.alarm(1, text, kind=kind, scan_id=self._scan_id)

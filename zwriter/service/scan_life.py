@@ -8,7 +8,7 @@ import time
 from zwriter.ingest import PASSING, Announced, Counts, StreamReader
 from zwriter.protocol import Message, encode
 from zwriter.scan import ScanWriter
-from zwriter.service.alarms import BadInput
+from zwriter.service.alarms import BadInput, Reading
 from zwriter.service.control_messages import ControlMessages, Inbox
 from zwriter.service.shared import Shared
 
@@ -46,6 +46,7 @@ class ScanLife:
             shared.settings.redis.queue_bytes,
             self._devices(),
         )
+        self._reading = Reading(shared.outbox, shared.client, scan_id, self._reader)
         self._drain_timeout = shared.settings.redis.drain_timeout
         self._last_news = time.monotonic()
         self._last_look = 0.0
@@ -98,6 +99,7 @@ class ScanLife:
             if self._control.look():
                 self._last_news = time.monotonic()
             self._give_up_if_dead()
+            self._reading.raise_alarms()
         except PASSING as error:
             log.debug("%s: Redis is away: %s", self._label, error)
             return False

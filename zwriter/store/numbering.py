@@ -73,6 +73,10 @@ class Numbering:
     def _gap_before(self, update: Update) -> int | Rejected | None:
         """How many updates are missing before this one; None if it was written already."""
         ledger, number = self._ledger, update.number
+        again = update.source is not None and update.source.again
+        if number is None and again:
+            reason = "its stream was replaced by another one: whether it was written is not known"
+            return Rejected(update.device, update.signal, reason, update.source)
         if number is None:
             return 0
         gap = number - ledger.next_number
@@ -81,10 +85,11 @@ class Numbering:
                 ledger.missing_ranges.append([ledger.next_number, number - 1])
             ledger.next_number = number + 1
             return gap
-        if gap == -1 and self.last_content == _content(update) != 0:
+        late = any(first <= number <= last for first, last in ledger.missing_ranges)
+        if (gap == -1 and self.last_content == _content(update) != 0) or (again and not late):
             ledger.repeated += 1
             return None
-        if any(first <= number <= last for first, last in ledger.missing_ranges):
+        if late:
             reason = f"update {number} came late: room was left for it, and rows are never changed"
             return Rejected(update.device, update.signal, reason, update.source)
         ledger.restarts += 1
