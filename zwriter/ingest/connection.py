@@ -33,10 +33,25 @@ _READ_SIZE = 1024 * 1024  # of one recv: small ones halve the throughput of larg
 _SECONDS_TO_ANSWER = 10.0
 
 
-class _Client(redis.Redis):
+class _Pool(redis.ConnectionPool):
     """connections: how many were made so far."""
 
     connections = 0
+
+    def make_connection(self) -> Any:
+        connection = super().make_connection()
+        connection.register_connect_callback(self._connected)
+        return connection
+
+    def _connected(self, _connection: object) -> None:
+        self.connections += 1
+
+
+class _Client(redis.Redis):
+    @property
+    def connections(self) -> int:
+        """See `Commands`."""
+        return int(self.connection_pool.connections)
 
 
 def connect(settings: RedisSettings) -> Commands:
@@ -47,15 +62,9 @@ def connect(settings: RedisSettings) -> Commands:
     """
     url = settings.url.get_secret_value()
     where = safe_url(url)
-
-    def connected(connection: Any) -> None:
-        connection.on_connect()
-        client.connections += 1
-
     try:
-        client = _Client.from_url(
-            redis_connect_func=connected,
-            url=url,
+        pool = _Pool.from_url(
+            url,
             protocol=3,
             socket_read_size=_READ_SIZE,
             socket_timeout=_SECONDS_TO_ANSWER,
@@ -63,6 +72,7 @@ def connect(settings: RedisSettings) -> Commands:
             health_check_interval=10,
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 4),
         )
+        client = _Client.from_pool(pool)
         client.ping()
     except ValueError as error:
         raise ServiceError(
