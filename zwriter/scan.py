@@ -38,6 +38,7 @@ from zwriter.store.scan_store import ScanStore
 log = logging.getLogger(__name__)
 
 POINTS_INTERVAL = 2.0  # seconds between writes of the sync data's arrays
+UNCOMMITTED_BYTES = 128 * 1024 * 1024
 LOGGED_REASONS = 5  # lines a signal gets in the log for what is quarantined
 
 
@@ -74,6 +75,7 @@ class ScanWriter:
         self._expected_points = 0
         self._points_dirty = False
         self._points_written = self._committed = time.monotonic()
+        self._uncommitted = 0  # bytes; they are kept, in case their signal fails
         self._logged: Counter[tuple[str, str]] = Counter()
 
     @property
@@ -142,13 +144,14 @@ class ScanWriter:
         self._update(device, signal, Replace(), value, timestamp)
 
     def _update(self, device: str, signal: str, mode: Mode, value: Any, timestamp: Any) -> None:
-        kept = value.copy() if isinstance(value, np.ndarray) and value.nbytes < 65536 else value
+        kept = value.copy() if isinstance(value, np.ndarray) else value  # a camera's buffer
+        self._uncommitted += kept.nbytes if isinstance(kept, np.ndarray) else 0
         update = Update(device, signal, mode, kept, timestamp)
         reason = _bad_name(update)
         rejected = [Rejected(device, signal, reason)] if reason else self._take(device, [update])
         for item in rejected:
             raw = encode(Message("DeviceMessage", {"signals": {signal: {"value": value}}}, {}))
-            self._quarantine(replace(item, source=Source(raw)))
+            self._quarantine(item if item.source else replace(item, source=Source(raw)))
         self.commit_due()
 
     def apply(self, items: Iterable[Update | Run | Rejected]) -> None:
@@ -164,8 +167,11 @@ class ScanWriter:
                 self._reject(item)
             else:
                 by_device.setdefault(item.device, {}).setdefault(item.signal, []).append(item)
-            if item.device and item.source and item.source.position and not item.source.again:
-                position = item.source.position
+            source = item.source
+            self._uncommitted += item.values.nbytes if isinstance(item, Run) else 0
+            self._uncommitted += len(source.raw) if source else 0
+            if item.device and source and source.position and not source.again:
+                position = source.position
                 read_up_to.setdefault(item.device, {})[position.stream] = position.entry
         for device, signals in by_device.items():
             updates = [update for batch in signals.values() for update in batch]
@@ -262,7 +268,8 @@ class ScanWriter:
     def commit_due(self) -> None:
         """Commit if `flush_interval` has gone by since the last time. To be called often."""
         now = time.monotonic()
-        if now - self._committed >= self._settings.flush_interval:
+        due = now - self._committed >= self._settings.flush_interval
+        if due or self._uncommitted > UNCOMMITTED_BYTES:
             self.commit()
         if self._points_dirty and now - self._points_written >= POINTS_INTERVAL:
             self._store.write_points()
@@ -270,10 +277,15 @@ class ScanWriter:
 
     def finish(self, status: ScanState | str = ScanState.CLOSED) -> Verdict:
         """Commit, seal, judge: the store is complete afterwards. Can be repeated after a crash."""
+        if self.verdict is not None and self.finished:
+            return self.verdict
         state = ScanState(status)
-        for signals in self.ledgers.values():
-            for ledger in signals.values():
+        for device in self._store.devices.values():
+            for ledger in device.ledgers().values():
                 ledger.close()
+            device.touch_all()
+        self.commit()
+        self._store.seal()
         verdict = self._judge(state)
         self._store.show(status=state)
         self._store.finish(verdict)

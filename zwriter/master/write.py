@@ -31,7 +31,7 @@ from zwriter.master.tree import (
 from zwriter.master.verify import verify_file
 from zwriter.reader import open_scan
 from zwriter.settings import MasterSettings
-from zwriter.store.zarr_json import sync_folder
+from zwriter.store.disk import sync_folder
 
 Mode = Literal["reference", "copy", "auto"]
 _PAGE = 64 * 1024

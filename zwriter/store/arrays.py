@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from zwriter.assemble import cast_exact, fill_value
 from zwriter.assemble.values import STRING
+from zwriter.failpoint import failpoint
 from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES, ChunkCodec
+from zwriter.store.disk import make_folder, sync_file, sync_names
 from zwriter.store.hdf5_header import hdf5_metadata
-from zwriter.store.shard import MAX_CHUNKS, ShardFile, trim
+from zwriter.store.shard import MAX_CHUNKS, ShardFile, read_from, trim
 from zwriter.store.zarr_json import array_json, chunk_key, sharding, stored_shape, write_json
 
 Array = NDArray[Any]
@@ -40,6 +42,8 @@ class ShardedArray:
         self._shards: dict[int, ShardFile] = {}
         self._made: set[int] = set()  # shards whose file is ours; any other is a leftover
         self._sealed: dict[int, int] = {}  # number -> checksum of its index
+        self._to_sync: list[ShardFile] = []  # sealed ones that may have to be synced
+        self._document_synced: bool | None = None  # None: there never was one
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -83,19 +87,23 @@ class ShardedArray:
     def read_chunk(self, chunk: int) -> Array:
         """A chunk as it is stored, all fill value where there is none."""
         shard, number = divmod(chunk, MAX_CHUNKS)
-        stored = self._shard(shard).read(number)
+        if shard in self._sealed:
+            stored = read_from(self._shard_path(shard), MAX_CHUNKS, number)
+        else:
+            stored = self._shard(shard).read(number)
         if stored is None:
             return np.full(self.chunk_shape, fill_value(self.dtype), self.dtype)
         return self.codec.decode(stored, self.chunk_shape)
 
     def publish(self, dimension_names: list[str], attributes: dict[str, Any]) -> None:
         """Make what was put visible to readers: indices first, then the document."""
+        self._close_sealed()
         for shard in self._shards.values():
             shard.publish()
         shown = (self.shape, self.dtype, self.generation, self.chunk_rows, dimension_names)
         if shown == self.shown:
             return
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         chunk = (max(self.chunk_rows, 1), *self.row_shape)  # no rows yet, no chunk chosen
         document = array_json(
             self.shape,
@@ -107,6 +115,7 @@ class ShardedArray:
             attributes=attributes,
         )
         write_json(self.path / "zarr.json", document)
+        self._document_synced = None if self._document_synced is None else False
         self.shown = shown
         self._seal_full()
 
@@ -120,6 +129,7 @@ class ShardedArray:
     def _seal(self, number: int) -> None:
         shard = self._shard(number)
         shard.compact()
+        failpoint("seal.compacted")
         first = number * MAX_CHUNKS * self.chunk_rows
         rows = min(self.rows - first, MAX_CHUNKS * self.chunk_rows)
         if self.dtype.kind != "T":
@@ -135,9 +145,10 @@ class ShardedArray:
                 shard.end,
             )
             shard.write_metadata(metadata)
-        shard.close()
+        self._to_sync.append(shard)
         self._sealed[number] = shard.checksum
         del self._shards[number]
+        failpoint("seal.done")
 
     def seal(self) -> None:
         """Make every shard an HDF5 file as well. Nothing may be written afterwards."""
@@ -157,10 +168,33 @@ class ShardedArray:
         for path in set(chunk_files(self.path)) - keep:
             path.unlink()
 
+    @property
+    def just_sealed(self) -> bool:
+        """Whether a shard was sealed since the last `publish`."""
+        return bool(self._to_sync)
+
+    def sync(self, top: Path) -> None:
+        """Return when all that was published is on the disk, with the names in all folders up to
+        `top`.
+        """
+        for shard in (*self._shards.values(), *self._to_sync):
+            shard.sync(top)
+        document = self.path / "zarr.json"
+        if not self._document_synced and document.exists():
+            sync_file(document)
+            sync_names(document, top if self._document_synced is None else self.path)
+            self._document_synced = True
+
     def close(self) -> None:
+        self._close_sealed()
         for shard in self._shards.values():
             shard.close()
         self._shards.clear()
+
+    def _close_sealed(self) -> None:
+        for shard in self._to_sync:
+            shard.close()
+        self._to_sync.clear()
 
     def state(self) -> dict[str, Any]:
         """What a commit says of this array: enough to come back to this moment."""
@@ -174,6 +208,7 @@ class ShardedArray:
             "chunk_rows": self.chunk_rows,
             "codec": [self.codec.name, self.codec.level],
             "open": places,
+            "ends": [[number, *shard.whole] for number, shard in sorted(self._shards.items())],
             "sealed": [[number, checksum] for number, checksum in sorted(self._sealed.items())],
         }
 
@@ -184,11 +219,11 @@ class ShardedArray:
         partial: dict[int, dict[int, tuple[int, int]]] = {}
         for shard, chunk, offset, nbytes in state["open"]:
             partial.setdefault(shard, {})[chunk] = (offset, nbytes)
-        self._made = set(range(self.shard_count))
-        chunks = -(-self.rows // self.chunk_rows) if self.chunk_rows else 0
-        for number in self._made:
-            here = min(chunks - number * MAX_CHUNKS, MAX_CHUNKS)
-            self._shard(number).restore(here, partial.get(number, {}))
+        self._sealed = dict(state["sealed"])
+        self._made = {number for number, *_ in (*state["ends"], *state["sealed"])}
+        for number, end, _ in state["ends"]:
+            here = chunks_in_shard(number, self.rows, self.chunk_rows)
+            self._shard(number).restore(here, partial.get(number, {}), end)
 
 
 class AppendArray(ShardedArray):
@@ -309,6 +344,12 @@ class AppendArray(ShardedArray):
             new.append(cast)
         self.close()
         return new
+
+
+def chunks_in_shard(number: int, rows: int, chunk_rows: int) -> int:
+    """How many chunks of the shard `number` an array of so many rows needs."""
+    chunks = -(-rows // chunk_rows) if chunk_rows else 0
+    return min(max(chunks - number * MAX_CHUNKS, 0), MAX_CHUNKS)
 
 
 def chunk_files(path: Path) -> Iterator[Path]:

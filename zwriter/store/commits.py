@@ -7,14 +7,17 @@ predecessor that wakes up tries the same number and learns that it has been repl
 from __future__ import annotations
 
 import json
-import os
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from zwriter.errors import Fenced, StoreError
+from zwriter.store.disk import create_file, make_folder
 
-KEEP = 3
+KEEP = 4  # the newest commits; of older ones, ever fewer
+NOTHING: dict[str, Any] = {"positions": {}, "signals": {}}
 
 
 class CommitLog:
@@ -25,27 +28,38 @@ class CommitLog:
         self.seq = 0
         self.epoch = 0
         self._claimed = 0
+        self._synced = 0
+        self._kept: list[int] = []
 
     def latest(self) -> dict[str, Any] | None:
         """The commit that counts, or None. Raises StoreError if it cannot be read."""
-        numbers = sorted(int(p.name) for p in self.folder.glob("*") if p.name.isdigit())
+        numbers = self._numbers()
         if not numbers:
             return None
-        path = self._path(numbers[-1])
-        try:
-            document: dict[str, Any] = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise StoreError(f"damaged commit {path}: restore it or remove it") from error
+        document = _read(self._path(numbers[-1]))
+        if document is None:
+            name = f"commits/{self.folder.name}/{self._path(numbers[-1]).name}"
+            raise StoreError(f"damaged commit {name}: restore it or remove it")
         return document
 
-    def claim(self, state: dict[str, Any], last: dict[str, Any] | None) -> dict[str, Any]:
+    def readable(self) -> Iterator[dict[str, Any]]:
+        """The commits that can be read, newest first."""
+        for number in reversed(self._numbers()):
+            document = _read(self._path(number))
+            if document is not None:
+                yield document
+
+    def claim(
+        self, state: dict[str, Any], last: dict[str, Any] | None, *, sync: bool = False
+    ) -> dict[str, Any]:
         """Begin an epoch, with `state` as the first commit. Raises Fenced when another one was
         quicker.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.seq = last["seq"] if last else 0
+        make_folder(self.folder, sync=sync)
+        self._kept = self._numbers()
+        self.seq = max(self._kept, default=0)
         self.epoch = (last["epoch"] if last else 0) + 1
-        document = self.commit(state)
+        document = self.commit(state, sync=sync)
         self._claimed = self.seq
         return document
 
@@ -53,31 +67,47 @@ class CommitLog:
         """Make `state` official. Raises Fenced when another writer has taken over."""
         head = {"format": 1, "epoch": self.epoch, "seq": self.seq + 1, "time": time.time()}
         document = {**head, **state}
-        self._create(self._path(self.seq + 1), json.dumps(document).encode(), sync)
-        self.seq += 1
-        old = self.seq - KEEP
-        if self._claimed and old > self._claimed:
-            self._path(old).unlink(missing_ok=True)
-        return document
-
-    def _path(self, seq: int) -> Path:
-        return self.folder / f"{seq:010d}"
-
-    def _create(self, path: Path, data: bytes, sync: bool) -> None:
-        # a link appears whole or not at all, and only where there is nothing yet
-        temporary = self.folder / f".{path.name}.{os.getpid()}"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
-            os.write(fd, data)
-            if sync:
-                os.fsync(fd)
-        finally:
-            os.close(fd)
-        try:
-            path.hardlink_to(temporary)
+            create_file(self._path(self.seq + 1), json.dumps(document).encode(), sync=sync)
         except FileExistsError:
             raise Fenced(
                 f"another writer has taken over {self.folder.name}: this one stops"
             ) from None
-        finally:
-            temporary.unlink(missing_ok=True)
+        self.seq += 1
+        self._kept.append(self.seq)
+        if sync:
+            self._synced = self.seq
+        if self._claimed:
+            self._prune()
+        return document
+
+    def _prune(self) -> None:
+        """Keep what a power cut may make us go back to: the last commit that was synced, and, of
+        those that are not new, about two for each doubling of their age."""
+        kept = {self._synced, *(n for n in self._kept if n <= self._claimed)}
+        kept.update(n for n in self._kept if n % _step_at(self.seq - n) == 0)
+        for number in self._kept:
+            if number not in kept:
+                with suppress(OSError):
+                    self._path(number).unlink()
+        self._kept = [n for n in self._kept if n in kept]
+
+    def _numbers(self) -> list[int]:
+        return sorted(int(p.name) for p in self.folder.glob("*") if p.name.isdigit())
+
+    def _path(self, seq: int) -> Path:
+        return self.folder / f"{seq:010d}"
+
+
+def _step_at(age: int) -> int:
+    """Of commits of this age, counted in commits, every which one is kept."""
+    return 1 if age < KEEP else 1 << (age // 2).bit_length() - 1
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(document, dict) and NOTHING.keys() <= document.keys()
+    return document if whole else None

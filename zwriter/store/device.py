@@ -15,7 +15,8 @@ from typing import Any
 from zwriter.assemble.blocks import reject
 from zwriter.errors import Fenced
 from zwriter.failpoint import failpoint
-from zwriter.model import Ledger, Rejected, Update
+from zwriter.model import Ledger, Rejected, Run, Source, Update
+from zwriter.protocol import Message, encode
 from zwriter.settings import StoreSettings
 from zwriter.store.commits import CommitLog
 from zwriter.store.disk import make_folder, passing
@@ -44,7 +45,7 @@ class DeviceWriter:
         self.positions: dict[str, str] = {}
         self.signals: dict[str, SignalWriter] = {}
         self._states: dict[str, dict[str, Any]] = {}
-        self._pending: dict[str, list[Update]] = {}  # taken since the last commit
+        self._pending: dict[str, list[Update | Run]] = {}  # taken since the last commit
         self.dirty = False
         last = self._log.latest()
         if last:
@@ -80,34 +81,34 @@ class DeviceWriter:
         signal.ledger.failed = signal.ledger.failed or _reason(error)
         return signal
 
-    def apply(self, updates: Iterable[Update]) -> list[Rejected]:
-        """Take `updates`, in order; what cannot be taken comes back."""
+    def apply(self, items: Iterable[Update | Run]) -> list[Rejected]:
+        """Take updates, in order; what cannot be taken comes back."""
         rejected: list[Rejected] = []
         self.dirty = True
-        for name, run in groupby(updates, key=lambda update: update.signal):
-            rejected += self._apply(name, list(run))
+        for name, of_signal in groupby(items, key=lambda item: item.signal):
+            rejected += self._apply(name, list(of_signal))
         return rejected
 
-    def _apply(self, name: str, updates: list[Update]) -> list[Rejected]:
+    def _apply(self, name: str, items: list[Update | Run]) -> list[Rejected]:
         signal = self.signal(name)
-        ledger = signal.ledger
-        if ledger.failed:
-            ledger.received += len(updates)
-            ledger.quarantined += len(updates)
+        if signal.ledger.failed:
+            updates = _singly(items)
+            signal.ledger.received += len(updates)
+            signal.ledger.quarantined += len(updates)
             signal.dirty = True
-            return [reject(update, ledger.failed) for update in updates]
-        before = replace(ledger)
-        pending = self._pending.setdefault(name, [])
-        pending += updates
+            return [_reject(update, signal.ledger.failed) for update in updates]
+        before = replace(signal.ledger)
+        self._pending.setdefault(name, []).extend(items)
         try:
             failpoint("signal.applying")
-            rejected = signal.apply(updates)
+            rejected = signal.apply(items)
             failpoint("signal.applied")
         except Exception as error:
             if passing(error):
                 raise
-            before.received += len(updates)
-            before.quarantined += len(updates)
+            count = len(_singly(items))
+            before.received += count
+            before.quarantined += count
             return self._fail(name, before, error)
         return rejected
 
@@ -143,7 +144,8 @@ class DeviceWriter:
         self.signals[name] = signal
         self.touch(name)
         assert signal.ledger.failed
-        return [reject(update, signal.ledger.failed) for update in self._pending.pop(name, ())]
+        pending = _singly(self._pending.pop(name, []))
+        return [_reject(update, signal.ledger.failed) for update in pending]
 
     def signal(self, name: str) -> SignalWriter:
         """The writer of a signal, new if it has none yet."""
@@ -194,21 +196,23 @@ class DeviceWriter:
         signal.dirty = False
         return rejected
 
-    def commit(self) -> None:
-        """Make official what was published. Raises Fenced when another writer has taken over."""
+    @property
+    def to_be_synced(self) -> bool:
+        """Whether the next commit, as the settings have it, is to outlast a power cut."""
         durability = self._settings.durability
         sealed = any(signal.just_sealed for signal in self.signals.values())
-        sync = durability == "commit" or (durability == "seal" and sealed)
+        return durability == "commit" or (durability == "seal" and sealed)
+
+    def commit(self) -> None:
+        """Make official what was published. Raises Fenced when another writer has taken over."""
+        sync = self.to_be_synced
         if sync:
-            self._sync()
+            for signal in self.signals.values():
+                signal.sync(self.path.parent)
         self._document = self._log.commit(self._state(), sync=sync)
         self._pending.clear()
         self._show()
         self.dirty = False
-
-    def _sync(self) -> None:
-        for signal in self.signals.values():
-            signal.sync(self.path.parent)
 
     def _state(self) -> dict[str, Any]:
         return {"positions": self.positions, "signals": self._states}
@@ -262,6 +266,23 @@ class DeviceWriter:
     def close(self) -> None:
         for signal in self.signals.values():
             signal.close()
+
+
+def _singly(items: Iterable[Update | Run]) -> list[Update]:
+    found: list[Update] = []
+    for item in items:
+        found += item.updates() if isinstance(item, Run) else [item]
+    return found
+
+
+def _reject(update: Update, reason: str) -> Rejected:
+    """`update` for quarantine; one that was no message becomes one."""
+    rejected = reject(update, reason)
+    if update.source:
+        return rejected
+    reading = {"value": update.value, "timestamp": update.timestamp}
+    raw = encode(Message("DeviceMessage", {"signals": {update.signal: reading}}, {}))
+    return replace(rejected, source=Source(raw))
 
 
 def _reason(error: Exception) -> str:

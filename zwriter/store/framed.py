@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from zwriter.errors import StoreError
+from zwriter.store.disk import step, write_all
 
 _HEADER = struct.Struct("<II")
 _BLOCK = 1 << 20
@@ -21,14 +23,17 @@ _BLOCK = 1 << 20
 class FramedLog:
     """A framed log opened for appending; a torn record at its end is cut off.
 
-    Raises StoreError if a record that is not the last one is damaged.
+    `check` is called before anything is changed. Raises what it does, and StoreError if a record
+    that is not the last one is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
         self.path = path
+        self._synced = False  # nobody knows what a writer before us did
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
+            check()
             self._end = 0
             for payload in read_frames(path):
                 self._end += _HEADER.size + len(payload)
@@ -42,18 +47,24 @@ class FramedLog:
         if not payload:
             raise ValueError("a record has at least one byte")
         record = _HEADER.pack(len(payload), zlib.crc32(payload)) + payload
-        try:
-            written = os.pwrite(self._fd, record, self._end)
-            while written < len(record):
-                written += os.pwrite(self._fd, record[written:], self._end + written)
-        except OSError:
-            os.ftruncate(self._fd, self._end)
-            raise
+        self._write(record)
         self._end += len(record)
+        self._synced = False
+
+    @step
+    def _write(self, record: bytes) -> None:
+        try:
+            write_all(self._fd, [record], self._end)
+        except OSError:
+            with suppress(OSError):  # what stays is torn, and overwritten by the next record
+                os.ftruncate(self._fd, self._end)
+            raise
 
     def sync(self) -> None:
         """Return when all records are on the disk."""
-        os.fdatasync(self._fd)
+        if not self._synced:
+            os.fdatasync(self._fd)
+            self._synced = True
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -86,6 +97,24 @@ def read_frames(path: Path) -> Iterator[bytes]:
                 return
             else:
                 raise StoreError(f"{path}: the record at byte {begin} is damaged; restore the file")
+
+
+def copy_whole_frames(path: Path, target: Path) -> bytes:
+    """Copy the records of a log, to the disk, up to a damaged one; that and all that follows it is
+    returned, unless it is only a last one that was cut off.
+    """
+    nbytes, damaged = 0, False
+    try:
+        for payload in read_frames(path):
+            nbytes += _HEADER.size + len(payload)
+    except StoreError:
+        damaged = True
+    data = path.read_bytes()
+    with target.open("wb") as file:
+        file.write(data[:nbytes])
+        file.flush()
+        os.fsync(file.fileno())
+    return data[nbytes:] if damaged else b""
 
 
 def _only_zeros_follow(file: BinaryIO) -> bool:

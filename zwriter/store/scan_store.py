@@ -4,9 +4,11 @@ finished.
 
 from __future__ import annotations
 
-import shutil
+import logging
+import os
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,21 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from zwriter.errors import StoreError, UsageError
-from zwriter.model import Rejected, ScanState, Verdict
+from zwriter.errors import Fenced, StoreError, UsageError
+from zwriter.failpoint import failpoint
+from zwriter.model import Rejected, ScanState, Source, Verdict
 from zwriter.settings import SignalSettings, StoreSettings
 from zwriter.store.device import DeviceWriter
+from zwriter.store.disk import make_folder, passing, remove, sync_file, sync_folder, sync_tree
+from zwriter.store.epochs import Epoch
 from zwriter.store.framed import FramedLog, read_frames
-from zwriter.store.record import ScanRecord, journal_entry
+from zwriter.store.held import HeldFolder
+from zwriter.store.record import ScanRecord, SyncSignal, journal_entry
+from zwriter.store.takeover import TakeOver, clear_away
 from zwriter.store.whole import WholeArray
-from zwriter.store.zarr_json import consolidated, group_json, read_json, sync_tree, write_json
+from zwriter.store.zarr_json import consolidated, group_json, read_json, write_json
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 DEVICES = "entry/collection/devices"
@@ -38,78 +47,139 @@ def side_folder(path: Path) -> Path:
 
 
 class ScanStore:
-    """A store opened for writing: created, or continued from its commits and its journal."""
+    """A store opened for writing: created, or continued from its commits and its journal.
+
+    Raises UsageError for a path that cannot be used, StoreError for a store that is damaged, Fenced
+    when another writer was quicker to take it over.
+    """
 
     def __init__(
         self, path: Path, settings: StoreSettings, scan_id: str, scan_number: int | None
     ) -> None:
-        if path.suffix != ".zarr":
-            raise UsageError(f"{path}: the name of a store ends in .zarr")
+        side = side_folder(path)
+        _check_usable(path, side)
         self.path = path
         self.settings = settings
-        self._side = side_folder(path)
-        begun = (path / "zarr.json").exists() or self._side.exists()
-        if path.exists() and not begun and any(path.iterdir()):
-            raise StoreError(f"{path} is not empty and not a store: choose another path")
-        if (path / "zarr.json").exists() and not self._side.exists():
-            raise UsageError(f"{path} is finished: choose another path, or remove it")
-        (self._side / "commits").mkdir(parents=True, exist_ok=True)
-        self._journal = FramedLog(self._side / "journal")
-        self._quarantine = FramedLog(self._side / "quarantine")
-        self._quarantine_bytes = 0
+        self.devices: dict[str, DeviceWriter] = {}
+        self._root: dict[str, Any] = {}
+        self._sync = settings.durability != "none"
+        self._closing = ExitStack()
+        try:
+            self._open(side, scan_id, scan_number)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, side: Path, scan_id: str, scan_number: int | None) -> None:
+        make_folder(side / "commits", sync=self._sync)
+        self._epoch = Epoch(side, self.settings.durability)
+        self._closing.callback(self._epoch.close)
+        lost = []
+        if self._epoch.alone or _finished(self.path):
+            clear_away(self.path, side)
+        else:
+            lost = TakeOver(self.path, side, DEVICES, self._epoch, self._sync).run()
+        make_folder(self.path, sync=self._sync)
+        self._tree = self._hold(self.path)
+        self._side = self._hold(side)
+        self._epoch.check()  # what we hold is ours, not a successor's
+        self._journal = self._log("journal")
+        self._quarantine = self._log("quarantine")
+        self._quarantine_bytes = (self._side / "quarantine").stat().st_size
         self.record = ScanRecord.replay(read_frames(self._side / "journal"))
         self.scan_id = self.record.scan_id or scan_id
         self.scan_number = self.record.scan_number or scan_number
         self._root = self._open_root()
-        self.devices = {
-            folder.name: self._device(folder.name)
-            for folder in sorted((self._side / "commits").iterdir())
-        }
+        for folder in sorted((self._side / "commits").iterdir()):
+            self.device(folder.name)
+        for rest in lost:
+            reason = "what follows in the journal was damaged when the power failed"
+            self.quarantine(Rejected("", "journal", reason, Source(rest)))
+
+    def _hold(self, folder: Path) -> Path:
+        held = HeldFolder(folder)
+        self._closing.callback(held.close)
+        return held.path
+
+    def _log(self, name: str) -> FramedLog:
+        log_file = FramedLog(self._side / name, self._epoch.check)
+        self._closing.callback(log_file.close)
+        return log_file
 
     def _open_root(self) -> dict[str, Any]:
-        if (self.path / "zarr.json").exists():
-            own: dict[str, Any] = read_json(self.path / "zarr.json")["attributes"]["zwriter"]
-            return own
-        for name, attributes in _GROUPS.items():
-            (self.path / name).mkdir(parents=True, exist_ok=True)
-            write_json(self.path / name / "zarr.json", group_json(attributes))
-        own = {"format": FORMAT, "scan_id": self.scan_id, "scan_number": self.scan_number}
-        own |= {"status": ScanState.OPEN, "verdict": None, "finished": False}
-        own |= {"start_time": time.time(), "end_time": None}
-        self._root = own
-        self.show()
+        own = _own(self._tree) or {
+            "format": FORMAT,
+            "scan_id": self.scan_id,
+            "scan_number": self.scan_number,
+            "status": self.record.status or ScanState.OPEN,
+            "verdict": None,
+            "finished": False,
+            "start_time": self.record.start_time or time.time(),
+            "end_time": self.record.end_time,
+        }
+        if not own["finished"]:
+            for name, attributes in _GROUPS.items():
+                if not (self._tree / name / "zarr.json").exists():
+                    make_folder(self._tree / name)
+                    write_json(self._tree / name / "zarr.json", group_json(attributes))
+            self._write_root(own)
+            if self._sync:
+                sync_tree(self._side)
+                for name in ("", *_GROUPS):
+                    sync_file(self._tree / name / "zarr.json")
+                    sync_folder(self._tree / name)
         return own
 
     def show(self, **changes: Any) -> None:
         """Write the root document, with `changes` of what zwriter says of the scan."""
         self._root |= changes
-        attributes = {"NX_class": "NXroot", "default": "entry", "zwriter": self._root}
-        write_json(self.path / "zarr.json", group_json(attributes))
+        self._write_root(self._root)
+
+    def _write_root(self, own: dict[str, Any]) -> None:
+        attributes = {"NX_class": "NXroot", "default": "entry", "zwriter": own}
+        write_json(self._tree / "zarr.json", group_json(attributes))
 
     @property
     def finished(self) -> bool:
-        return bool(self._root["finished"])
+        return bool(self._root.get("finished"))
 
     @property
     def verdict(self) -> Verdict | None:
         return None if self._root["verdict"] is None else Verdict(self._root["verdict"])
 
     def device(self, name: str) -> DeviceWriter:
-        """The writer of a device, new if it has none yet."""
+        """The writer of a device, new if it has none yet. Raises Fenced."""
         if name not in self.devices:
-            self.devices[name] = self._device(name)
+            self._epoch.check()
+            self.devices[name] = DeviceWriter(
+                self._tree / DEVICES / name,
+                self._side / "commits" / name,
+                self.settings,
+                self._epoch.check,
+            )
         return self.devices[name]
 
-    def _device(self, name: str) -> DeviceWriter:
-        return DeviceWriter(
-            self.path / DEVICES / name, self._side / "commits" / name, self.settings
-        )
+    def commit(self, device: DeviceWriter) -> None:
+        """Commit what the device has published. Raises Fenced."""
+        if device.to_be_synced:
+            self.sync()
+        device.commit()
+
+    def sync(self) -> None:
+        """Return when journal and quarantine are on the disk."""
+        self._journal.sync()
+        self._quarantine.sync()
 
     def journal(self, kind: str, name: str, raw: bytes) -> None:
-        """Take in a control message. Raises BadMessage, and keeps nothing, if it cannot be read."""
+        """Take in a control message. Raises BadMessage, and keeps nothing, if it cannot be read;
+        Fenced when another writer has taken over.
+        """
+        self._epoch.check()
         now = time.time()
         self.record.apply(kind, name, raw, now)
+        failpoint("journal.appending")
         self._journal.append(journal_entry(kind, name, raw, now))
+        failpoint("journal.appended")
         if kind == "status":
             self.show(
                 scan_id=self.record.scan_id,
@@ -130,7 +200,9 @@ class ScanStore:
         self._quarantine_bytes += len(raw)
         when = rejected.time or time.time()
         fields = [when, rejected.device, rejected.signal, stream, entry, rejected.reason, raw]
+        failpoint("quarantine.appending")
         self._quarantine.append(msgpack.packb(fields))
+        failpoint("quarantine.appended")
 
     @property
     def has_quarantined(self) -> bool:
@@ -138,26 +210,36 @@ class ScanStore:
         return (self._side / "quarantine").stat().st_size > 0
 
     def write_points(self) -> None:
-        """What was read at scan points, as arrays; all of it each time: sync data are small."""
-        settings = SignalSettings(codec=self.settings.default.codec)
-        for device, signals in self.record.sync_signals().items():
-            folder = self.path / DEVICES / device
-            own = self.devices[device].signals if device in self.devices else {}
-            if not (folder / "zarr.json").exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                write_json(folder / "zarr.json", group_json({"NX_class": "NXcollection"}))
-            for signal, data in signals.items():
-                group = folder / (f"{signal}_sync" if signal in own else signal)
-                if isinstance(data.values, list) or isinstance(data.timestamps, list):
-                    continue  # ragged readings are in the journal, and in the master file
-                columns = {"value": data.values, "timestamp": data.timestamps}
-                self._write_columns(group, columns | {"point_id": data.point_ids}, settings)
+        """What was read at scan points, as arrays; all of it each time: sync data are small.
 
-    def _write_columns(
-        self, group: Path, columns: dict[str, NDArray[Any]], settings: SignalSettings
-    ) -> None:
+        Readings that cannot be written are in the journal, as all are, and harm no others.
+        """
+        for device, signals in self.record.sync_signals().items():
+            for signal, data in signals.items():
+                try:
+                    self._write_signal_points(device, signal, data)
+                except Exception as error:
+                    if passing(error) or isinstance(error, Fenced):
+                        raise
+                    log.error("%s/%s: its points are not shown", device, signal, exc_info=error)
+
+    def _write_signal_points(self, device: str, signal: str, data: SyncSignal) -> None:
+        failpoint("points.writing")
+        folder = self._tree / DEVICES / device
+        own = self.devices[device].signals if device in self.devices else {}
+        if not (folder / "zarr.json").exists():
+            make_folder(folder)
+            write_json(folder / "zarr.json", group_json({"NX_class": "NXcollection"}))
+        if isinstance(data.values, list) or isinstance(data.timestamps, list):
+            return  # ragged readings are in the journal, and in the master file
+        group = folder / (f"{signal}_sync" if signal in own else signal)
+        columns = {"value": data.values, "timestamp": data.timestamps}
+        self._write_columns(group, columns | {"point_id": data.point_ids})
+
+    def _write_columns(self, group: Path, columns: dict[str, NDArray[Any]]) -> None:
+        settings = SignalSettings(codec=self.settings.default.codec)
         if not (group / "zarr.json").exists():
-            group.mkdir(parents=True, exist_ok=True)
+            make_folder(group)
             own = {"layout": "points", "mode": None, "max_shape": None}
             attributes = {"NX_class": "NXdata", "signal": "value", "zwriter": own}
             write_json(group / "zarr.json", group_json(attributes))
@@ -166,28 +248,38 @@ class ScanStore:
             dimensions = [f"{group.name}_point", *axes]
             WholeArray(group / name, settings, None).write(values, dimensions, {})
 
-    def finish(self, verdict: Verdict) -> None:
-        """Seal everything and put what lies beside the store into it. Can be repeated."""
+    def seal(self) -> None:
+        """Write what is left, and make every shard an HDF5 file. Only when all is committed."""
         self.write_points()
         for device in self.devices.values():
             device.seal()
+
+    def finish(self, verdict: Verdict) -> None:
+        """Put what lies beside the store into it. Only after `seal`; can be repeated."""
         for name in ("journal", "quarantine"):
             self._store_frames(name, read_frames(self._side / name))
+        failpoint("finish.frames")
         attributes = {"configuration": _plain(self.record.configuration)}
         self._write_group("entry/collection/configuration", attributes)
         self._write_group("entry/collection/baseline", {"baseline": _plain(self.record.baseline)})
         self._write_group("entry/collection/metadata", {"bec": _plain(self.record.info)})
         self.show(verdict=verdict, end_time=self._root["end_time"] or time.time())
-        document = consolidated(self.path)
-        self._root["finished"] = document["attributes"]["zwriter"]["finished"] = True
-        if self.settings.durability != "none":
-            sync_tree(self.path)
-        write_json(self.path / "zarr.json", document, sync=self.settings.durability != "none")
+        _remove_leftovers(self._tree)
+        document = consolidated(self._tree)
+        document["attributes"]["zwriter"]["finished"] = True
+        failpoint("finish.consolidated")
+        if self._sync:
+            sync_tree(self._tree)
+        failpoint("finish.synced")
+        write_json(self._tree / "zarr.json", document, sync=self._sync)
+        failpoint("finish.finished")
+        self._epoch.check()
+        self._root["finished"] = True
 
     def _write_group(self, name: str, attributes: dict[str, Any]) -> None:
-        (self.path / name).mkdir(parents=True, exist_ok=True)
+        make_folder(self._tree / name)
         document = group_json({"NX_class": "NXcollection", **attributes})
-        write_json(self.path / name / "zarr.json", document)
+        write_json(self._tree / name / "zarr.json", document)
 
     def _store_frames(self, name: str, frames: Iterable[bytes]) -> None:
         payloads = list(frames)
@@ -195,26 +287,65 @@ class ScanStore:
         value = np.frombuffer(b"".join(payloads), np.uint8)
         self._write_group("entry/zwriter", {})
         self._write_group(f"entry/zwriter/{name}", {})
-        folder = self.path / "entry/zwriter" / name
+        folder = self._tree / "entry/zwriter" / name
         WholeArray(folder / "value", SignalSettings(), None).write(value, [f"{name}_byte"], {})
         WholeArray(folder / "offsets", SignalSettings(), None).write(
             offsets, [f"{name}_offset"], {}
         )
 
-    def sync(self) -> None:
-        """Return when the journal is on the disk."""
-        self._journal.sync()
-
     def close(self) -> None:
         """Let go of all files. A finished store loses what only served while it was open."""
-        self._journal.close()
-        self._quarantine.close()
-        if self.finished:
+        try:
+            if self.finished:
+                self._clean_up()
+        finally:
             for device in self.devices.values():
-                device.trim()
-            shutil.rmtree(self._side)
+                device.close()
+            self._closing.close()
+
+    def _clean_up(self) -> None:
         for device in self.devices.values():
-            device.close()
+            device.trim()
+        failpoint("finish.trimmed")
+        for entry in self._side.iterdir():
+            remove(entry)
+        with suppress(OSError):  # of a scan that has begun at this place since then
+            side_folder(self.path).rmdir()
+        failpoint("finish.cleaned")
+
+
+def _check_usable(path: Path, side: Path) -> None:
+    if path.suffix != ".zarr":
+        raise UsageError(f"{path}: the name of a store ends in .zarr")
+    if side.exists():
+        return
+    if _finished(path):
+        raise UsageError(f"{path} is finished: choose another path, or remove it")
+    if _own(path):
+        raise StoreError(f"{path} is not finished, but {side}, which lay beside it, is not there")
+    if path.exists() and any(path.iterdir()):
+        raise StoreError(f"{path} is not empty and not a store: choose another path")
+
+
+def _finished(path: Path) -> bool:
+    return bool(_own(path).get("finished"))
+
+
+def _own(path: Path) -> dict[str, Any]:
+    """What zwriter says of a store in its root document; empty if that cannot be read."""
+    try:
+        own: dict[str, Any] = read_json(path / "zarr.json")["attributes"]["zwriter"]
+    except (FileNotFoundError, ValueError, LookupError):
+        return {}
+    return own
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove files that were being written when a writer before us died."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            if name.startswith("."):
+                remove(Path(folder) / name)
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,8 @@ docs/format.md.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,20 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from zwriter.failpoint import failpoint
+from zwriter.store.codecs import CRC_BYTES
+from zwriter.store.disk import make_folder, step, sync_names, write_all
 from zwriter.store.hdf5_header import METADATA_BYTES, USER_BLOCK
 
 MAX_CHUNKS = 255  # an index of one page: readers never see it torn
 FIRST_CHUNK = USER_BLOCK + METADATA_BYTES
 MISSING = np.uint64(2**64 - 1)
+
+_written = step(write_all)
+
+
+class Damaged(Exception):
+    """What a commit points to is not there, or is not what was written."""
 
 
 class ShardFile:
@@ -32,11 +43,8 @@ class ShardFile:
         self.reach = FIRST_CHUNK + capacity * chunk_bound
         self.index: NDArray[np.uint64] = np.full((capacity, 2), MISSING, np.uint64)
         self.dirty = False
-        if create:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)  # a stale file stays whole for who has it open
-        flags = os.O_RDWR | os.O_CREAT if create else os.O_RDWR
-        self._fd = os.open(path, flags | os.O_CLOEXEC, 0o644)
+        self._unsynced = self._created = create
+        self._fd = _open(path, create)
         if not create:
             self.index = read_index(self._fd, capacity)
         self._low, self._high = self._free_space()
@@ -52,10 +60,10 @@ class ShardFile:
 
     def put(self, number: int, parts: tuple[Any, bytes], *, whole: bool) -> None:
         """Write the encoded chunk `number`, for good (`whole`) or as the newest version."""
-        data, crc = parts
-        nbytes = memoryview(data).nbytes + len(crc)
         offset = self._low if whole else self._high
-        _write_all(self._fd, [data, crc], offset, nbytes)
+        self._unsynced = True
+        nbytes = _written(self._fd, list(parts), offset)
+        failpoint("chunk.written")
         if whole:
             self._low += nbytes
         else:
@@ -66,10 +74,17 @@ class ShardFile:
     def publish(self) -> None:
         """Make what was put visible: the index, in one call."""
         if self.dirty:
-            data = self.index.tobytes()
-            crc = google_crc32c.value(data).to_bytes(4, "little")
-            os.pwrite(self._fd, data + crc, 0)
+            failpoint("index.writing")
+            _written(self._fd, [index_bytes(self.index)], 0)
+            failpoint("index.written")
+            self._unsynced = True
             self.dirty = False
+
+    @property
+    def whole(self) -> tuple[int, int]:
+        """Where the last chunk that is whole ends, and how many there are."""
+        found = self.index[self.index[:, 0] < self.reach]
+        return int(found.sum(axis=1).max(initial=FIRST_CHUNK)), len(found)
 
     @property
     def full(self) -> bool:
@@ -94,11 +109,11 @@ class ShardFile:
         found = np.flatnonzero((offsets != MISSING) & (offsets >= self.reach))
         return {int(i): (int(self.index[i, 0]), int(self.index[i, 1])) for i in found}
 
-    def restore(self, chunks: int, partial: dict[int, tuple[int, int]]) -> None:
-        """Back to a commit: its first `chunks` chunks, and those in `partial` at their places."""
-        self.index[chunks:] = MISSING
-        for number, place in partial.items():
-            self.index[number] = place
+    def restore(self, chunks: int, partial: dict[int, tuple[int, int]], end: int) -> None:
+        """Back to a commit: its first `chunks` chunks, of which those in `partial` are at their
+        places and the others, which are whole, before `end`.
+        """
+        self.index = committed(self.index, chunks, partial, end)
         self.dirty = True
         self.publish()
 
@@ -122,10 +137,20 @@ class ShardFile:
 
     def write_metadata(self, metadata: bytes) -> None:
         """The HDF5 side of a shard whose chunks are all whole."""
-        os.pwrite(self._fd, metadata, USER_BLOCK)
+        _written(self._fd, [metadata], USER_BLOCK)
+        failpoint("seal.metadata")
+        self._unsynced = True
 
-    def sync(self) -> None:
-        os.fsync(self._fd)
+    def sync(self, top: Path) -> None:
+        """Return when all is on the disk; if the file is new, also its name, in all folders up to
+        `top`.
+        """
+        if self._unsynced:
+            os.fdatasync(self._fd)
+            self._unsynced = False
+        if self._created:
+            sync_names(self.path, top)
+            self._created = False
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -133,6 +158,102 @@ class ShardFile:
             self._fd = -1
 
 
+@step
+def _open(path: Path, create: bool) -> int:
+    if create:
+        make_folder(path.parent)
+        path.unlink(missing_ok=True)  # a stale file stays whole for who has it open
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o644)
+
+
+def committed(
+    index: NDArray[np.uint64], chunks: int, partial: dict[int, tuple[int, int]], end: int
+) -> NDArray[np.uint64]:
+    """What an index was at a commit, given what it is now. See `ShardFile.restore`."""
+    index = index.copy()
+    index[chunks:] = MISSING
+    index[index[:, 0] >= end] = MISSING
+    for number, place in partial.items():
+        index[number] = place
+    return index
+
+
+def copy_committed(
+    path: Path,
+    target: Path,
+    capacity: int,
+    chunks: int,
+    partial: dict[int, tuple[int, int]],
+    end: int,
+    whole: int,
+) -> None:
+    """Write to `target` what a commit says of the shard file `path`, each chunk at its place.
+
+    Raises Damaged if any of it is not there, or not what was written.
+    """
+    with _reading(path) as fd:
+        index = committed(_index_of(fd, capacity), chunks, partial, end)
+        if np.count_nonzero(index[:, 0] < end) != whole:
+            raise Damaged(f"{path}: its index is older than the commit")
+        out = _open(target, create=True)
+        try:
+            for number in np.flatnonzero(index[:, 0] != MISSING):
+                offset, nbytes = (int(value) for value in index[number])
+                _written(out, [_checked(fd, offset, nbytes)], offset)
+            _written(out, [index_bytes(index)], 0)
+        finally:
+            os.close(out)
+
+
+def check_sealed(path: Path, capacity: int, checksum: int, *, thorough: bool) -> None:
+    """Raises Damaged if this is not the shard file whose index has the checksum.
+
+    thorough: or if any of its chunks is not what was written.
+    """
+    with _reading(path) as fd:
+        index = _index_of(fd, capacity)
+        if google_crc32c.value(index.tobytes()) != checksum:
+            raise Damaged(f"{path}: not the shard that was sealed")
+        for offset, nbytes in index[index[:, 0] != MISSING] if thorough else ():
+            _checked(fd, int(offset), int(nbytes))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[int]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Damaged(f"{path} is missing") from None
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _index_of(fd: int, capacity: int) -> NDArray[np.uint64]:
+    try:
+        return read_index(fd, capacity)
+    except ValueError as error:
+        raise Damaged(str(error)) from None
+
+
+def _checked(fd: int, offset: int, nbytes: int) -> bytes:
+    """A chunk, with its checksum. Raises Damaged if that is wrong."""
+    stored = os.pread(fd, nbytes, offset)
+    data, crc = stored[:-CRC_BYTES], stored[-CRC_BYTES:]
+    if len(stored) != nbytes or google_crc32c.value(data).to_bytes(CRC_BYTES, "little") != crc:
+        raise Damaged(f"the chunk at byte {offset} is damaged")
+    return stored
+
+
+def read_from(path: Path, capacity: int, number: int) -> bytes | None:
+    """`ShardFile.read` of a sealed shard."""
+    with path.open("rb", buffering=0) as file:
+        offset, nbytes = (int(value) for value in read_index(file.fileno(), capacity)[number])
+        return None if offset == int(MISSING) else os.pread(file.fileno(), nbytes, offset)
+
+
+@step
 def trim(path: Path, capacity: int = MAX_CHUNKS) -> None:
     """Cut the versions off a sealed shard file and make it read-only. Can be repeated."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -148,21 +269,17 @@ def trim(path: Path, capacity: int = MAX_CHUNKS) -> None:
     path.chmod(0o444)
 
 
+def index_bytes(index: NDArray[np.uint64]) -> bytes:
+    """An index as it stands in a shard file, with its checksum."""
+    data: bytes = index.tobytes()
+    return data + int(google_crc32c.value(data)).to_bytes(CRC_BYTES, "little")
+
+
 def read_index(fd: int, capacity: int) -> NDArray[np.uint64]:
     """The index of a shard file, all missing if there is none. Raises ValueError if damaged."""
-    data = os.pread(fd, 16 * capacity + 4, 0)
+    data = os.pread(fd, 16 * capacity + CRC_BYTES, 0)
     if not data:
         return np.full((capacity, 2), MISSING, np.uint64)
     if google_crc32c.value(data[:-4]).to_bytes(4, "little") != data[-4:]:
         raise ValueError("damaged shard index")
     return np.frombuffer(data[:-4], "<u8").reshape(capacity, 2).copy()
-
-
-def _write_all(fd: int, parts: list[Any], offset: int, nbytes: int) -> None:
-    written = os.pwritev(fd, parts, offset)
-    if written == nbytes:
-        return
-    rest = memoryview(b"".join(bytes(part) for part in parts))[written:]
-    while rest:  # the kernel writes at most 2 GiB at a time, or less when the disk is filling up
-        done = os.pwrite(fd, rest, offset + nbytes - len(rest))
-        rest = rest[done:]

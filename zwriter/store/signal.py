@@ -20,19 +20,21 @@ from zwriter.assemble import (
     Slices,
     assemble,
     common_dtype,
+    join,
     layout_for,
     widest,
 )
 from zwriter.assemble.blocks import reject
 from zwriter.errors import BadUpdate
-from zwriter.model import Add, AddSlice, Ledger, Mode, Rejected, Replace, Update
+from zwriter.model import Add, AddSlice, Ledger, Mode, Rejected, Replace, Run, Update
 from zwriter.settings import SignalSettings
 from zwriter.store.arrays import AppendArray
 from zwriter.store.codecs import codec_for
+from zwriter.store.disk import make_folder, sync_file, sync_names
 from zwriter.store.numbering import Numbering
 from zwriter.store.placed import PlacedArray
 from zwriter.store.whole import WholeArray
-from zwriter.store.zarr_json import group_json, sync_tree, write_json
+from zwriter.store.zarr_json import group_json, write_json
 
 INT64 = np.dtype("<i8")
 FLOAT64 = np.dtype("<f8")
@@ -63,17 +65,45 @@ class SignalWriter:
         self._rows_each: int | None = None  # rows of an update; 0 when that varies
         self._last: Block | None = None  # replace: the value to write at the next flush
         self._described = False
+        self._described_on_disk = False
         if state:
             self._restore(state)
 
-    def apply(self, updates: list[Update]) -> list[Rejected]:
-        """Take `updates`; what cannot be taken, or was cut off, comes back."""
+    def apply(self, items: list[Update | Run]) -> list[Rejected]:
+        """Take updates; what cannot be taken, or was cut off, comes back."""
         rejected: list[Rejected] = []
-        for _, run in groupby(updates, key=lambda update: _kind(update.mode)):
-            rejected += self._apply_run(list(run))
+        single: list[Update] = []
+        for item in items:
+            if isinstance(item, Update):
+                single.append(item)
+                continue
+            rejected += self._apply_singly(single)
+            single = []
+            if not self._join(item):
+                rejected += self._apply_singly(item.updates())
+        rejected += self._apply_singly(single)
         self.ledger.quarantined += len(rejected)
         self.dirty = True
         return rejected
+
+    def _join(self, run: Run) -> bool:
+        """Take `run` in one step, if that can be done."""
+        if not self._numbering.follows(run):
+            return False
+        try:
+            layout = self._adopt(run.mode)
+        except BadUpdate:
+            return False
+        block = join(layout, run.values, run.timestamps, self._agree)
+        if block is None:
+            return False
+        self._numbering.took(run)
+        self._take(block)
+        return True
+
+    def _apply_singly(self, updates: list[Update]) -> Iterator[Rejected]:
+        for _, run in groupby(updates, key=lambda update: _kind(update.mode)):
+            yield from self._apply_run(list(run))
 
     def _apply_run(self, updates: list[Update]) -> Iterator[Rejected]:
         for segment in self._numbering.segments(updates):
@@ -304,12 +334,19 @@ class SignalWriter:
 
     def _publish_replaced(self) -> None:
         if self._last is None:
+            self._show_committed()
             return
         block, self._last = self._last, None
         value = block.fitted[-1].array
         self._write_whole("value", value)
         if block.stamped or "timestamp" in self.arrays:
             self._write_whole("timestamp", block.timestamps[-1])
+
+    def _show_committed(self) -> None:
+        """After a restart, what readers see may be ahead of the commit."""
+        for name, array in self.arrays.items():
+            assert isinstance(array, WholeArray)
+            array.show(self._dimensions(name, array.shape), _attributes(name))
 
     def _write_whole(self, name: str, value: NDArray[Any]) -> None:
         array = self.arrays.setdefault(name, WholeArray(self.path / name, self.settings, None))
@@ -326,9 +363,9 @@ class SignalWriter:
             "max_shape": None if shape is None else list(shape),
         }
         attributes = {"NX_class": "NXdata", "signal": "value", "zwriter": own}
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         write_json(self.path / "zarr.json", group_json(attributes))
-        self._described = True
+        self._described, self._described_on_disk = True, False
 
     def _dimensions(self, name: str, shape: tuple[int, ...]) -> list[str]:
         """Names of dimensions: arrays that share one have equal lengths at each commit."""
@@ -391,10 +428,23 @@ class SignalWriter:
         for array in self.arrays.values():
             array.trim()
 
-    def sync(self) -> None:
-        """Return when all that was written is on the disk."""
-        if self.path.exists():
-            sync_tree(self.path)
+    @property
+    def just_sealed(self) -> bool:
+        """Whether a shard was sealed since the last `publish`."""
+        return any(
+            array.just_sealed for array in self.arrays.values() if not isinstance(array, WholeArray)
+        )
+
+    def sync(self, top: Path) -> None:
+        """Return when all that was published is on the disk, with the names in all folders up to
+        `top`.
+        """
+        for array in self.arrays.values():
+            array.sync(top)
+        if not self._described_on_disk and self._described:
+            sync_file(self.path / "zarr.json")
+            sync_names(self.path / "zarr.json", top)
+            self._described_on_disk = True
 
     def close(self) -> None:
         for array in self.arrays.values():

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zwriter.failpoint import failpoint
 from zwriter.settings import SignalSettings
 from zwriter.store.arrays import chunk_files, dtype_from_json, dtype_json
 from zwriter.store.codecs import codec_for
+from zwriter.store.disk import replace_file, step, sync_file, sync_names
 from zwriter.store.zarr_json import (
     array_json,
     chunk_key,
@@ -23,65 +25,127 @@ from zwriter.store.zarr_json import (
 
 
 class WholeArray:
-    """Each value goes under the next chunk key and becomes visible, with its shape and dtype, by
-    one rename.
+    """Each value goes under another chunk key and becomes visible, with its shape and dtype, by one
+    rename. The value of the last commit stays until the next one.
+
+    state: what the last commit says of this array, if there is one.
     """
 
     def __init__(self, path: Path, settings: SignalSettings, state: dict[str, Any] | None) -> None:
         self.path = path
         self._settings = settings
-        self._state = state or {"shape": None, "dtype": None, "generation": 2, "open": []}
-        if (path / "zarr.json").exists():  # may be ahead of the commit
-            self._state["generation"] = generation_of(read_json(path / "zarr.json"))
+        self._committed = state
+        self._state = state
+        self._shown = _generation_shown(path)  # may be ahead of the commit
+        self._synced = True
 
     def write(
         self, value: NDArray[Any], dimension_names: list[str], attributes: dict[str, Any]
     ) -> None:
         """Make `value` the array's content."""
-        generation = (self._state["generation"] + 1) % 3
-        if generation == 1 and value.ndim == 0:
-            generation = 2  # a scalar's key is the same in generations 0 and 1
         codec = codec_for(value.dtype, self._settings)
-        path = self.path / chunk_key(generation, len(stored_shape(value.shape, value.dtype)), 0)
+        generation = self._next_generation(stored_shape(value.shape, value.dtype))
+        state = {
+            "shape": list(value.shape),
+            "dtype": dtype_json(value.dtype),
+            "generation": generation,
+            "crc": None,
+            "open": [],
+        }
+        path = self.path / _key(state)
         _make_room(path)
         if value.size:
-            temporary = path.with_name(f".{path.name}.tmp")
-            temporary.write_bytes(b"".join(codec.encode(np.ascontiguousarray(value))))
-            temporary.replace(path)
+            data, crc = codec.encode(np.ascontiguousarray(value))
+            state["crc"] = int.from_bytes(crc, "little")
+            replace_file(path, b"".join((data, crc)))
         else:
-            path.unlink(missing_ok=True)
+            _remove(path)
+        failpoint("whole.written")
+        self._state, self._shown = state, None
+        self.show(dimension_names, attributes)
+
+    def show(self, dimension_names: list[str], attributes: dict[str, Any]) -> None:
+        """Point readers to the array's value, if they are pointed to another one."""
+        if self._state is None or self._shown == self._state["generation"]:
+            return
+        shape, dtype = tuple(self._state["shape"]), dtype_from_json(self._state["dtype"])
         document = array_json(
-            value.shape,
-            value.dtype,
-            chunk_grid=tuple(max(size, 1) for size in value.shape),
-            codecs=codec.zarr_json(),
-            generation=generation,
+            shape,
+            dtype,
+            chunk_grid=tuple(max(size, 1) for size in shape),
+            codecs=codec_for(dtype, self._settings).zarr_json(),
+            generation=self._state["generation"],
             dimension_names=dimension_names,
             attributes=attributes,
         )
         write_json(self.path / "zarr.json", document)
-        self._state = {
-            "shape": list(value.shape),
-            "dtype": dtype_json(value.dtype),
-            "generation": generation,
-            "open": [],
-        }
+        self._shown = self._state["generation"]
+        self._synced = False
+
+    def _next_generation(self, shape: tuple[int, ...]) -> int:
+        """One whose file is neither that of the last commit nor, if possible, what is shown.
+
+        The key of a scalar is the same in generations 0 and 1.
+        """
+        shown = 2 if self._shown is None else self._shown
+        taken = None if self._committed is None else Path(_key(self._committed))
+        free = [
+            generation
+            for generation in ((shown + 1) % 3, (shown + 2) % 3, shown)
+            if taken is None or not _in_the_way(Path(chunk_key(generation, len(shape), 0)), taken)
+        ]
+        other = [g for g in free if chunk_key(g, len(shape), 0) != chunk_key(shown, len(shape), 0)]
+        return (other or free)[0]
 
     def state(self) -> dict[str, Any]:
-        """What a commit says of this array."""
+        """What a commit, which is about to be made, says of this array."""
+        assert self._state is not None
+        self._committed = self._state
         return self._state
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        assert self._state is not None
+        return tuple(self._state["shape"])
+
+    def sync(self, top: Path) -> None:
+        """Return when the value is on the disk, with the names in all folders up to `top`."""
+        if self._synced or self._state is None:
+            return
+        for path in (self.path / _key(self._state), self.path / "zarr.json"):
+            if path.exists():
+                sync_file(path)
+                sync_names(path, top)
+        self._synced = True
 
     def trim(self) -> None:
         """Remove the files of older values, make the last one read-only."""
-        shape, dtype = tuple(self._state["shape"]), dtype_from_json(self._state["dtype"])
-        ndim = len(stored_shape(shape, dtype))
-        keep = self.path / chunk_key(self._state["generation"], ndim, 0)
+        assert self._state is not None
+        keep = self.path / _key(self._state)
         for path in set(chunk_files(self.path)) - {keep}:
-            path.unlink()
+            path.unlink(missing_ok=True)
         if keep.exists():
             keep.chmod(0o444)
 
 
+def _generation_shown(path: Path) -> int | None:
+    try:
+        return generation_of(read_json(path / "zarr.json"))
+    except (FileNotFoundError, ValueError):  # none, or what a power cut has left of it
+        return None
+
+
+def _key(state: dict[str, Any]) -> str:
+    shape = stored_shape(tuple(state["shape"]), dtype_from_json(state["dtype"]))
+    return chunk_key(state["generation"], len(shape), 0)
+
+
+def _in_the_way(one: Path, other: Path) -> bool:
+    """Whether both cannot be there: the same file, or one a folder in the other's path."""
+    return one == other or one in other.parents or other in one.parents
+
+
+@step
 def _make_room(path: Path) -> None:
     """Keys like `c/0` need a folder where an older value of fewer dimensions has its file."""
     if path.is_dir():
@@ -90,3 +154,8 @@ def _make_room(path: Path) -> None:
         if folder.is_file():
             folder.unlink()
     path.parent.mkdir(parents=True, exist_ok=True)
+
+
+@step
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import numpy as np
 from zarr.dtype import parse_dtype
 
 from zwriter.assemble import fill_value
+from zwriter.store.disk import replace_file
 
 GENERATIONS = (("default", "/"), ("default", "."), ("v2", "."))
 
@@ -127,39 +128,7 @@ def _inline(metadata: dict[str, Any]) -> dict[str, Any]:
 
 def write_json(path: Path, document: dict[str, Any], *, sync: bool = False) -> None:
     """Replace `path` in one step."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    data = json.dumps(document, separators=(",", ":")).encode()
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        os.write(fd, data)
-        if sync:
-            os.fsync(fd)
-    finally:
-        os.close(fd)
-    temporary.replace(path)
-    if sync:
-        sync_folder(path.parent)
-
-
-def sync_tree(path: Path) -> None:
-    """Return when all files below `path`, and their names, are on the disk."""
-    for folder, _, names in os.walk(path):
-        for name in names:
-            fd = os.open(Path(folder) / name, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-        sync_folder(Path(folder))
-
-
-def sync_folder(path: Path) -> None:
-    """Return when the names in the folder are on the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    replace_file(path, json.dumps(document, separators=(",", ":")).encode(), sync=sync)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,0 +1,192 @@
+"""Steps on the disk: each is done whole or can be done again, and waits if the disk refuses it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, Protocol, TypeVar
+from uuid import uuid4
+
+from zwriter.failpoint import failpoint
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# full, over quota, read-only, no permission, broken, away: somebody can mend it
+PASSING = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EIO, errno.ETIMEDOUT, errno.EBUSY, errno.ESTALE, errno.ENXIO, errno.EHOSTDOWN),
+}
+
+
+class Patience(Protocol):
+    """What is done while the disk refuses a step."""
+
+    def refused(self, error: OSError) -> None:
+        """Wait a little before the step is tried again; raise to give up."""
+
+    def accepted(self) -> None:
+        """A step that was refused has succeeded."""
+
+
+_patience: ContextVar[Patience | None] = ContextVar("patience", default=None)
+
+
+@contextmanager
+def waiting(patience: Patience) -> Iterator[None]:
+    """In the block, steps that the disk refuses are tried again, as long as `patience` lasts."""
+    token = _patience.set(patience)
+    try:
+        yield
+    finally:
+        _patience.reset(token)
+
+
+def passing(error: BaseException) -> bool:
+    """Whether it is the disk that refuses: a step may succeed later."""
+    return isinstance(error, OSError) and error.errno in PASSING
+
+
+def step(work: Callable[P, T]) -> Callable[P, T]:
+    """Something that can be done again if the disk refuses it, and is, inside of `waiting`."""
+
+    @wraps(work)
+    def until_done(*args: P.args, **kwargs: P.kwargs) -> T:
+        refused = False
+        while True:
+            try:
+                result = work(*args, **kwargs)
+            except OSError as error:
+                patience = _patience.get()
+                if patience is None or not passing(error):
+                    raise
+                patience.refused(error)
+                refused = True
+            else:
+                if refused and (patience := _patience.get()) is not None:
+                    patience.accepted()
+                return result
+
+    return until_done
+
+
+def write_all(fd: int, parts: list[Any], offset: int) -> int:
+    """Write the parts one behind the other; how many bytes that were."""
+    nbytes = sum(memoryview(part).nbytes for part in parts)
+    written = os.pwritev(fd, parts, offset)
+    if written < nbytes:
+        rest = memoryview(b"".join(bytes(part) for part in parts))[written:]
+        while rest:  # the kernel writes at most 2 GiB at a time, or less when the disk fills up
+            rest = rest[os.pwrite(fd, rest, offset + nbytes - len(rest)) :]
+    return nbytes
+
+
+@step
+def replace_file(path: Path, data: bytes, *, sync: bool = False) -> None:
+    """Put `data` at `path` in one step, in place of what is there."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        _write(temporary, data, os.O_TRUNC, sync)
+        failpoint("file.renaming")
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    failpoint("file.renamed")
+    if sync:
+        sync_folder(path.parent)
+
+
+def create_file(path: Path, data: bytes, *, sync: bool = False) -> None:
+    """Put `data` at `path` in one step. Raises FileExistsError where there is something."""
+    _create(path, data, sync)
+    failpoint("commit.linked")
+    if sync:
+        sync_folder(path.parent)
+
+
+@step
+def _create(path: Path, data: bytes, sync: bool) -> None:
+    # a link appears whole or not at all, and only where there is nothing yet
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        _write(temporary, data, os.O_EXCL, sync)
+        failpoint("commit.linking")
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            if not path.samefile(temporary):  # NFS may do it and then say that it was done before
+                raise
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _write(path: Path, data: bytes, flags: int, sync: bool) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o644)
+    try:
+        write_all(fd, [data], 0)
+        if sync:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@step
+def make_folder(path: Path, *, sync: bool = False) -> None:
+    """Make sure that the folder is there; sync: also after a power cut."""
+    new = [folder for folder in (path, *path.parents) if not folder.exists()] if sync else []
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(new):
+        sync_folder(folder.parent)
+
+
+@step
+def remove(path: Path) -> None:
+    """Make sure that the file, or the folder and all in it, is gone."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync_tree(path: Path) -> None:
+    """Return when all files below `path`, and their names, are on the disk."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            sync_file(Path(folder) / name)
+        sync_folder(Path(folder))
+
+
+def sync_file(path: Path) -> None:
+    """Return when the file's bytes are on the disk."""
+    _sync(path, 0)
+
+
+def sync_folder(path: Path) -> None:
+    """Return when the names in the folder are on the disk."""
+    _sync(path, os.O_DIRECTORY)
+
+
+def sync_names(path: Path, top: Path) -> None:
+    """Return when the name of `path`, and of all folders above it below `top`, are on the disk."""
+    folder = path
+    while folder != top:
+        folder = folder.parent
+        sync_folder(folder)
+
+
+def _sync(path: Path, flags: int) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,119 @@
+"""Who writes a scan: epochs, of which the last counts.
+
+Each epoch is a file beside the store, created if absent, which its writer keeps locked as long as
+it lives. So a successor knows whether the writers before it are dead, and whether their machine
+has run without a break since then; see docs/decisions/0005-durability.md for what follows.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from zwriter.errors import Fenced
+from zwriter.failpoint import failpoint
+from zwriter.store.disk import make_folder, sync_folder, write_all
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Epoch:
+    """Our time as the writer of a scan; the writer before us is fenced from now on.
+
+    same_boot: all that was written before us, here, since the machine was started, can be read;
+    alone: and nobody who wrote it is alive. synced: what was sealed before us is on the disk.
+    Raises Fenced when another successor was quicker.
+    """
+
+    def __init__(self, side: Path, durability: str) -> None:
+        self._folder = side / "epochs"
+        make_folder(self._folder, sync=durability != "none")
+        numbers = self._numbers()
+        self.number = max(numbers, default=0) + 1
+        self._fd = self._claim(durability)
+        failpoint("epoch.claimed")
+        before = [_Claim(self._folder / str(number)) for number in numbers]
+        fresh = not numbers and not any((side / "commits").glob("*"))
+        known = bool(numbers) and all(claim.boot == boot_id() for claim in before)
+        self.same_boot = fresh or known
+        self.alone = self.same_boot and all(claim.dead for claim in before)
+        self.synced = self.same_boot or (
+            bool(before) and all(claim.durability in ("commit", "seal") for claim in before)
+        )
+
+    def _claim(self, durability: str) -> int:
+        temporary = self._folder / f".{uuid4().hex}"
+        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            with suppress(OSError):  # where there are no locks, nobody is known to be dead
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            claim = {"boot": boot_id(), "host": socket.gethostname(), "pid": os.getpid()}
+            write_all(fd, [json.dumps(claim | {"durability": durability}).encode()], 0)
+            if durability != "none":
+                os.fsync(fd)
+            (self._folder / str(self.number)).hardlink_to(temporary)
+        except FileExistsError:
+            os.close(fd)
+            raise Fenced(f"{self._folder.parent}: another writer takes it over too") from None
+        except BaseException:
+            os.close(fd)
+            raise
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+        if durability != "none":
+            sync_folder(self._folder)
+        return fd
+
+    def check(self) -> None:
+        """Raises Fenced if another writer has taken over."""
+        if max(self._numbers(), default=0) != self.number:
+            raise Fenced(f"{self._folder.parent}: another writer has taken the scan over")
+
+    def settle(self) -> None:
+        """Nothing is left that a writer before us could still change: forget them."""
+        for number in self._numbers():
+            if number < self.number:
+                (self._folder / str(number)).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let a successor know that we are gone."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _numbers(self) -> list[int]:
+        try:
+            return [int(entry.name) for entry in os.scandir(self._folder) if entry.name.isdigit()]
+        except FileNotFoundError:
+            return []
+
+
+class _Claim:
+    """What a writer's epoch says of it; of one that cannot be read, nothing is known."""
+
+    def __init__(self, path: Path) -> None:
+        self.dead = False
+        document: Any = None
+        with suppress(OSError, ValueError):
+            document = json.loads(path.read_bytes())
+        known = document if isinstance(document, dict) else {}
+        self.boot: str | None = known.get("boot") or None
+        self.durability: str | None = known.get("durability")
+        with suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+            self.dead = True
+
+
+def boot_id() -> str:
+    """Tells this run of this machine from any other; empty where there is no such thing."""
+    try:
+        return _BOOT.read_text().strip()
+    except OSError:
+        return ""
