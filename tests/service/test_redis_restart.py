@@ -1,60 +1,23 @@
-"""Redis is stopped in mid-scan and comes back, with and without what it held."""
+"""Redis is stopped in mid-scan and comes back: with what it held, without it, or as another."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 import redis
 
 from zwriter.model import Verdict
-
-
-class RedisThatStops:
-    """A Redis at a fixed place, which can be stopped and started."""
-
-    def __init__(self, folder: Path, until: Callable[..., None]) -> None:
-        self.url = f"unix://{folder}/redis.sock"
-        self._folder = folder
-        self._until = until
-
-    def start(self) -> None:
-        program = shutil.which("redis-server")
-        if program is None:
-            pytest.skip("needs redis-server")
-        command = [program, "--port", "0", "--unixsocket", "redis.sock", "--save", ""]
-        command += ["--appendonly", "yes", "--appendfsync", "always"]
-        self._process = subprocess.Popen(
-            command, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        self._until(self._answers, "Redis to start")
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def forget(self) -> None:
-        shutil.rmtree(self._folder / "appendonlydir")
-
-    def _answers(self) -> bool:
-        with redis.Redis.from_url(self.url, retry=None) as client:
-            try:
-                return bool(client.info("server")["process_id"] == self._process.pid)
-            except redis.ConnectionError:
-                return False
+from zwriter.protocol import keys
+from zwriter.testing.broker import Broker
+from zwriter.testing.broker import broker as broker_of
+from zwriter.testing.proxy import proxy
 
 
 @pytest.fixture
-def broker(until) -> Iterator[RedisThatStops]:
-    with tempfile.TemporaryDirectory(prefix="zw-") as folder:
-        broker = RedisThatStops(Path(folder), until)
-        broker.start()
+def broker() -> Iterator[Broker]:
+    with broker_of() as broker:
         yield broker
-        broker.stop()
 
 
 @pytest.mark.slow
@@ -66,7 +29,7 @@ def test_a_scan_goes_on_after_redis_was_away(broker, beamline_at, tmp_path, forg
             scan.add("mcs", "counts", i, max_shape=(None,))
             scan.point(i, {"samx": {"samx": {"value": i, "timestamp": 1.0}}})
         beamline.live(1, rows=10)
-        broker.stop()
+        broker.kill()
         if forgets:
             broker.forget()
         broker.start()
@@ -78,3 +41,114 @@ def test_a_scan_goes_on_after_redis_was_away(broker, beamline_at, tmp_path, forg
     assert written.devices["mcs"]["counts"].value[:].tolist() == list(range(20))
     assert written.devices["samx"]["samx"].value[:].tolist() == list(range(20))
     assert written.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.slow
+def test_what_redis_lost_before_it_was_read_is_named(broker, beamline_at, tmp_path):
+    with beamline_at(broker.url, tmp_path) as beamline:
+        with beamline.service():
+            scan = beamline.publisher.open_scan(scan_number=1)
+            push(scan, range(10))
+            beamline.live(1, rows=10)
+        push(scan, range(10, 15))
+        broker.kill()
+        broker.forget()
+        broker.start()
+        push(scan, range(15, 20))
+        with beamline.service():
+            scan.close()
+            written = beamline.written(1)
+    signal = written.devices["mcs"]["counts"]
+    assert signal.ledger.missing_ranges == [[10, 14]]
+    assert signal.ledger.expected == 20
+    assert signal.value[:].tolist() == [*range(10), *[0] * 5, *range(15, 20)]
+    assert written.verdict is Verdict.COMPLETE_WITH_GAPS
+
+
+def add_at(client: redis.Redis, scan, entry: str, n: int) -> None:
+    """Push number n of mcs/counts under an id of our choice."""
+    key = keys.async_signal(scan.scan_id, "mcs", "counts")
+    scan.add("mcs", "counts", n, max_shape=(None,))
+    ((added, fields),) = client.xrevrange(key, count=1)
+    client.xdel(key, added)
+    # an id below that of an entry that was there is possible only in a new stream
+    kept = client.xrange(key)
+    client.delete(key)
+    for old, of_old in kept:
+        client.xadd(key, of_old, id=old)
+    client.xadd(key, fields, id=entry)
+
+
+@pytest.mark.slow
+def test_a_stream_that_began_anew_under_an_earlier_clock_is_read(broker, beamline_at, tmp_path):
+    """Its ids are below those that were read: asked for what is behind them, Redis has nothing."""
+    with proxy(broker.url) as network, beamline_at(broker.url, tmp_path) as beamline:
+        beamline.settings = at(beamline.settings, network.url)
+        with beamline.service(), broker.client as client:
+            scan = beamline.publisher.open_scan(scan_number=1)
+            push(scan, range(10))
+            beamline.live(1, rows=10)
+            network.open = False
+            network.cut()
+            client.delete(keys.async_signal(scan.scan_id, "mcs", "counts"))
+            for n in range(10, 15):
+                add_at(client, scan, f"{n}-0", n)
+            network.open = True
+            beamline.live(1, rows=15)
+            for n in range(15, 20):
+                add_at(client, scan, f"{n}-0", n)
+            scan.close()
+            written = beamline.written(1)
+    assert written.devices["mcs"]["counts"].value[:].tolist() == list(range(20))
+    assert written.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.slow
+def test_after_a_failover_to_a_replica_that_was_behind_nothing_is_written_twice(
+    broker, beamline_at, tmp_path, until
+):
+    with broker_of() as replica, proxy(broker.url) as network:
+        with beamline_at(broker.url, tmp_path) as beamline, replica.client as there:
+            beamline.settings = at(beamline.settings, network.url)
+            with beamline.service():
+                scan = beamline.publisher.open_scan(scan_number=1)
+                push(scan, range(10))
+                copy(broker, replica)
+                push(scan, range(10, 15))  # the replica will never have these
+                beamline.live(1, rows=15)
+                network.open = False
+                network.cut()
+                network.target = replica.url
+                broker.kill()
+                key = keys.async_signal(scan.scan_id, "mcs", "counts")
+                assert there.xlen(key) == 10
+                beamline.publisher._redis = there  # the publisher follows
+                scan._redis = there
+                push(scan, range(15, 20))
+                network.open = True
+                scan.close()
+                written = beamline.written(1)
+    signal = written.devices["mcs"]["counts"]
+    assert signal.value[:].tolist() == list(range(20))
+    assert signal.ledger.written == 20
+    assert written.verdict is Verdict.COMPLETE
+
+
+def copy(broker: Broker, replica: Broker) -> None:
+    """All that is in one Redis, with the same ids, also in the other: what replication does."""
+    with broker.client as here, replica.client as there:
+        for name in here.keys("*"):
+            there.restore(name, max(here.pttl(name), 0), here.dump(name), replace=True)
+
+
+def push(scan, numbers) -> None:
+    for n in numbers:
+        scan.add("mcs", "counts", n, max_shape=(None,))
+
+
+def at(settings, url: str):
+    """The settings, for another Redis."""
+    from pydantic import SecretStr
+
+    changed = settings.redis.model_copy(update={"url": SecretStr(url)})
+    return settings.model_copy(update={"redis": changed})
