@@ -35,6 +35,7 @@ def record(names: list[str], kind: str = "<f4") -> np.ndarray:
         (["a", ["b"]], "different lengths"),
         ([b"a", b"\xff"], "UTF-8"),
         (["\ud800"], "different lengths or types"),
+        (np.frombuffer(b"\xff\xff\xff\x7f", "<U1"), "no text"),
         (np.array(["2026-01-01"], "M8[s]"), "cannot be stored"),
         (np.zeros(2, "V8"), "cannot be stored"),
         (np.array([None, 1]), "cannot be stored"),
@@ -44,7 +45,7 @@ def record(names: list[str], kind: str = "<f4") -> np.ndarray:
         (np.zeros(1, [("a", "<f4", (3,))]), "cannot be stored"),
         (np.zeros(1, [("a", [("b", "<f4")])]), "cannot be stored"),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_what_cannot_be_a_value_is_refused_in_one_line(value: Any, why: str):
     with pytest.raises(BadUpdate, match=why) as caught:

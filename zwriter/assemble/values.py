@@ -101,9 +101,9 @@ def _storable(array: Array) -> Array:
     if kind in "UST":
         try:
             text = np.char.decode(array, "utf-8") if kind == "S" else array
-        except UnicodeDecodeError as error:
-            raise BadUpdate("bytes that are not UTF-8 text") from error
-        return text.astype(STRING)
+            return text.astype(STRING)
+        except (UnicodeError, TypeError) as error:
+            raise BadUpdate("bytes that are not UTF-8, or no text at all") from error
     if kind == "V" and array.dtype.names:
         return _packed(array)
     raise BadUpdate(f"values of type {array.dtype} cannot be stored")

@@ -17,6 +17,9 @@ from zwriter.reader.lazy import LazyArray
 from zwriter.store.columns import json_text
 
 Attributes = dict[str, Any]
+MAX_ENTRIES = 10_000  # of a map that becomes groups and datasets
+MAX_DEPTH = 32
+MAX_NAME = 1024  # bytes; HDF5 cannot have links with names near 64 KiB
 
 
 @dataclass(slots=True)
@@ -117,13 +120,44 @@ def walk(group: Group, path: str = "") -> Iterator[tuple[str, Node]]:
 
 def describe(value: Any) -> Node | None:
     """What becomes of a metadata value, as in BEC's file: a map is a group, None is nothing, a list
-    of maps or of mixed types is JSON. Unlike there, what HDF5 has no type for is JSON as well."""
+    of maps or of mixed types is JSON. Unlike there, what HDF5 has no type for is JSON as well, and
+    so is a map with very many entries, very deep, or with names that HDF5 cannot have."""
+    return _described(value) if fits_groups(value) else Dataset(json_text(value))
+
+
+def describe_group(value: Mapping[str, Any]) -> Group:
+    """`describe` for what has to be a group: what is too large for one is in its `json`."""
+    node = describe(value)
+    return node if isinstance(node, Group) else Group(children={"json": Dataset(json_text(value))})
+
+
+def fits_groups(value: Any) -> bool:
+    """Whether a map can be groups and datasets: few entries, not too deep, names not too long."""
+    entries, waiting = 0, [(value, 0)]
+    while waiting:
+        node, depth = waiting.pop()
+        if isinstance(node, Message):
+            node = node.data
+        if isinstance(node, Mapping):
+            entries += len(node)
+            if entries > MAX_ENTRIES:
+                return False
+            for name, item in node.items():
+                names = _names(str(name))
+                below = depth + len(names)
+                if below > MAX_DEPTH or any(len(part.encode()) > MAX_NAME for part in names):
+                    return False
+                waiting.append((item, below))
+    return True
+
+
+def _described(value: Any) -> Node | None:
     if isinstance(value, Message):
         value = value.data
     if isinstance(value, Mapping):
         group = Group()
         for name, item in value.items():
-            group.put(str(name), describe(item))
+            group.put(str(name), _described(item))
         return group
     if value is None:
         return None

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from zwriter.errors import BadMessage
 from zwriter.model import Add, Entries, Mode, Run, Source, Update
-from zwriter.protocol.codec import messages_in
-from zwriter.protocol.updates import updates_in
+from zwriter.protocol.codec import DATA, messages_in
+from zwriter.protocol.updates import MAX_NUMBER, updates_in
 
 LONGEST = 64 * 1024  # bytes: the values of longer messages are better copied once
 FEWEST = 4
@@ -127,7 +127,7 @@ class _Template:
             timestamps = None if signal.timestamp is None else signal.timestamp.read(messages)
             numbers = None if signal.number is None else signal.number.read(messages)
             if signal.number is not None and numbers is not None:
-                if _beyond(signal.number, numbers):
+                if _beyond(signal.number, numbers) or not _in_range(numbers):
                     return None
                 numbers = numbers.astype(np.int64)
             values = signal.value.read(messages)
@@ -150,10 +150,14 @@ def _beyond(region: Region, values: NDArray[Any]) -> bool:
     return limit is not None and bool((values >= limit).any())
 
 
+def _in_range(numbers: NDArray[Any]) -> bool:
+    return bool(((numbers >= 0) & (numbers < MAX_NUMBER)).all())
+
+
 def _template(raw: bytes, device: str) -> _Template | None:
     """What can be learnt from one message; None if it is not of a kind that can be repeated."""
     try:
-        messages = messages_in(raw)
+        messages = messages_in(raw, DATA)
         examples = [u for message in messages for u in updates_in(message, device, Source(raw))]
         fields = _walk(raw)
         data = fields["__bec_codec__"]["data"]

@@ -17,6 +17,7 @@ from zwriter.protocol.keys import safe_name
 
 MAX_INDEX = 2**24  # rows that are written in pieces: each costs memory, with or without data
 MAX_ROW_ITEMS = 2**30
+MAX_NUMBER = 2**48  # of an update; a counter beyond that is none
 _TIMESTAMP = (float, int, list, np.ndarray, np.number, type(None))
 
 
@@ -51,7 +52,7 @@ def updates_in(message: Message, device: str, source: Source) -> Iterator[Update
             yield _rejected(device, signal if safe_name(signal) else "", str(error), source)
             continue
         number = numbers.get(signal)
-        if type(number) is not int or number < 0:
+        if type(number) is not int or not 0 <= number < MAX_NUMBER:
             number = None
         yield Update(device, signal, signal_mode, value, timestamp, number, source)
 

@@ -29,13 +29,14 @@ def iso(time: float | None) -> str | None:
 
 def command(info: Mapping[str, Any]) -> str:
     """The call with which the scan was started, as its user would type it."""
-    if not info.get("scan_name"):
+    name, inputs = info.get("scan_name"), _fields(info.get("request_inputs"))
+    if not isinstance(name, str) or not name:
         return "scans.unknown()"
-    inputs = _fields(info.get("request_inputs"))
-    arguments = [_literal(value) for value in inputs.get("arg_bundle") or []]
+    bundle = inputs.get("arg_bundle")
+    arguments = [_literal(value) for value in bundle] if isinstance(bundle, list) else []
     for group in ("inputs", "kwargs"):
         arguments += [f"{k}={_literal(v)}" for k, v in _fields(inputs.get(group)).items()]
-    return f"scans.{info['scan_name']}({', '.join(arguments)})"
+    return f"scans.{name}({', '.join(arguments)})"
 
 
 def readout_priority(record: ScanRecord) -> dict[str, list[str]]:
@@ -63,7 +64,7 @@ def user(experiment: Mapping[str, Any]) -> dict[str, str]:
     """Name and role of who is responsible for the experiment; empty when nobody is named."""
     for prefix, role in (("", "proposer"), ("pi_", "principal_investigator")):
         parts = [experiment.get(f"{prefix}{part}") for part in ("firstname", "lastname")]
-        if name := " ".join(part for part in parts if part):
+        if name := " ".join(part for part in parts if isinstance(part, str) and part):
             return {"name": name, "role": role}
     return {}
 

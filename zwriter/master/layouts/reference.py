@@ -27,6 +27,8 @@ from zwriter.master.tree import (
     StoredArray,
     Table,
     describe,
+    describe_group,
+    fits_groups,
 )
 from zwriter.protocol.messages import BeamlineState
 from zwriter.reader import Scan, Signal
@@ -35,6 +37,7 @@ from zwriter.store.columns import Column, column
 from zwriter.store.record import Reading, ScanRecord
 
 DEVICES = "/entry/collection/devices"
+_LONGEST_PATH = 4096
 _PRIORITIES = ("baseline", "monitored", "async")
 # what makes up rows of different lengths in the store
 _ROW_ARRAYS = ("value", "offsets", "row")
@@ -61,7 +64,7 @@ def reference_tree(scan: Scan, out: Path, settings: MasterSettings) -> Group:
     _add_sync(devices, record, pushed)
     _add_async(devices, scan.path, pushed)
     for name, content in (("metadata", about), ("configuration", record.configuration)):
-        collection.put(name, describe(content))
+        collection.put(name, describe_group(content))
         collection.group(name, NX_class="NXcollection")
     groups = collection.group("readout_groups", NX_class="NXcollection")
     for priority, names in readout_priority(record).items():
@@ -101,7 +104,7 @@ def _add_facts(
         ("experiment_identifier", facts.get("pgroup"), proposal_group),
         ("experiment_description", facts.get("title"), proposal_title),
     ):
-        node = describe(value or None)
+        node = None if isinstance(value, str) and not value else describe(value)
         if isinstance(node, Dataset) and description:
             node.attrs["description"] = description
         entry.put(name, node)
@@ -177,15 +180,24 @@ def _add_file_references(collection: Group, record: ScanRecord, out: Path) -> No
     for name, reference in record.file_references.items():
         if name == "master" or reference.is_master_file:
             continue
-        announced = Path(reference.file_path)
-        if not announced.exists():
-            group.put(name, Group({"file_path": str(announced), "found": False}))
+        announced = reference.file_path
+        if not _is_file(announced):
+            group.put(name, Group({"file_path": announced[:_LONGEST_PATH], "found": False}))
             continue
         relative = os.path.relpath(announced, out.parent)
+        wanted = reference.hinted_h5_entries or {"data": "/"}
         links = Group()
-        for link, target in (reference.hinted_h5_entries or {"data": "/"}).items():
-            links.put(link, ExternalLink(relative, target))
+        for link, target in (wanted if fits_groups(wanted) else {}).items():
+            links.put(link, ExternalLink(relative, target[:_LONGEST_PATH]))
         group.put(name, links)
+
+
+def _is_file(path: str) -> bool:
+    """Whether there is a file to link to: nothing that would be waited for, like a pipe."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _state_table(history: list[BeamlineState]) -> Table:
