@@ -4,11 +4,11 @@ NEWER_PYTHON ?= $(shell tools/newer-python)
 DEMO_DIR ?= demo-data
 BIN := .venv/bin
 
-.PHONY: help demo test lint clean lock
+.PHONY: help demo test bench bench-quick lint clean lock
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/.ready  ## a simulated scan of all device kinds, 10 s: Redis -> Zarr -> HDF5, into demo-data/ (no root needed)
 	$(BIN)/zwriter demo $(DEMO_DIR)
@@ -29,12 +29,21 @@ else
 	@echo "no Python 3.12 or newer found: tested on $(PYTHON) only"
 endif
 
+bench: .venv/.ready .venv-bec-server/.ready  ## all measurements, about half an hour: docs/benchmarks.md (BENCH_DIR: where data goes)
+	@tools/system-packages
+	$(BIN)/python -m tests.bench
+
+bench-quick: .venv/.ready .venv-bec-server/.ready  ## the same in less than 3 minutes, printed only
+	@tools/system-packages
+	$(BIN)/python -m tests.bench --quick
+
 clean:  ## removes what make made
-	rm -rf .venv .venv-bec .venv-newer demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bec .venv-bec-server .venv-newer demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 lock: .venv/.ready  ## renews the lock files (never commit uv.lock: it names hosts)
 	$(BIN)/uv export -q --upgrade --format requirements-txt --no-emit-project --all-extras -o requirements.lock
 	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 requirements-bec.in -o requirements-bec.lock
+	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 requirements-bec-server.in -o requirements-bec-server.lock
 
 .venv/.ready: pyproject.toml requirements.lock tools/make-venv
 	@tools/make-venv .venv requirements.lock $(PYTHON)
@@ -49,4 +58,9 @@ lock: .venv/.ready  ## renews the lock files (never commit uv.lock: it names hos
 # The real bec-lib, in an environment of its own: the protocol is tested against it.
 .venv-bec/.ready: requirements-bec.lock tools/make-venv
 	@tools/make-venv .venv-bec requirements-bec.lock $(PYTHON)
+	@touch $@
+
+# BEC's own file writer, which the benchmark runs: it needs far more than bec-lib.
+.venv-bec-server/.ready: requirements-bec-server.lock tools/make-venv
+	@tools/make-venv .venv-bec-server requirements-bec-server.lock $(PYTHON)
 	@touch $@

@@ -1,0 +1,53 @@
+"""Goal 9: small messages; the ten millionth costs no more than the first."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tests.bench import ours
+from tests.bench.report import Goal, Group, Line
+from tests.bench.sizes import Sizes
+from tests.bench.turns import fresh
+from tests.bench.work import Kind, scalars, vectors
+
+_BATCH = 8192
+
+
+def growth(sizes: Sizes, folder: Path) -> Group:
+    """`ScanWriter.apply` with commits each second; making the updates is not counted."""
+    kinds = (scalars(), vectors())
+    lines = [_line(folder, kind, sizes.growth_messages // len(kinds)) for kind in kinds]
+    return Group("Long scans of small messages", str(growth.__doc__), lines)
+
+
+def _line(folder: Path, kind: Kind, count: int) -> Line:
+    tenths = _seconds_by_tenth(folder, kind, count)
+    per_message = [seconds / (count / 10) * 1e6 for seconds in tenths]
+    return Line(
+        f"{kind.name}, last tenth of {count / 1e6:g} M",
+        f"{per_message[-1]:.3g} us",
+        f"first tenth: {per_message[0]:.3g} us",
+        per_message[-1] / per_message[0],
+        Goal(1.1, at_most=True),
+    )
+
+
+def _seconds_by_tenth(folder: Path, kind: Kind, count: int) -> list[float]:
+    tenths = [0.0] * 10
+    with fresh(folder) as warm:
+        ours.by_apply(warm, kind, kind.batches(count // 10))
+    with fresh(folder) as place:
+        writer = ours.writer_in(place, ours.settings())
+        writer.apply(list(kind.updates(0, _BATCH)))
+        writer.commit()  # the files are made: that is not a message's cost
+        for first in range(_BATCH, count, _BATCH):
+            batch = list(kind.updates(first, min(_BATCH, count - first)))
+            began = time.perf_counter()
+            writer.apply(batch)
+            writer.commit_due()
+            tenths[first * 10 // count] += time.perf_counter() - began
+        writer.commit()
+        writer.close()
+        ours.check(writer.path, kind, count)
+    return tenths

@@ -1,0 +1,148 @@
+"""Goal 4: from Redis to the store, against reading alone; and what commits cost (goal 7)."""
+
+from __future__ import annotations
+
+import time
+from itertools import count as counter
+from pathlib import Path
+
+from tests.bench import ours
+from tests.bench.report import Goal, Group, Line, rate, ratio
+from tests.bench.service import Service, new_scan_id, running_service, scan_in
+from tests.bench.sizes import Sizes
+from tests.bench.turns import Rates, fresh, in_turns
+from tests.bench.wire import Producer, Wire, preload, xread_alone
+from tests.bench.work import DEVICE, Kind, blocks, frames, spectra, vectors
+from zwriter.ingest import StreamReader, connect
+from zwriter.protocol import redis_server
+from zwriter.scan import ScanWriter
+from zwriter.settings import RedisSettings
+
+_XREAD, _HERE, _RARE, _SERVICE = "XREAD alone", "in one process", "no commits", "zwriter run"
+_QUEUE = RedisSettings().queue_bytes
+_SERVICE_FLUSH = 0.25  # seconds: a commit's delay is part of what is measured
+
+
+def redis_to_store(sizes: Sizes, folder: Path) -> Group:
+    """Messages that wait in Redis when reading begins; redis-server runs on the same cores."""
+    lines = [
+        *_lines(sizes, folder, frames(), sizes.frames, Goal(0.8)),
+        *_lines(sizes, folder, spectra(), sizes.spectra, Goal(0.85)),
+        *_lines(sizes, folder, vectors(), sizes.vectors, Goal(0.9)),
+        *_lines(sizes, folder, blocks(), sizes.blocks, None),
+    ]
+    remark = f"""
+        Messages wait in Redis, on a unix socket. `{_XREAD}`: hiredis and a socket, nothing is
+        decoded. `{_HERE}`: `StreamReader`, `ScanWriter.apply`, `commit_due`, until all is
+        committed. `{_SERVICE}`: the service, from the scan's open to the commit that holds all
+        rows (commits each {_SERVICE_FLUSH} s, since waiting for the last one counts). `commits`:
+        the throughput with a commit a second relative to a single one at the end.
+    """
+    return Group("Redis to store", remark, lines)
+
+
+def _lines(sizes: Sizes, folder: Path, kind: Kind, count: int, goal: Goal | None) -> list[Line]:
+    rates = _measure(sizes, folder, kind, count)
+    alone = f"{_XREAD}: {rate(rates[_XREAD], kind.nbytes)}"
+    lines = [
+        Line(
+            f"{kind.name}, {how}",
+            rate(rates[how], kind.nbytes),
+            alone,
+            ratio(rates[how], rates[_XREAD]),
+            goal,
+        )
+        for how in (_HERE, _SERVICE)
+    ]
+    mine, rare = rates[_HERE], rates[_RARE]
+    long_enough = count / max(rare) > 2
+    cost = Line(
+        f"{kind.name}, commits" if long_enough else f"{kind.name}, commits (too short to judge)",
+        rate(mine, kind.nbytes),
+        f"one commit: {rate(rare, kind.nbytes)}",
+        ratio(mine, rare),
+        Goal(0.9) if goal and long_enough else None,
+    )
+    return [*lines, cost]
+
+
+def _measure(sizes: Sizes, folder: Path, kind: Kind, count: int) -> Rates:
+    numbers = counter(1)
+    with (
+        fresh(folder) as place,
+        redis_server(place / "redis") as server,
+        running_service(server.url, place, _SERVICE_FLUSH) as service,
+        Wire(server.url) as wire,
+    ):
+        producer = Producer(new_scan_id(), kind)
+        preload(wire, producer, count)
+
+        def alone() -> float:
+            began = time.perf_counter()
+            xread_alone(wire, producer.stream, count, kind.nbytes)
+            return count / (time.perf_counter() - began)
+
+        def served() -> float:
+            nonlocal producer
+            producer, speed = _served(service, wire, producer, kind, count, next(numbers))
+            return speed
+
+        return in_turns(
+            {
+                _XREAD: alone,
+                _HERE: lambda: in_this_process(server.url, producer, place, kind, count),
+                _RARE: lambda: in_this_process(server.url, producer, place, kind, count, 60.0),
+                _SERVICE: served,
+            },
+            sizes.rounds,
+        )
+
+
+def in_this_process(
+    url: str,
+    producer: Producer,
+    folder: Path,
+    kind: Kind,
+    count: int,
+    flush_interval: float = 1.0,
+) -> float:
+    """Messages a second of the service's data path, without the service around it."""
+    with fresh(folder) as place:
+        client = connect(RedisSettings(url=url))
+        began = time.perf_counter()
+        writer = ours.writer_in(place, ours.settings(flush_interval=flush_interval))
+        reader = StreamReader(client, producer.scan_id, {}, _QUEUE, {DEVICE})
+        reader.start()
+        while _received(writer, kind) < count:
+            batch = reader.batches.get(0.1)
+            if batch:
+                writer.apply(batch)
+            elif not reader.alive:
+                raise RuntimeError("reading has ended before all was read")
+            writer.commit_due()
+        writer.commit()
+        seconds = time.perf_counter() - began
+        reader.stop()
+        writer.close()
+        client.close()
+        ours.check(writer.path, kind, count)
+    return count / seconds
+
+
+def _received(writer: ScanWriter, kind: Kind) -> int:
+    ledger = writer.ledgers.get(DEVICE, {}).get(kind.signal)
+    return ledger.received if ledger else 0
+
+
+def _served(
+    service: Service, wire: Wire, producer: Producer, kind: Kind, count: int, number: int
+) -> tuple[Producer, float]:
+    """The messages become a new scan's, which is opened when they are there."""
+    scan_id = new_scan_id()
+    renamed = producer.rename(wire, scan_id)
+    with scan_in(service, [DEVICE], number, scan_id) as scan:
+        seconds = scan.wait_for_rows(DEVICE, kind.signal, count * kind.block) - scan.opened
+        scan.finish()
+        ours.check(scan.store, kind, count)
+        scan.remove()
+    return renamed, count / seconds
