@@ -301,7 +301,7 @@ class SignalWriter:
                 return
             timestamp = self._append_array("timestamp", FLOAT64, ())
             self.arrays["timestamp"] = timestamp
-            timestamp.append(np.full(self._pushes, np.nan))
+            timestamp.append(np.full(self._pushes * (block.stamps_each or 1), np.nan))
         assert isinstance(timestamp, AppendArray)
         timestamp.append(np.concatenate(block.timestamps))
 
