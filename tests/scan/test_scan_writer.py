@@ -310,3 +310,14 @@ def test_data_of_a_scan_can_be_opened_as_one_xarray_tree(tmp_path: Path) -> None
     data = xarray.open_zarr(tmp_path / "S1.zarr", group=group, consolidated=False, chunks=None)
     assert data["value"].dims == ("spectrum_row", "spectrum_1")
     assert data["timestamp"].values.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_the_room_has_as_many_timestamps_as_the_updates(tmp_path: Path) -> None:
+    updates = [
+        Update("d", "s", Add((None,)), [n, n], [float(n), n + 0.5], n, Source(b"%d" % n))
+        for n in (2, 3)
+    ]
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.apply(updates)
+    timestamp = stored(tmp_path / "S1.zarr", "d", "s", "timestamp")[...]
+    np.testing.assert_array_equal(timestamp, [*[np.nan] * 4, 2, 2.5, 3, 3.5])
