@@ -35,6 +35,10 @@ class Fenced(StoreError):
     exit_code = 5
 
 
+class NotSynced(StoreError):
+    """What was written may not be on the disk; the scan is to be closed and continued."""
+
+
 class ServiceError(ZwriterError):
     """Redis cannot be reached, refuses us, or is not what it should be."""
 

@@ -6,15 +6,16 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import numpy as np
 
-from zwriter.errors import BadMessage
+from zwriter.errors import BadMessage, Fenced, NotSynced
 from zwriter.master import write_master
 from zwriter.model import (
     Add,
@@ -32,6 +33,8 @@ from zwriter.model import (
 )
 from zwriter.protocol import Message, encode, safe_name
 from zwriter.settings import MasterSettings, StoreSettings
+from zwriter.store.disk import Patience, passing, waiting
+from zwriter.store.patience import WaitForDisk
 from zwriter.store.record import ScanRecord
 from zwriter.store.scan_store import ScanStore
 
@@ -40,6 +43,23 @@ log = logging.getLogger(__name__)
 POINTS_INTERVAL = 2.0  # seconds between writes of the sync data's arrays
 UNCOMMITTED_BYTES = 128 * 1024 * 1024
 LOGGED_REASONS = 5  # lines a signal gets in the log for what is quarantined
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _patiently(
+    method: Callable[Concatenate[ScanWriter, P], T],
+) -> Callable[Concatenate[ScanWriter, P], T]:
+    """A method that writes: it waits while the disk refuses."""
+
+    @wraps(method)
+    def patient(self: ScanWriter, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with waiting(self):
+            return method(self, *args, **kwargs)
+
+    return patient
 
 
 class ScanWriter:
@@ -52,6 +72,9 @@ class ScanWriter:
     Rows are visible to readers about `settings.flush_interval` seconds after they were added, and
     all of them at `commit`. Leaving the `with` block finishes the store and, unless `master` is
     None, writes the HDF5 master file beside it; leaving it by an exception finishes it as aborted.
+
+    While the disk refuses (full, read-only, broken), calls wait until it does not, and say so in
+    the log; `patience` may do something else then.
 
     path: the store, `<base>.zarr`; a store that was not finished is continued from its last
     commits. Raises UsageError for a path that cannot be used, Fenced when another writer has taken
@@ -66,8 +89,10 @@ class ScanWriter:
         scan_number: int | None = None,
         settings: StoreSettings | None = None,
         master: Literal["reference", "copy", "auto"] | None = "auto",
+        patience: Patience | None = None,
     ) -> None:
         self._settings = settings or StoreSettings()
+        self._patience = patience or WaitForDisk(str(path))
         self._store = ScanStore(
             Path(path), self._settings, scan_id or str(uuid.uuid4()), scan_number
         )
@@ -111,6 +136,15 @@ class ScanWriter:
         """device -> signal -> what is known of its updates."""
         return {name: device.ledgers() for name, device in self._store.devices.items()}
 
+    def refused(self, error: OSError) -> None:
+        """Wait, because the disk has refused something. Raises Fenced if it is ours no more."""
+        self._store.check()
+        self._patience.refused(error)
+
+    def accepted(self) -> None:
+        """The disk takes it now."""
+        self._patience.accepted()
+
     # --- data of devices ---
 
     def add(
@@ -143,6 +177,7 @@ class ScanWriter:
         """Make `value` the signal's only value."""
         self._update(device, signal, Replace(), value, timestamp)
 
+    @_patiently
     def _update(self, device: str, signal: str, mode: Mode, value: Any, timestamp: Any) -> None:
         kept = value.copy() if isinstance(value, np.ndarray) else value  # a camera's buffer
         self._uncommitted += kept.nbytes if isinstance(kept, np.ndarray) else 0
@@ -154,6 +189,7 @@ class ScanWriter:
             self._quarantine(item if item.source else replace(item, source=Source(raw)))
         self.commit_due()
 
+    @_patiently
     def apply(self, items: Iterable[Update | Run | Rejected]) -> None:
         """Take in updates, and what could not be read. Bad input never raises."""
         by_device: dict[str, dict[str, list[Update | Run]]] = {}
@@ -208,6 +244,7 @@ class ScanWriter:
             label = "/".join(part for part in name if part)
             log.warning("%s: quarantined: %s%s", label[:200], rejected.reason, more)
 
+    @_patiently
     def expect(self, device: str, signal: str, count: int) -> None:
         """Note that the producer says it sent `count` updates of this signal."""
         writer = self._store.device(device)
@@ -222,12 +259,18 @@ class ScanWriter:
 
     # --- control messages ---
 
+    @_patiently
     def journal(self, kind: str, name: str, raw: bytes) -> None:
         """Keep a control message (see docs/format.md). What cannot be read goes to quarantine."""
         try:
             self._store.journal(kind, name, raw)
         except BadMessage as error:
             self._quarantine(Rejected("", kind, str(error), Source(raw)))
+        except Exception as error:
+            if passing(error) or isinstance(error, Fenced):
+                raise
+            log.exception("a control message (%s %s) cannot be taken", kind, name)
+            self._quarantine(Rejected("", kind, f"{type(error).__name__}: {error}", Source(raw)))
         self._points_dirty |= kind == "segment"
 
     def point(self, point_id: int, readings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
@@ -254,17 +297,26 @@ class ScanWriter:
 
     # --- commit and finish ---
 
+    @_patiently
     def commit(self, device: str | None = None) -> None:
-        """Make all that was taken visible and official, of one device or of all."""
-        for name, writer in list(self._store.devices.items()):
-            if writer.dirty and device in (None, name):
-                for rejected in writer.publish():
-                    self._quarantine(rejected)
-                self._store.commit(writer)
-        if self._settings.durability == "commit":
-            self._store.sync()
+        """Make all that was taken visible and official, of one device or of all.
+
+        Raises Fenced when another writer has taken over; NotSynced if the disk has lost something.
+        """
+        try:
+            for name, writer in list(self._store.devices.items()):
+                if writer.dirty and device in (None, name):
+                    for rejected in writer.publish():
+                        self._quarantine(rejected)
+                    self._store.commit(writer)
+            if self._settings.durability == "commit":
+                self._store.sync()
+        except NotSynced:
+            self._store.distrust()
+            raise
         self._uncommitted, self._committed = 0, time.monotonic()
 
+    @_patiently
     def commit_due(self) -> None:
         """Commit if `flush_interval` has gone by since the last time. To be called often."""
         now = time.monotonic()
@@ -275,6 +327,7 @@ class ScanWriter:
             self._store.write_points()
             self._points_dirty, self._points_written = False, time.monotonic()
 
+    @_patiently
     def finish(self, status: ScanState | str = ScanState.CLOSED) -> Verdict:
         """Commit, seal, judge: the store is complete afterwards. Can be repeated after a crash."""
         if self.verdict is not None and self.finished:
@@ -285,10 +338,14 @@ class ScanWriter:
                 ledger.close()
             device.touch_all()
         self.commit()
-        self._store.seal()
-        verdict = self._judge(state)
-        self._store.show(status=state)
-        self._store.finish(verdict)
+        try:
+            self._store.seal()
+            verdict = self._judge(state)
+            self._store.show(status=state)
+            self._store.finish(verdict)
+        except NotSynced:
+            self._store.distrust()
+            raise
         return verdict
 
     def _judge(self, state: ScanState) -> Verdict:
@@ -307,6 +364,7 @@ class ScanWriter:
         """The HDF5 master file of the finished store."""
         write_master(self.path, Path(out), mode=settings.mode, settings=settings)
 
+    @_patiently
     def close(self) -> None:
         """Let go of all files. A scan that was not finished can be continued later."""
         self._store.close()

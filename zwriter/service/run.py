@@ -48,6 +48,8 @@ def run(settings: Settings, stop: threading.Event, ready: Callable[[], None] | N
     service = _Service(Shared(settings, client, outbox, stop))
     heartbeat = threading.Thread(target=outbox.beat, args=(stop,), name="heartbeat")
     heartbeat.start()
+    watch = threading.Thread(target=service.watch_disk, args=(stop,), name="watch")
+    watch.start()
     try:
         log.info(
             "listening at %s, writing to %s",
@@ -68,11 +70,13 @@ def run(settings: Settings, stop: threading.Event, ready: Callable[[], None] | N
         stop.set()
         service.join()
         heartbeat.join()
+        watch.join()
         client.close()
 
 
 class _Service:
-    """Which scan is written by whom. All but `_done` is called in one thread."""
+    """Which scan is written by whom. All but `_done` and `watch_disk` is called in one
+    thread."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
@@ -127,6 +131,12 @@ class _Service:
             self._open(ScanStatus.of(decode(event.raw)), event)
         else:
             self._early.keep(event)
+
+    def watch_disk(self, stop: threading.Event) -> None:
+        """Look each second whether a scan waits for its disk, until `stop` is set."""
+        while not stop.wait(1.0):
+            for run in list(self._runs.values()):
+                run.look_at_disk()
 
     def join(self) -> None:
         for scan in list(self._runs.values()):

@@ -8,7 +8,7 @@ import time
 from zwriter.ingest import PASSING, Announced, Counts, StreamReader
 from zwriter.protocol import Message, encode
 from zwriter.scan import ScanWriter
-from zwriter.service.alarms import BadInput, Reading
+from zwriter.service.alarms import BadInput, Reading, SlowDisk
 from zwriter.service.control_messages import ControlMessages, Inbox
 from zwriter.service.shared import Shared
 
@@ -26,9 +26,16 @@ class ScanLife:
     """Feeds `writer` from Redis and from `inbox`. `label` is what the log calls the scan."""
 
     def __init__(
-        self, shared: Shared, scan_id: str, label: str, writer: ScanWriter, inbox: Inbox
+        self,
+        shared: Shared,
+        scan_id: str,
+        label: str,
+        writer: ScanWriter,
+        inbox: Inbox,
+        slow: SlowDisk,
     ) -> None:
         self._shared = shared
+        self._slow = slow
         self._scan_id = scan_id
         self._label = label
         self._writer = writer
@@ -76,14 +83,16 @@ class ScanLife:
         """Take what has come, and make visible what is due."""
         batch = self._reader.batches.get(_TICK)
         if batch:
-            self._writer.apply(batch)
+            with self._slow.watched():
+                self._writer.apply(batch)
         elif not self._reader.alive:
             raise RuntimeError("its streams can be read no more; the log says why")
         if self._control.journal_heard() or batch:
             self._last_news = time.monotonic()
         if time.monotonic() - self._last_look >= _LOOK_INTERVAL:
             self._look()
-        self._writer.commit_due()
+        with self._slow.watched():
+            self._writer.commit_due()
 
     def _devices(self) -> set[str]:
         """All devices that the scan's status names."""

@@ -6,24 +6,30 @@ import logging
 import threading
 from collections.abc import Callable
 
-from zwriter.errors import Fenced
+from zwriter.errors import Fenced, NotSynced, StoreError
 from zwriter.ingest import safe_url
 from zwriter.model import ScanState, Verdict
 from zwriter.reader import open_scan
 from zwriter.scan import ScanWriter
+from zwriter.service.alarms import SlowDisk
 from zwriter.service.control_messages import Inbox
 from zwriter.service.paths import ScanPaths, mark_as_fed
 from zwriter.service.scan_life import ScanLife
 from zwriter.service.shared import Shared
+from zwriter.store.disk import passing, step, waiting
+from zwriter.store.patience import WaitForDisk
 
 log = logging.getLogger(__name__)
+
+_REOPEN_PAUSE = 5.0  # seconds
 
 
 class ScanRun:
     """Writes one scan. `done` is called, in its thread, when nothing more happens here.
 
-    Whatever goes wrong stays in this thread: the scan is left as it is, to be continued at the
-    service's next start, and an alarm is raised.
+    While the disk refuses, it waits: reading from Redis stops, which holds the data. Whatever else
+    goes wrong stays in this thread: the scan is left as it is, to be continued at the service's
+    next start, and an alarm is raised.
     """
 
     def __init__(
@@ -41,6 +47,8 @@ class ScanRun:
         self._label = f"scan {scan_id if scan_number is None else scan_number}"
         self.paths = paths
         self._done = done
+        self._disk = WaitForDisk(self._label, shared.stop, self._tell_of_disk)
+        self._slow = SlowDisk(shared.outbox, scan_id, self._label)
         self._thread = threading.Thread(target=self._run, name=f"scan-{scan_id[:8]}")
 
     def start(self) -> None:
@@ -49,31 +57,56 @@ class ScanRun:
     def join(self) -> None:
         self._thread.join()
 
+    def look_at_disk(self) -> None:
+        """Raise an alarm if a write takes long. For another thread, from time to time."""
+        if not self._disk.waits:
+            self._slow.raise_alarm()
+
     def _run(self) -> None:
         try:
-            self._write()
+            with waiting(self._disk):
+                self._write_until_done()
         except Fenced as error:
             log.error("%s: another service has taken it over: %s", self._label, error)
         except Exception as error:
+            if self._shared.stop.is_set() and passing(error):
+                log.warning("%s: is left to the next service: %s", self._label, error)
+                return
             log.exception("%s: it cannot be written and is left as it is", self._label)
             self._tell_failure(error)
         finally:
             self._done(self._scan_id)
 
+    def _write_until_done(self) -> None:
+        while True:
+            try:
+                step(self._write)()
+            except NotSynced as error:  # all is looked at, and what is lost read again
+                log.exception("%s: is opened again", self._label)
+                self._tell_of_disk(f"{self._label} is opened again: {error}")
+                if self._shared.stop.wait(_REOPEN_PAUSE):
+                    return
+            else:
+                return
+
     def _write(self) -> None:
         settings = self._shared.settings
+        self.inbox.missed.set()  # if it is not the first time, what was heard may be lost
         writer = ScanWriter(
             self.paths.store,
             scan_id=self._scan_id,
             scan_number=self._number,
             settings=settings.store,
             master=None,
+            patience=self._disk,
         )
         try:
             mark_as_fed(self.paths.store, safe_url(settings.redis.url.get_secret_value()))
             log.info("%s: writes %s", self._label, self.paths.store)
             self._shared.outbox.file_opened(self._scan_id, self.paths.master)
-            life = ScanLife(self._shared, self._scan_id, self._label, writer, self.inbox)
+            life = ScanLife(
+                self._shared, self._scan_id, self._label, writer, self.inbox, self._slow
+            )
             # finished already: a service before this one died over the master file
             if writer.finished or life.live():
                 self._finish(writer)
@@ -81,8 +114,9 @@ class ScanRun:
             writer.close()
 
     def _finish(self, writer: ScanWriter) -> None:
-        verdict = writer.finish(writer.record.status or ScanState.ABORTED)
-        writer.write_master(self.paths.master, self._shared.settings.master)
+        with self._slow.watched():
+            verdict = writer.finish(writer.record.status or ScanState.ABORTED)
+        self._write_master(writer)
         log.info("%s: %s, %s", self._label, verdict, self.paths.master)
         # an aborted scan's file can be whole as well
         whole = verdict is not Verdict.COMPLETE_WITH_GAPS and all(
@@ -92,6 +126,18 @@ class ScanRun:
         outbox.file_done(self._scan_id, master, verdict, whole=whole)
         outbox.history(writer.record, master, open_scan(self.paths.store).summary()["devices"])
         outbox.content(writer.record, master)
+
+    @step
+    def _write_master(self, writer: ScanWriter) -> None:
+        try:
+            writer.write_master(self.paths.master, self._shared.settings.master)
+        except StoreError as error:
+            if error.__cause__ is not None and passing(error.__cause__):
+                raise error.__cause__ from error  # it is the disk, which is waited for
+            raise
+
+    def _tell_of_disk(self, text: str) -> None:
+        self._shared.outbox.alarm(1, text, kind="DiskTrouble", scan_id=self._scan_id)
 
     def _tell_failure(self, error: Exception) -> None:
         text = f"{self._label} cannot be written: {error}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 from uuid import uuid4
 
+from zwriter.errors import NotSynced
 from zwriter.failpoint import failpoint
 
 P = ParamSpec("P")
@@ -135,7 +136,7 @@ def _write(path: Path, data: bytes, flags: int, sync: bool) -> None:
     try:
         write_all(fd, [data], 0)
         if sync:
-            os.fsync(fd)
+            flush(fd)
     finally:
         os.close(fd)
 
@@ -158,12 +159,23 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def walk(path: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """`os.walk`, but a folder that is there and cannot be read raises OSError."""
+
+    def cannot_read(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for folder, folders, files in os.walk(path, onerror=cannot_read):
+        yield Path(folder), folders, files
+
+
 def sync_tree(path: Path) -> None:
     """Return when all files below `path`, and their names, are on the disk."""
-    for folder, _, names in os.walk(path):
+    for folder, _, names in walk(path):
         for name in names:
-            sync_file(Path(folder) / name)
-        sync_folder(Path(folder))
+            sync_file(folder / name)
+        sync_folder(folder)
 
 
 def sync_file(path: Path) -> None:
@@ -187,6 +199,19 @@ def sync_names(path: Path, top: Path) -> None:
 def _sync(path: Path, flags: int) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
-        os.fsync(fd)
+        flush(fd)
     finally:
         os.close(fd)
+
+
+def flush(fd: int) -> None:
+    """Return when the file's bytes are on the disk. Raises NotSynced.
+
+    Not to be tried again: the kernel may have dropped what it could not write, and says that only
+    once.
+    """
+    try:
+        failpoint("disk.syncing")
+        os.fsync(fd)
+    except OSError as error:
+        raise NotSynced(f"the disk did not take what was written: {error}") from error

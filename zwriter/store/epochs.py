@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from zwriter.errors import Fenced
 from zwriter.failpoint import failpoint
-from zwriter.store.disk import make_folder, sync_folder, write_all
+from zwriter.store.disk import flush, make_folder, sync_folder, write_all
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -56,7 +56,7 @@ class Epoch:
             claim = {"boot": boot_id(), "host": socket.gethostname(), "pid": os.getpid()}
             write_all(fd, [json.dumps(claim | {"durability": durability}).encode()], 0)
             if durability != "none":
-                os.fsync(fd)
+                flush(fd)
             (self._folder / str(self.number)).hardlink_to(temporary)
         except FileExistsError:
             os.close(fd)
@@ -81,6 +81,10 @@ class Epoch:
         for number in self._numbers():
             if number < self.number:
                 (self._folder / str(number)).unlink(missing_ok=True)
+
+    def distrust(self) -> None:
+        """Let a successor know that what we wrote may be lost, though the machine goes on."""
+        os.ftruncate(self._fd, 0)
 
     def close(self) -> None:
         """Let a successor know that we are gone."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from zwriter.errors import StoreError
-from zwriter.store.disk import step, write_all
+from zwriter.store.disk import flush, step, write_all
 
 _HEADER = struct.Struct("<II")
 _BLOCK = 1 << 20
@@ -63,7 +63,7 @@ class FramedLog:
     def sync(self) -> None:
         """Return when all records are on the disk."""
         if not self._synced:
-            os.fdatasync(self._fd)
+            flush(self._fd)
             self._synced = True
 
     def close(self) -> None:
@@ -113,7 +113,7 @@ def copy_whole_frames(path: Path, target: Path) -> bytes:
     with target.open("wb") as file:
         file.write(data[:nbytes])
         file.flush()
-        os.fsync(file.fileno())
+        flush(file.fileno())
     return data[nbytes:] if damaged else b""
 
 

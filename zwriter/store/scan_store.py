@@ -5,7 +5,6 @@ finished.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -21,7 +20,16 @@ from zwriter.failpoint import failpoint
 from zwriter.model import Rejected, ScanState, Source, Verdict
 from zwriter.settings import SignalSettings, StoreSettings
 from zwriter.store.device import DeviceWriter
-from zwriter.store.disk import make_folder, passing, remove, sync_file, sync_folder, sync_tree
+from zwriter.store.disk import (
+    make_folder,
+    passing,
+    remove,
+    step,
+    sync_file,
+    sync_folder,
+    sync_tree,
+    walk,
+)
 from zwriter.store.epochs import Epoch
 from zwriter.store.framed import FramedLog, read_frames
 from zwriter.store.held import HeldFolder
@@ -165,6 +173,14 @@ class ScanStore:
             self.sync()
         device.commit()
 
+    def check(self) -> None:
+        """Raises Fenced if another writer has taken over."""
+        self._epoch.check()
+
+    def distrust(self) -> None:
+        """Have a successor check all that we wrote."""
+        self._epoch.distrust()
+
     def sync(self) -> None:
         """Return when journal and quarantine are on the disk."""
         self._journal.sync()
@@ -254,6 +270,7 @@ class ScanStore:
         for device in self.devices.values():
             device.seal()
 
+    @step
     def finish(self, verdict: Verdict) -> None:
         """Put what lies beside the store into it. Only after `seal`; can be repeated."""
         for name in ("journal", "quarantine"):
@@ -303,6 +320,7 @@ class ScanStore:
                 device.close()
             self._closing.close()
 
+    @step
     def _clean_up(self) -> None:
         for device in self.devices.values():
             device.trim()
@@ -342,10 +360,10 @@ def _own(path: Path) -> dict[str, Any]:
 
 def _remove_leftovers(path: Path) -> None:
     """Remove files that were being written when a writer before us died."""
-    for folder, _, names in os.walk(path):
+    for folder, _, names in walk(path):
         for name in names:
             if name.startswith("."):
-                remove(Path(folder) / name)
+                remove(folder / name)
 
 
 def _plain(value: Any) -> Any:

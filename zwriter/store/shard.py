@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from zwriter.failpoint import failpoint
 from zwriter.store.codecs import CRC_BYTES
-from zwriter.store.disk import make_folder, step, sync_names, write_all
+from zwriter.store.disk import flush, make_folder, step, sync_names, write_all
 from zwriter.store.hdf5_header import METADATA_BYTES, USER_BLOCK
 
 MAX_CHUNKS = 255  # an index of one page: readers never see it torn
@@ -24,6 +24,7 @@ FIRST_CHUNK = USER_BLOCK + METADATA_BYTES
 MISSING = np.uint64(2**64 - 1)
 
 _written = step(write_all)
+_read = step(os.pread)
 
 
 class Damaged(Exception):
@@ -101,7 +102,7 @@ class ShardFile:
         offset, nbytes = (int(value) for value in self.index[number])
         if offset == int(MISSING):
             return None
-        return os.pread(self._fd, nbytes, offset)
+        return _read(self._fd, nbytes, offset)
 
     def partial(self) -> dict[int, tuple[int, int]]:
         """The chunks that are only there as versions: number -> (offset, nbytes)."""
@@ -146,7 +147,7 @@ class ShardFile:
         `top`.
         """
         if self._unsynced:
-            os.fdatasync(self._fd)
+            flush(self._fd)
             self._unsynced = False
         if self._created:
             sync_names(self.path, top)

@@ -26,7 +26,7 @@ from zwriter.failpoint import failpoint
 from zwriter.store.arrays import chunks_in_shard, dtype_from_json
 from zwriter.store.codecs import CRC_BYTES
 from zwriter.store.commits import NOTHING, CommitLog
-from zwriter.store.disk import make_folder, sync_folder, sync_tree
+from zwriter.store.disk import make_folder, sync_folder, sync_tree, walk
 from zwriter.store.epochs import Epoch
 from zwriter.store.framed import copy_whole_frames
 from zwriter.store.shard import MAX_CHUNKS, Damaged, check_sealed, copy_committed
@@ -202,15 +202,17 @@ def _checked_replaced(path: Path, signal: dict[str, Any]) -> dict[str, Any]:
 
 def _link_tree(path: Path, tree: Path) -> None:
     """The same files, in folders of our own; without what is being written, or cannot be read."""
-    for folder, names, files in os.walk(path):
-        target = tree / Path(folder).relative_to(path)
+    if not path.exists():
+        return
+    for folder, names, files in walk(path):
+        target = tree / folder.relative_to(path)
         for name in names:
             (target / name).mkdir()
         for name in files:
-            if name.startswith(".") or (name == "zarr.json" and not _is_json(Path(folder) / name)):
+            if name.startswith(".") or (name == "zarr.json" and not _is_json(folder / name)):
                 continue
             with suppress(FileNotFoundError):  # its writer may be alive
-                (target / name).hardlink_to(Path(folder) / name)
+                (target / name).hardlink_to(folder / name)
 
 
 def _is_json(path: Path) -> bool:

@@ -5,7 +5,6 @@ there.
 from __future__ import annotations
 
 import json
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from zarr.dtype import parse_dtype
 
 from zwriter.assemble import fill_value
-from zwriter.store.disk import replace_file
+from zwriter.store.disk import replace_file, walk
 
 GENERATIONS = (("default", "/"), ("default", "."), ("v2", "."))
 
@@ -111,14 +110,14 @@ def consolidated(path: Path) -> dict[str, Any]:
     and warnings cannot be silenced in one thread alone.
     """
     inside: dict[str, dict[str, Any]] = {}
-    for folder, names, _ in os.walk(path):
+    for folder, names, _ in walk(path):
         names.sort()
-        document = read_json(Path(folder) / "zarr.json")
+        document = read_json(folder / "zarr.json")
         if document["node_type"] == "array":
             names.clear()  # chunks
         else:
             document["consolidated_metadata"] = _inline({})
-        inside[str(Path(folder).relative_to(path))] = document
+        inside[str(folder.relative_to(path))] = document
     return inside.pop(".") | {"consolidated_metadata": _inline(inside)}
 
 
