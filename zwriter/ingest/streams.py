@@ -13,6 +13,7 @@ from typing import Any
 import redis
 
 from zwriter.errors import BadMessage
+from zwriter.failpoint import failpoint
 from zwriter.ingest.byte_queue import ByteQueue
 from zwriter.ingest.commands import Commands
 from zwriter.ingest.connection import PASSING, until_it_works
@@ -170,6 +171,7 @@ class StreamReader:
             )
         except redis.ResponseError as error:
             return self._read_singly(call, error)
+        failpoint("ingest.read")
         if self._connections != self._client.connections:
             # The server may be another one than before. What it said is not taken: we may have
             # asked for what is behind an entry that it does not know.
@@ -247,6 +249,7 @@ class StreamReader:
                 batch.extend(_updates(source, stream.name.device))
         stream.size = largest + _OBJECT_BYTES
         if self.batches.put(batch, nbytes):
+            failpoint("ingest.queued")
             stream.position = entries[-1][0].decode()
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 import h5py
 import hdf5plugin  # noqa: F401  (registers the Blosc filter)
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zwriter.errors import StoreError, UsageError
+from zwriter.failpoint import failpoint
 from zwriter.master.chunks import StoredChunks
 from zwriter.master.copy import TEXT, copy_chunks, copy_values, plain, text, write_rows
 from zwriter.master.layouts.reference import reference_tree
@@ -59,17 +62,22 @@ def write_master(
         raise UsageError(f"{store}: the scan is not finished; export it when it is")
     tree = reference_tree(scan, out, settings)
     below = {"reference": 0, "copy": None, "auto": settings.copy_below}[mode or settings.mode]
-    part = out.with_name(out.name + ".part")
+    part = out.with_name(f"{out.name}.{uuid4().hex[:8]}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        for left in out.parent.glob(f"{escape(out.name)}.*.part"):  # by who died over it
+            left.unlink(missing_ok=True)
         with h5py.File(
             part, "w", libver=("v110", "v110"), fs_strategy="page", fs_page_size=_PAGE
         ) as file:
             _Writer(out, below).fill(file, tree)
+        failpoint("master.written")
         verify_file(part, tree)
+        failpoint("master.verified")
         with part.open("rb") as written:
             os.fsync(written.fileno())
         part.replace(out)
+        failpoint("master.renamed")
         sync_folder(out.parent)
     except OSError as error:
         raise StoreError(f"{out} cannot be written: {error}") from error
