@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 POINTS_INTERVAL = 2.0  # seconds between writes of the sync data's arrays
 UNCOMMITTED_BYTES = 128 * 1024 * 1024
 LOGGED_REASONS = 5  # lines a signal gets in the log for what is quarantined
+LOGGED_NAMES = 1000  # signals that get lines of their own
 
 
 P = ParamSpec("P")
@@ -210,7 +211,12 @@ class ScanWriter:
                 position = source.position
                 read_up_to.setdefault(item.device, {})[position.stream] = position.entry
         for device, signals in by_device.items():
-            updates = [update for batch in signals.values() for update in batch]
+            updates: list[Update | Run] = []
+            for signal, batch in signals.items():
+                if self._has_room(device, signal):
+                    updates += batch
+                else:
+                    self._refuse(device, signal, batch)
             for rejected in self._take(device, updates):
                 self._quarantine(rejected)
         for device, streams in read_up_to.items():
@@ -220,6 +226,24 @@ class ScanWriter:
     def _take(self, device: str, updates: Sequence[Update | Run]) -> list[Rejected]:
         return self._store.device(device).apply(updates)
 
+    def _has_room(self, device: str, signal: str) -> bool:
+        """Whether the signal is written; a new one is, if there are not too many already."""
+        known = self._store.devices.get(device)
+        if known is not None and signal in known.signals:
+            return True
+        count = sum(len(writer.signals) for writer in self._store.devices.values())
+        if count >= self._settings.max_signals:
+            return False
+        self._store.device(device).signal(signal)
+        return True
+
+    def _refuse(self, device: str, signal: str, batch: Sequence[Update | Run]) -> None:
+        most = self._settings.max_signals
+        reason = f"{device}/{signal} is one signal more than the {most} of store.max_signals"
+        for item in batch:
+            for update in item.updates() if isinstance(item, Run) else [item]:
+                self._quarantine(Rejected("", "", reason, update.source))
+
     def _reject(self, rejected: Rejected) -> None:
         """Something that was no update; if its device is known, it is counted with its signal."""
         if not rejected.device:
@@ -228,7 +252,7 @@ class ScanWriter:
         signal = rejected.signal
         if not signal and rejected.source and rejected.source.position:
             signal = rejected.source.position.stream.rsplit("/", 1)[-1]
-        if signal:
+        if signal and self._has_room(rejected.device, signal):
             ledger = self._store.device(rejected.device).signal(signal).ledger
             ledger.received += 1
             ledger.quarantined += 1
@@ -238,6 +262,8 @@ class ScanWriter:
     def _quarantine(self, rejected: Rejected) -> None:
         self._store.quarantine(rejected)
         name = (rejected.device, rejected.signal)
+        if name not in self._logged and len(self._logged) >= LOGGED_NAMES:
+            name = ("", "")
         self._logged[name] += 1
         if self._logged[name] <= LOGGED_REASONS:
             more = "; further ones are only counted" if self._logged[name] == LOGGED_REASONS else ""

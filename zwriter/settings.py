@@ -55,6 +55,9 @@ class StoreSettings(_Section):
     quarantine_bytes: int = Field(
         default=1024 * MiB, ge=0, description="limit of quarantine per scan"
     )
+    max_signals: int = Field(
+        default=5000, ge=1, description="limit of signals that are pushed in a scan"
+    )
 
     def for_signal(self, device: str, signal: str) -> SignalSettings:
         """The first rule that matches, or the default."""

@@ -60,6 +60,11 @@ class FramedLog:
                 os.ftruncate(self._fd, self._end)
             raise
 
+    @property
+    def nbytes(self) -> int:
+        """The size of the log."""
+        return self._end
+
     def sync(self) -> None:
         """Return when all records are on the disk."""
         if not self._synced:

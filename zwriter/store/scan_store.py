@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from zwriter.errors import Fenced, StoreError, UsageError
 from zwriter.failpoint import failpoint
-from zwriter.model import Rejected, ScanState, Source, Verdict
+from zwriter.model import Position, Rejected, ScanState, Source, Verdict
 from zwriter.settings import SignalSettings, StoreSettings
 from zwriter.store.device import DeviceWriter
 from zwriter.store.disk import (
@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 DEVICES = "entry/collection/devices"
+_LONGEST_REASON = 1000
+_REASONS_BYTES = 16 * 1024 * 1024  # of reasons without messages, once the limit is reached
+_REMEMBERED = 10_000
 _GROUPS = {
     "entry": {"NX_class": "NXentry"},
     "entry/collection": {"NX_class": "NXcollection"},
@@ -93,7 +96,7 @@ class ScanStore:
         self._epoch.check()  # what we hold is ours, not a successor's
         self._journal = self._log("journal")
         self._quarantine = self._log("quarantine")
-        self._quarantine_bytes = (self._side / "quarantine").stat().st_size
+        self._kept = _Recent()
         self.record = ScanRecord.replay(read_frames(self._side / "journal"))
         self.scan_id = self.record.scan_id or scan_id
         self.scan_number = self.record.scan_number or scan_number
@@ -206,16 +209,21 @@ class ScanStore:
             )
 
     def quarantine(self, rejected: Rejected) -> None:
-        """Keep, raw, what could not be written; nothing more once the limit is reached."""
+        """Keep, raw, what could not be written. A message is kept once, whatever number of signals
+        it has; none once the limit is reached, and nothing more when the reasons alone take too
+        much.
+        """
         source = rejected.source
         raw = source.raw if source else b""
         position = source.position if source else None
         stream, entry = (position.stream, position.entry) if position else ("", "")
-        if self._quarantine_bytes + len(raw) > self.settings.quarantine_bytes:
+        room = self.settings.quarantine_bytes - self._quarantine.nbytes
+        if room < -_REASONS_BYTES:
+            return
+        if len(raw) > room or not self._kept.add(position):
             raw = b""
-        self._quarantine_bytes += len(raw)
-        when = rejected.time or time.time()
-        fields = [when, rejected.device, rejected.signal, stream, entry, rejected.reason, raw]
+        when, reason = rejected.time or time.time(), rejected.reason[:_LONGEST_REASON]
+        fields = [when, rejected.device, rejected.signal, stream, entry, reason, raw]
         failpoint("quarantine.appending")
         self._quarantine.append(msgpack.packb(fields))
         failpoint("quarantine.appended")
@@ -330,6 +338,23 @@ class ScanStore:
         with suppress(OSError):  # of a scan that has begun at this place since then
             side_folder(self.path).rmdir()
         failpoint("finish.cleaned")
+
+
+class _Recent:
+    """Positions of messages that are in quarantine, the last ones."""
+
+    def __init__(self) -> None:
+        self._positions: set[Position] = set()
+
+    def add(self, position: Position | None) -> bool:
+        """Note that the message at `position` is kept; False if it was before."""
+        if position in self._positions:
+            return False
+        if len(self._positions) >= _REMEMBERED:
+            self._positions.clear()
+        if position is not None:
+            self._positions.add(position)
+        return True
 
 
 def _check_usable(path: Path, side: Path) -> None:
