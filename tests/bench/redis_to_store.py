@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from itertools import count as counter
 from pathlib import Path
 
@@ -11,14 +12,15 @@ from tests.bench.report import Goal, Group, Line, rate, ratio
 from tests.bench.service import Service, new_scan_id, running_service, scan_in
 from tests.bench.sizes import Sizes
 from tests.bench.turns import Rates, fresh, in_turns
-from tests.bench.wire import Producer, Wire, preload, xread_alone
-from tests.bench.work import DEVICE, Kind, blocks, frames, spectra, vectors
+from tests.bench.wire import Producer, Wire, preload, xread_alone, xread_by_client
+from tests.bench.work import DEVICE, Kind, frames, spectra, vectors
 from zwriter.ingest import StreamReader, connect
 from zwriter.protocol import redis_server
 from zwriter.scan import ScanWriter
 from zwriter.settings import RedisSettings
 
-_XREAD, _HERE, _RARE, _SERVICE = "XREAD alone", "in one process", "no commits", "zwriter run"
+_XREAD, _CLIENT = "XREAD alone", "XREAD by redis-py"
+_HERE, _RARE, _SERVICE = "in one process", "one commit", "zwriter run"
 _QUEUE = RedisSettings().queue_bytes
 _SERVICE_FLUSH = 0.25  # seconds: a commit's delay is part of what is measured
 
@@ -29,19 +31,18 @@ def redis_to_store(sizes: Sizes, folder: Path) -> Group:
         *_lines(sizes, folder, frames(), sizes.frames, Goal(0.8)),
         *_lines(sizes, folder, spectra(), sizes.spectra, Goal(0.85)),
         *_lines(sizes, folder, vectors(), sizes.vectors, Goal(0.9)),
-        *_lines(sizes, folder, blocks(), sizes.blocks, None),
     ]
     remark = f"""
         Messages wait in Redis, on a unix socket. `{_XREAD}`: hiredis and a socket, nothing is
-        decoded. `{_HERE}`: `StreamReader`, `ScanWriter.apply`, `commit_due`, until all is
-        committed. `{_SERVICE}`: the service, from the scan's open to the commit that holds all
-        rows (commits each {_SERVICE_FLUSH} s, since waiting for the last one counts). `commits`:
-        the throughput with a commit a second relative to a single one at the end.
+        decoded. `{_CLIENT}`: the same with the client that zwriter uses. `{_HERE}`:
+        `StreamReader`, `ScanWriter.apply`, `commit_due`, until all is committed. `{_SERVICE}`: the
+        service, from the scan's open to the commit that holds all rows (commits each
+        {_SERVICE_FLUSH} s, since waiting for the last one counts).
     """
     return Group("Redis to store", remark, lines)
 
 
-def _lines(sizes: Sizes, folder: Path, kind: Kind, count: int, goal: Goal | None) -> list[Line]:
+def _lines(sizes: Sizes, folder: Path, kind: Kind, count: int, goal: Goal) -> list[Line]:
     rates = _measure(sizes, folder, kind, count)
     alone = f"{_XREAD}: {rate(rates[_XREAD], kind.nbytes)}"
     lines = [
@@ -50,20 +51,16 @@ def _lines(sizes: Sizes, folder: Path, kind: Kind, count: int, goal: Goal | None
             rate(rates[how], kind.nbytes),
             alone,
             ratio(rates[how], rates[_XREAD]),
-            goal,
+            wanted,
         )
-        for how in (_HERE, _SERVICE)
+        for how, wanted in ((_CLIENT, None), (_HERE, goal), (_SERVICE, goal))
     ]
-    mine, rare = rates[_HERE], rates[_RARE]
-    long_enough = count / max(rare) > 2
-    cost = Line(
-        f"{kind.name}, commits" if long_enough else f"{kind.name}, commits (too short to judge)",
-        rate(mine, kind.nbytes),
-        f"one commit: {rate(rare, kind.nbytes)}",
-        ratio(mine, rare),
-        Goal(0.9) if goal and long_enough else None,
-    )
-    return [*lines, cost]
+    if sizes.commit_costs:
+        mine, rare = rates[_HERE], rates[_RARE]
+        compared = f"one commit: {rate(rare, kind.nbytes)}"
+        work = f"{kind.name}, with a commit a second"
+        lines.append(Line(work, rate(mine, kind.nbytes), compared, ratio(mine, rare), Goal(0.9)))
+    return lines
 
 
 def _measure(sizes: Sizes, folder: Path, kind: Kind, count: int) -> Rates:
@@ -73,6 +70,7 @@ def _measure(sizes: Sizes, folder: Path, kind: Kind, count: int) -> Rates:
         redis_server(place / "redis") as server,
         running_service(server.url, place, _SERVICE_FLUSH) as service,
         Wire(server.url) as wire,
+        closing(connect(RedisSettings(url=server.url))) as client,
     ):
         producer = Producer(new_scan_id(), kind)
         preload(wire, producer, count)
@@ -82,20 +80,28 @@ def _measure(sizes: Sizes, folder: Path, kind: Kind, count: int) -> Rates:
             xread_alone(wire, producer.stream, count, kind.nbytes)
             return count / (time.perf_counter() - began)
 
+        def by_client() -> float:
+            began = time.perf_counter()
+            xread_by_client(client, producer.stream, count, kind.nbytes)
+            return count / (time.perf_counter() - began)
+
         def served() -> float:
             nonlocal producer
             producer, speed = _served(service, wire, producer, kind, count, next(numbers))
             return speed
 
-        return in_turns(
-            {
-                _XREAD: alone,
-                _HERE: lambda: in_this_process(server.url, producer, place, kind, count),
-                _RARE: lambda: in_this_process(server.url, producer, place, kind, count, 60.0),
-                _SERVICE: served,
-            },
-            sizes.rounds,
-        )
+        def here(flush_interval: float) -> float:
+            return in_this_process(server.url, producer, place, kind, count, flush_interval)
+
+        contenders = {
+            _XREAD: alone,
+            _CLIENT: by_client,
+            _HERE: lambda: here(1.0),
+            _SERVICE: served,
+        }
+        if sizes.commit_costs:
+            contenders[_RARE] = lambda: here(60.0)
+        return in_turns(contenders, sizes.rounds)
 
 
 def in_this_process(

@@ -20,6 +20,7 @@ class Sizes:
     scalars: int
     rival_seconds: float  # what a slow rival takes at least; it then writes less
     rivals_for: tuple[str, ...]  # kinds that rivals write, too
+    commit_costs: bool  # they show only in runs of several seconds
     bec_frames: int
     bec_messages: int
     many_signals_seconds: float
@@ -36,19 +37,20 @@ class Sizes:
 
 QUICK = Sizes(
     rounds=3,
-    frames=192,
-    spectra=25_000,
-    vectors=150_000,
+    frames=256,
+    spectra=50_000,
+    vectors=300_000,
     blocks=25_000,
     scalars=100_000,
     rival_seconds=0.3,
     rivals_for=("frames",),
+    commit_costs=False,
     bec_frames=50,
     bec_messages=1000,
-    many_signals_seconds=10,
-    visibility_seconds=10,
+    many_signals_seconds=8,
+    visibility_seconds=8,
     memory_bytes=(2 * GiB,),
-    growth_messages=4_000_000,
+    growth_messages=2_000_000,
     finalize_bytes=(GiB // 4, 4 * GiB),
 )
 
@@ -61,6 +63,7 @@ FULL = Sizes(
     scalars=500_000,
     rival_seconds=1.0,
     rivals_for=("frames", "spectra", "vectors", "blocks"),
+    commit_costs=True,
     bec_frames=200,
     bec_messages=5000,
     many_signals_seconds=60,

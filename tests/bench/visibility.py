@@ -41,7 +41,8 @@ def visibility(sizes: Sizes, folder: Path) -> Group:
         )
     remark = f"""
         `zwriter run` with the default flush_interval; `open_scan` and `refresh` each {_POLL} s.
-        What commits cost is above, with Redis to store.
+        What
+        commits cost is with Redis to store (`make bench`).
     """
     return Group("Live visibility: from XADD until a reader has the row", remark, lines)
 

@@ -15,6 +15,7 @@ import hiredis
 
 from tests.bench.sizes import MiB
 from tests.bench.work import DEVICE, Kind
+from zwriter.ingest.commands import Commands
 from zwriter.protocol import Message, encode, keys
 
 Argument = str | bytes | int
@@ -125,15 +126,29 @@ def _in_bulk(wire: Wire, pushes: Iterable[bytes]) -> None:
     wire.send(b"".join(waiting), 2 * len(waiting))
 
 
-def xread_alone(wire: Wire, stream: str, count: int, message_bytes: int) -> int:
-    """Read `count` messages and look at none: what Redis and hiredis give. Returns their bytes."""
-    at_once = max(1, 8 * MiB // (message_bytes + 512))
+def xread_alone(wire: Wire, stream: str, count: int, message_bytes: int) -> None:
+    """Read `count` messages and look at none: what Redis and hiredis give."""
     position: Argument = "0-0"
-    seen = nbytes = 0
-    while seen < count:
+    while count > 0:
+        at_once = _at_once(message_bytes)
         reply = wire.call("XREAD", "COUNT", at_once, "STREAMS", stream, position)
         entries = reply[0][1]
-        seen += len(entries)
-        nbytes += len(entries[-1][1][1]) * len(entries)
+        count -= len(entries)
         position = entries[-1][0]
-    return nbytes
+
+
+def xread_by_client(client: Commands, stream: str, count: int, message_bytes: int) -> None:
+    """The same with redis-py, as `connect` sets it up."""
+    key = stream.encode()
+    position = "0-0"
+    while count > 0:
+        reply = client.xread({key: position}, count=_at_once(message_bytes))
+        assert reply
+        entries = reply[key]
+        count -= len(entries)
+        position = entries[-1][0].decode()
+
+
+def _at_once(message_bytes: int) -> int:
+    """Messages in a reply of about 1 MiB: the size that is read fastest, caches hold it."""
+    return max(1, MiB // (message_bytes + 512))
