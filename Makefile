@@ -4,7 +4,7 @@ NEWER_PYTHON ?= $(shell tools/newer-python)
 DEMO_DIR ?= demo-data
 BIN := .venv/bin
 
-.PHONY: help demo test bench bench-quick lint clean lock
+.PHONY: help demo test soak soak-quick bench bench-quick lint clean lock
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -29,6 +29,14 @@ else
 	@echo "no Python 3.12 or newer found: tested on $(PYTHON) only"
 endif
 
+soak: .venv/.ready  ## the campaign, about half an hour: kills, Redis restarts, full disks; docs/reliability.md
+	@tools/system-packages
+	$(BIN)/python -m tests.soak.campaign --size full --log soak.jsonl --fuzz 1000000 --report
+
+soak-quick: .venv/.ready  ## one scan of each attack, printed only
+	@tools/system-packages
+	$(BIN)/python -m tests.soak.campaign --size quick
+
 bench: .venv/.ready .venv-bec-server/.ready  ## all measurements, about half an hour: docs/benchmarks.md (BENCH_DIR: where data goes)
 	@tools/system-packages
 	$(BIN)/python -m tests.bench
@@ -38,7 +46,7 @@ bench-quick: .venv/.ready .venv-bec-server/.ready  ## the same in less than 3 mi
 	$(BIN)/python -m tests.bench --quick
 
 clean:  ## removes what make made
-	rm -rf .venv .venv-bec .venv-bec-server .venv-newer demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bec .venv-bec-server .venv-newer demo-data soak.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 lock: .venv/.ready  ## renews the lock files (never commit uv.lock: it names hosts)
 	$(BIN)/uv export -q --upgrade --format requirements-txt --no-emit-project --all-extras -o requirements.lock

@@ -167,9 +167,9 @@ def test_rights_on_keys_that_are_taken_away_do_not_end_the_scan(beamline, broker
 
 @pytest.mark.slow
 def test_a_redis_that_loads_its_data_is_waited_for(beamline_at, tmp_path):
-    with broker_of("--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024") as (
-        broker
-    ):
+    with broker_of(
+        "--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024"
+    ) as (broker):
         with beamline_at(broker.url, tmp_path) as beamline, beamline.service():
             scan = beamline.publisher.open_scan(scan_number=1)
             push(scan, range(100))
@@ -328,7 +328,13 @@ def test_an_alarm_is_raised_while_there_is_time_when_redis_is_about_to_trim(
         told = ""
         n = 0
         while "half of what Redis keeps" not in told:
-            scan.add("cam", "image", np.full(200_000, n % 256, np.uint8), max_shape=(None, 200_000), max_size=100)
+            scan.add(
+                "cam",
+                "image",
+                np.full(200_000, n % 256, np.uint8),
+                max_shape=(None, 200_000),
+                max_size=100,
+            )
             n += 1
             told = "".join(alarms(broker))
             assert n < 5000

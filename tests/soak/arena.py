@@ -29,7 +29,9 @@ class Stuck(Exception):
 class Service:
     """`zwriter run` as a process."""
 
-    def __init__(self, url: str, root: Path, settings: Path, log: Path, failpoints: str = "") -> None:
+    def __init__(
+        self, url: str, root: Path, settings: Path, log: Path, failpoints: str = ""
+    ) -> None:
         self.log = log
         self.failpoints = failpoints
         self._began = log.stat().st_size if log.exists() else 0
@@ -38,7 +40,7 @@ class Service:
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 command,
-                env={**os.environ, "ZWRITER_FAILPOINTS": failpoints},
+                env={**os.environ, "ZWRITER_FAILPOINTS": failpoints, "PYTHONFAULTHANDLER": "1"},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -55,6 +57,11 @@ class Service:
 
     def kill(self) -> None:
         self.process.kill()
+        self.process.wait()
+
+    def abort(self) -> None:
+        """End it so that its log says what each thread was at."""
+        self.process.send_signal(signal.SIGABRT)
         self.process.wait()
 
     def stop(self) -> int:
@@ -82,7 +89,11 @@ class Arena:
         self.seconds = seconds
         folder.mkdir(parents=True, exist_ok=True)
         self.load = Load(
-            broker.url, str(folder / "load.log"), str(uuid.UUID(int=rng.getrandbits(128))), 1, seconds
+            broker.url,
+            str(folder / "load.log"),
+            str(uuid.UUID(int=rng.getrandbits(128))),
+            1,
+            seconds,
         )
         self.load.save(folder / "load.json")
         self._settings = folder / "zwriter.toml"
@@ -146,9 +157,22 @@ class Arena:
         return self.store.exists() and not side.exists() and self.master.exists()
 
     def pause(self, low: float, high: float) -> None:
-        """Some time; less if the scan is over."""
+        """Some time, often counted from when the service is ready; less if the scan
+        is over or the service has died."""
+        if self.rng.random() < 0.8:
+            self._until_ready()
         deadline = time.monotonic() + self.rng.uniform(low, high)
         while time.monotonic() < deadline and not (self.written and not self.loading):
+            if self.service is not None and not self.service.alive:
+                return
+            time.sleep(0.02)
+
+    def _until_ready(self) -> None:
+        deadline = time.monotonic() + 10
+        service = self.service
+        while service and service.alive and not service.said("zwriter is ready"):
+            if time.monotonic() > deadline:
+                return
             time.sleep(0.02)
 
     def until_written(self) -> None:
@@ -156,7 +180,9 @@ class Arena:
         deadline = time.monotonic() + SCAN_TIMEOUT
         while not self.written:
             if time.monotonic() > deadline:
-                raise Stuck("the scan is not finished")
+                if self.service is not None and self.service.alive:
+                    self.service.abort()
+                raise Stuck("the scan is not finished; service.log says what it was at")
             if self.service is None or not self.service.alive:
                 self.start_service()
             time.sleep(0.05)

@@ -47,9 +47,7 @@ def failpoint_kills(arena: Arena) -> None:
     arena.start_load()
     arena.start_service(_kill_at(arena))
     while arena.loading or arena.rng.random() < 0.8:
-        deadline = time.monotonic() + arena.rng.uniform(1.5, 4)
-        while arena.service.alive and time.monotonic() < deadline and not arena.written:
-            time.sleep(0.02)
+        arena.pause(1.0, 3.0)
         if arena.written:
             break
         if arena.service.alive:
@@ -212,8 +210,8 @@ def _kill(arena: Arena, what: str, failpoints: str = "") -> None:
 
 
 def _kill_at(arena: Arena) -> str:
-    chosen = arena.rng.sample(FAILPOINTS, 3)
-    return ",".join(f"{name}=kill@{arena.rng.choice([1, 2, 5, 20, 50])}" for name in chosen)
+    chosen = arena.rng.sample(FAILPOINTS, 4)
+    return ",".join(f"{name}=kill@{arena.rng.choice([1, 1, 2, 5, 20])}" for name in chosen)
 
 
 def _fill(path: Path) -> None:

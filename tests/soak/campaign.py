@@ -2,8 +2,8 @@
 
     python -m tests.soak.campaign --size full --log soak.jsonl
 
-Scans that the log has already are not done again. What was not as promised is printed, is in the
-log, and its folder is kept.
+A log that is there is gone on with: its seed is taken, scans that it has are not done again. What
+was not as promised is printed, is in the log, and its folder is kept.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import json
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -20,6 +21,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from tests.soak.arena import Arena, Stuck
 from tests.soak.attacks import ATTACKS
 from tests.soak.load import Pushed
 from tests.soak.oracle import Finding, judge, judge_master
+from tests.soak.report import machine, report, write
 from zwriter import export
 from zwriter.testing.broker import broker
 
@@ -54,11 +57,14 @@ LANES = 2  # scans at the same time
 
 
 def run(size: str, seed: int, log: Path, only: str | None = None) -> list[dict[str, Any]]:
-    """Do what is not in the log yet; all lines of it."""
+    """Do what is not in the log yet; all its lines, but for the first, which says what it is of."""
+    if not log.exists():
+        log.write_text(json.dumps(_head(size, seed)) + "\n")
+    head, *lines = [json.loads(line) for line in log.read_text().splitlines()]
+    size, seed = head["size"], head["seed"]
     seconds, plan = SIZES[size]
     scans = [(attack, n) for attack, count in plan.items() for n in range(count)]
     random.Random(seed).shuffle(scans)
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     done = {(line["attack"], line["seed"]) for line in lines}
     lock = threading.Lock()
 
@@ -80,6 +86,13 @@ def run(size: str, seed: int, log: Path, only: str | None = None) -> list[dict[s
     return lines
 
 
+def _head(size: str, seed: int) -> dict[str, Any]:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    date = datetime.now(UTC).strftime("%Y-%m-%d")
+    return {"size": size, "seed": seed, "machine": machine(), "date": date, "commit": commit}
+
+
 def attacked(attack: str, seed: str, seconds: float) -> dict[str, Any]:
     """One scan: attacked, finished, judged."""
     began = time.monotonic()
@@ -89,7 +102,7 @@ def attacked(attack: str, seed: str, seconds: float) -> dict[str, Any]:
         arena = Arena(folder, redis, random.Random(seed), seconds)
         try:
             finding = _judged(arena, ATTACKS[attack])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the next scan is attacked all the same
             if not isinstance(error, Stuck | OSError):
                 traceback.print_exc()
             finding.problems.append(f"{type(error).__name__}: {error}")
@@ -121,24 +134,45 @@ def _judged(arena: Arena, attack: Callable[[Arena], None]) -> Finding:
         finding.problems.append(f"asked to stop, the service ended with {code}")
     finding.problems += judge_master(arena.store, arena.master)
     for mode in ("reference", "copy"):
-        again = arena.folder / f"{mode}.h5" if mode == "copy" else arena.master.with_name("again.h5")
+        again = (
+            arena.folder / f"{mode}.h5" if mode == "copy" else arena.master.with_name("again.h5")
+        )
         export(arena.store, again, mode=mode)
         finding.problems += judge_master(arena.store, again)
     return finding
 
 
+def fuzzed(count: int) -> dict[str, Any]:
+    """Random and mutated messages through decoding and assembly."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "tests.fuzz.run", str(count)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    text = (ended.stdout.strip().splitlines() or [""])[-1]
+    problems = [] if ended.returncode == 0 else [f"fuzzing: {(ended.stderr or text)[-300:]}"]
+    seconds = round(time.monotonic() - began, 1)
+    text = f"Fuzzing: {text} ({seconds:.0f} s)"
+    return {"attack": "fuzz", "seed": "", "seconds": seconds, "problems": problems, "text": text}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=SIZES, default="quick")
-    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--log", type=Path, default=None)
     parser.add_argument("--only", choices=ATTACKS, default=None)
+    parser.add_argument("--fuzz", type=int, default=0, help="this many inputs")
+    parser.add_argument("--report", action="store_true", help="write docs/reliability.md")
     options = parser.parse_args()
-    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     log = options.log or Path(tempfile.mkdtemp(prefix="zwriter-soak-")) / "soak.jsonl"
-    print(f"seed {seed}, log {log}", flush=True)
+    print(f"seed {options.seed}, log {log}", flush=True)
     began = time.monotonic()
-    lines = run(options.size, seed, log, options.only)
+    lines = run(options.size, options.seed, log, options.only)
+    if options.fuzz and not any(line["attack"] == "fuzz" for line in lines):
+        lines.append(fuzzed(options.fuzz))
+        with log.open("a") as file:
+            file.write(json.dumps(lines[-1]) + "\n")
+    text = report(json.loads(log.read_text().partition("\n")[0]), lines)
+    write(text) if options.report else print(text)
     bad = [line for line in lines if line["problems"]]
     print(f"{len(lines)} scans, {len(bad)} not as promised, {time.monotonic() - began:.0f} s")
     return 1 if bad else 0

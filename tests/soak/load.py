@@ -99,7 +99,7 @@ class Pushed:
 def publish(load: Load) -> None:
     """Publish the scan, from where a process before this one was killed."""
     before = Pushed.read(Path(load.log))
-    first = {name: 0 for name in load.devices}
+    first = dict.fromkeys(load.devices, 0)
     for run in before.begun:
         first |= {name: numbers[-1] + 1 for name, numbers in run.items()}
     log = os.open(load.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -46,7 +46,7 @@ def judge(store: Path, load: Load, lossy: bool) -> Finding:
             except AssertionError as error:
                 text = " ".join(str(error).split())
                 finding.problems.append(f"{name}: {text[:300]}")
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - what cannot be read is a finding
                 finding.problems.append(f"{name}: {error!r}"[:400])
     finding.problems += _points(scan, pushed, lossy)
     finding.problems += _verdict(scan, finding, store)
@@ -85,7 +85,7 @@ def _judge_signal(
     doubtful = [n for run in runs for n in run.doubtful]
     sent = [n for run in runs for n in run.pushes]
     finding.acknowledged += len(sent) - len(doubtful)
-    assert device.name in scan.devices and name in scan.devices[device.name], "is not there at all"
+    assert name in scan.devices.get(device.name, {}), "is not there at all"
     signal = scan.devices[device.name][name]
     ledger = signal.ledger
     finding.repeated += ledger.repeated
@@ -101,7 +101,9 @@ def _judge_signal(
         left_out = set(doubtful) - set(present)
         order = [None if i in gaps else n for i, n in enumerate(sent) if n not in left_out]
         try:
-            _compare(signal, [None if n is None else device.push(n, load.start) for n in order], name)
+            _compare(
+                signal, [None if n is None else device.push(n, load.start) for n in order], name
+            )
         except AssertionError:
             if len(present) == len(doubtful):
                 raise
@@ -156,9 +158,7 @@ def _fill(value: np.ndarray) -> np.ndarray:
     return np.full_like(value, np.nan if value.dtype.kind == "f" else 0)
 
 
-def _compare_times(
-    signal: Signal, pushes: list[Push | None], stamps: list[np.ndarray]
-) -> None:
+def _compare_times(signal: Signal, pushes: list[Push | None], stamps: list[np.ndarray]) -> None:
     each = iter(stamps)
     wanted = [np.full(len(stamps[0]), np.nan) if push is None else next(each) for push in pushes]
     assert signal.timestamp is not None
