@@ -167,22 +167,24 @@ def test_rights_on_keys_that_are_taken_away_do_not_end_the_scan(beamline, broker
 
 @pytest.mark.slow
 def test_a_redis_that_loads_its_data_is_waited_for(beamline_at, tmp_path):
-    with broker_of(
-        "--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024"
-    ) as (broker):
-        with beamline_at(broker.url, tmp_path) as beamline, beamline.service():
-            scan = beamline.publisher.open_scan(scan_number=1)
-            push(scan, range(100))
-            with broker.client as client, client.pipeline() as pipe:
-                for i in range(2000):  # 0.2 ms each to load
-                    pipe.set(f"other{i}", b"x" * 1000)
-                pipe.execute()
-            beamline.live(1, rows=100)
-            broker.kill()
-            broker.start()  # returns once it has loaded; the service has knocked meanwhile
-            push(scan, range(100, 110))
-            scan.close()
-            written = beamline.written(1)
+    slow = ("--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024")
+    with (
+        broker_of(*slow) as broker,
+        beamline_at(broker.url, tmp_path) as beamline,
+        beamline.service(),
+    ):
+        scan = beamline.publisher.open_scan(scan_number=1)
+        push(scan, range(100))
+        with broker.client as client, client.pipeline() as pipe:
+            for i in range(2000):  # 0.2 ms each to load
+                pipe.set(f"other{i}", b"x" * 1000)
+            pipe.execute()
+        beamline.live(1, rows=100)
+        broker.kill()
+        broker.start()  # returns once it has loaded; the service has knocked meanwhile
+        push(scan, range(100, 110))
+        scan.close()
+        written = beamline.written(1)
     assert counts(written) == list(range(110))
     assert written.verdict is Verdict.COMPLETE
 

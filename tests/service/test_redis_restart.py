@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from pydantic import SecretStr
 
 from zwriter.model import Verdict
 from zwriter.protocol import keys
@@ -105,29 +106,31 @@ def test_a_stream_that_began_anew_under_an_earlier_clock_is_read(broker, beamlin
 
 @pytest.mark.slow
 def test_after_a_failover_to_a_replica_that_was_behind_nothing_is_written_twice(
-    broker, beamline_at, tmp_path, until
+    broker, beamline_at, tmp_path
 ):
-    with broker_of() as replica, proxy(broker.url) as network:
-        with beamline_at(broker.url, tmp_path) as beamline, replica.client as there:
-            beamline.settings = at(beamline.settings, network.url)
-            with beamline.service():
-                scan = beamline.publisher.open_scan(scan_number=1)
-                push(scan, range(10))
-                copy(broker, replica)
-                push(scan, range(10, 15))  # the replica will never have these
-                beamline.live(1, rows=15)
-                network.open = False
-                network.cut()
-                network.target = replica.url
-                broker.kill()
-                key = keys.async_signal(scan.scan_id, "mcs", "counts")
-                assert there.xlen(key) == 10
-                beamline.publisher._redis = there  # the publisher follows
-                scan._redis = there
-                push(scan, range(15, 20))
-                network.open = True
-                scan.close()
-                written = beamline.written(1)
+    with (
+        broker_of() as replica,
+        proxy(broker.url) as network,
+        beamline_at(broker.url, tmp_path) as beamline,
+        replica.client as there,
+    ):
+        beamline.settings = at(beamline.settings, network.url)
+        with beamline.service():
+            scan = beamline.publisher.open_scan(scan_number=1)
+            push(scan, range(10))
+            copy(broker, replica)
+            push(scan, range(10, 15))  # the replica will never have these
+            beamline.live(1, rows=15)
+            network.open = False
+            network.cut()
+            network.target = replica.url
+            broker.kill()
+            assert there.xlen(keys.async_signal(scan.scan_id, "mcs", "counts")) == 10
+            scan._redis = there  # the publisher follows
+            push(scan, range(15, 20))
+            network.open = True
+            scan.close()
+            written = beamline.written(1)
     signal = written.devices["mcs"]["counts"]
     assert signal.value[:].tolist() == list(range(20))
     assert signal.ledger.written == 20
@@ -148,7 +151,5 @@ def push(scan, numbers) -> None:
 
 def at(settings, url: str):
     """The settings, for another Redis."""
-    from pydantic import SecretStr
-
     changed = settings.redis.model_copy(update={"url": SecretStr(url)})
     return settings.model_copy(update={"redis": changed})

@@ -34,19 +34,18 @@ def report(head: Line, lines: list[Line]) -> str:
     done = sum((Counter(line["done"]) for line in scans), Counter())
     bad = [line for line in lines if line["problems"]]
     hours = sum(line["seconds"] for line in scans) / 3600
+    restarts = sum(count for what, count in done.items() if what.startswith("Redis"))
     parts = [
-        f"Machine: {head['machine']}. Seed {head['seed']}, {head['date']}, commit"
-        f" {head['commit']}. {len(scans)} scans under attack, {_sum(scans, 'pushes'):,} messages"
-        f" acknowledged by Redis; {hours:.1f} hours of scans, two at a time.",
-        "",
-        f"Service killed {_kills(done)} times; Redis restarted"
-        f" {sum(n for what, n in done.items() if what.startswith('Redis'))} times; disk full"
-        f" {done['disk full, freed after a while']} times. **{len(bad)} scans were not as"
-        " promised.**",
-        "",
-        "| attack | scans | done | acknowledged | stored | missing, named | resent, once in the"
-        + " store | not as promised |",
-        "|---|---|---|---|---|---|---|---|",
+        f"""\
+Machine: {head["machine"]}. Seed {head["seed"]}, {head["date"]}, commit {head["commit"]}.
+{len(scans)} scans under attack, {_sum(scans, "pushes"):,} messages acknowledged by Redis;
+{hours:.1f} hours of scans, two at a time.
+
+Service killed {_kills(done)} times; Redis restarted {restarts} times; disk full
+{done["disk full, freed after a while"]} times. **{len(bad)} scans were not as promised.**
+
+| attack | scans | done | acknowledged | stored | missing, named | resent, stored once | not as promised |
+|---|---|---|---|---|---|---|---|""",  # noqa: E501
     ]
     for name, attack in ATTACKS.items():
         of_attack = [line for line in scans if line["attack"] == name]
