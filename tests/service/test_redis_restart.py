@@ -66,6 +66,24 @@ def test_what_redis_lost_before_it_was_read_is_named(broker, beamline_at, tmp_pa
     assert written.verdict is Verdict.COMPLETE_WITH_GAPS
 
 
+@pytest.mark.slow
+def test_a_redis_that_forgets_an_open_scan_raises_an_alarm(broker, beamline_at, tmp_path, until):
+    with (
+        beamline_at(broker.url, tmp_path) as beamline,
+        beamline.service(),
+        broker.client as client,
+    ):
+        scan = beamline.publisher.open_scan(scan_number=1)
+        push(scan, range(10))
+        beamline.live(1, rows=10)
+        until(lambda: client.exists(keys.service_status("FileWriterManager")), "the service")
+        client.flushall()
+        until(lambda: b"RedisHasForgotten" in (client.get(keys.alarms()) or b""), "the alarm")
+        push(scan, range(10, 12))
+        scan.close()
+        assert beamline.written(1).verdict is Verdict.COMPLETE
+
+
 def add_at(client: redis.Redis, scan, entry: str, n: int) -> None:
     """Push number n of mcs/counts under an id of our choice."""
     key = keys.async_signal(scan.scan_id, "mcs", "counts")

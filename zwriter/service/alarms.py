@@ -105,6 +105,14 @@ class Reading:
                     " that is lost. Let the device push less, or Redis keep more (max_size)",
                 )
 
+    def tell_forgotten(self) -> None:
+        """Raise an alarm: an open scan is not known to Redis any more."""
+        self._alarm(
+            "RedisHasForgotten",
+            "Redis has lost what it held of this open scan: what was not read yet is gone. It will"
+            " be named, but for the last updates of devices that push nothing more",
+        )
+
     def _is_late(self, key: str, position: str) -> bool:
         raw = key.encode("utf-8", "surrogateescape")
         return unread_share(self._client, raw, position) > LATE

@@ -55,6 +55,8 @@ class ControlMessages:
         self._writer = writer
         self._inbox = inbox
         self._seen: dict[tuple[str, str], bytes] = {}
+        self._known = False  # to Redis, at the last look or before
+        self.forgotten = False  # by Redis, though the scan is open
         self._first_hole = 0
         self._bad_points: set[int] = set()  # whose key holds something else
         self._behind_last = max(writer.record.points, default=-1) + 1
@@ -77,7 +79,10 @@ class ControlMessages:
         everything = self._inbox.missed.is_set()
         self._inbox.missed.clear()
         try:
-            self._take("status", "", self._kept.status(self._scan_id))
+            status = self._kept.status(self._scan_id)
+            self.forgotten = self._known and status is None and not self.ended
+            self._known = status is not None
+            self._take("status", "", status)
             if not self._writer.record.baseline:
                 self._take("baseline", "", self._kept.baseline(self._scan_id))
             for name, raw in self._states.news():

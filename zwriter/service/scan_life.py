@@ -109,6 +109,8 @@ class ScanLife:
                 self._last_news = time.monotonic()
             self._give_up_if_dead()
             self._reading.raise_alarms()
+            if self._control.forgotten:
+                self._reading.tell_forgotten()
         except PASSING as error:
             log.debug("%s: Redis is away: %s", self._label, error)
             return False
