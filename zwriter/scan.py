@@ -127,10 +127,7 @@ class ScanWriter:
     @property
     def positions(self) -> dict[str, str]:
         """Stream -> id of the last entry whose rows are taken: where to read on."""
-        found: dict[str, str] = {}
-        for device in self._store.devices.values():
-            found |= device.positions
-        return found
+        return self._store.positions
 
     @property
     def ledgers(self) -> dict[str, dict[str, Ledger]]:

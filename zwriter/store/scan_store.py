@@ -4,25 +4,21 @@ finished.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import numpy as np
-from numpy.typing import NDArray
 
-from zwriter.errors import Fenced, StoreError, UsageError
+from zwriter.errors import StoreError, UsageError
 from zwriter.failpoint import failpoint
-from zwriter.model import Position, Rejected, ScanState, Source, Verdict
+from zwriter.model import Rejected, ScanState, Source, Verdict
 from zwriter.settings import SignalSettings, StoreSettings
 from zwriter.store.device import DeviceWriter
 from zwriter.store.disk import (
     make_folder,
-    passing,
     remove,
     step,
     sync_file,
@@ -33,18 +29,15 @@ from zwriter.store.disk import (
 from zwriter.store.epochs import Epoch
 from zwriter.store.framed import FramedLog, read_frames
 from zwriter.store.held import HeldFolder
-from zwriter.store.record import ScanRecord, SyncSignal, journal_entry
+from zwriter.store.points import write_points
+from zwriter.store.quarantine import Quarantine
+from zwriter.store.record import ScanRecord, journal_entry
 from zwriter.store.takeover import TakeOver, clear_away
 from zwriter.store.whole import WholeArray
 from zwriter.store.zarr_json import consolidated, group_json, read_json, write_json
 
-log = logging.getLogger(__name__)
-
 FORMAT = 1
 DEVICES = "entry/collection/devices"
-_LONGEST_REASON = 1000
-_REASONS_BYTES = 16 * 1024 * 1024  # of reasons without messages, once the limit is reached
-_REMEMBERED = 10_000
 _GROUPS = {
     "entry": {"NX_class": "NXentry"},
     "entry/collection": {"NX_class": "NXcollection"},
@@ -94,15 +87,19 @@ class ScanStore:
         self._tree = self._hold(self.path)
         self._side = self._hold(side)
         self._epoch.check()  # what we hold is ours, not a successor's
-        self._journal = self._log("journal")
-        self._quarantine = self._log("quarantine")
-        self._kept = _Recent()
+        self._journal = FramedLog(self._side / "journal", self._epoch.check)
+        self._closing.callback(self._journal.close)
+        self._quarantine = Quarantine(
+            self._side / "quarantine", self.settings.quarantine_bytes, self._epoch.check
+        )
+        self._closing.callback(self._quarantine.close)
         self.record = ScanRecord.replay(read_frames(self._side / "journal"))
         self.scan_id = self.record.scan_id or scan_id
         self.scan_number = self.record.scan_number or scan_number
         self._root = self._open_root()
         for folder in sorted((self._side / "commits").iterdir()):
             self.device(folder.name)
+        self._quarantine.expect_again(self.positions)
         for rest in lost:
             reason = "what follows in the journal was damaged when the power failed"
             self.quarantine(Rejected("", "journal", reason, Source(rest)))
@@ -111,11 +108,6 @@ class ScanStore:
         held = HeldFolder(folder)
         self._closing.callback(held.close)
         return held.path
-
-    def _log(self, name: str) -> FramedLog:
-        log_file = FramedLog(self._side / name, self._epoch.check)
-        self._closing.callback(log_file.close)
-        return log_file
 
     def _open_root(self) -> dict[str, Any]:
         own = _own(self._tree) or {
@@ -157,6 +149,14 @@ class ScanStore:
     @property
     def verdict(self) -> Verdict | None:
         return None if self._root["verdict"] is None else Verdict(self._root["verdict"])
+
+    @property
+    def positions(self) -> dict[str, str]:
+        """Stream -> id of the last entry whose rows are taken: where to read on."""
+        found: dict[str, str] = {}
+        for device in self.devices.values():
+            found |= device.positions
+        return found
 
     def device(self, name: str) -> DeviceWriter:
         """The writer of a device, new if it has none yet. Raises Fenced."""
@@ -209,68 +209,18 @@ class ScanStore:
             )
 
     def quarantine(self, rejected: Rejected) -> None:
-        """Keep, raw, what could not be written. A message is kept once, whatever number of signals
-        it has; none once the limit is reached, and nothing more when the reasons alone take too
-        much.
-        """
-        source = rejected.source
-        raw = source.raw if source else b""
-        position = source.position if source else None
-        stream, entry = (position.stream, position.entry) if position else ("", "")
-        room = self.settings.quarantine_bytes - self._quarantine.nbytes
-        if room < -_REASONS_BYTES:
-            return
-        if len(raw) > room or not self._kept.add(position):
-            raw = b""
-        when, reason = rejected.time or time.time(), rejected.reason[:_LONGEST_REASON]
-        fields = [when, rejected.device, rejected.signal, stream, entry, reason, raw]
-        failpoint("quarantine.appending")
-        self._quarantine.append(msgpack.packb(fields))
-        failpoint("quarantine.appended")
+        """Keep, raw, what could not be written."""
+        self._quarantine.keep(rejected)
 
     @property
     def has_quarantined(self) -> bool:
         """Whether there is anything that could not be written, now or before a restart."""
-        return (self._side / "quarantine").stat().st_size > 0
+        return bool(self._quarantine)
 
     def write_points(self) -> None:
-        """What was read at scan points, as arrays; all of it each time: sync data are small.
-
-        Readings that cannot be written are in the journal, as all are, and harm no others.
-        """
-        for device, signals in self.record.sync_signals().items():
-            for signal, data in signals.items():
-                try:
-                    self._write_signal_points(device, signal, data)
-                except Exception as error:
-                    if passing(error) or isinstance(error, Fenced):
-                        raise
-                    log.error("%s/%s: its points are not shown", device, signal, exc_info=error)
-
-    def _write_signal_points(self, device: str, signal: str, data: SyncSignal) -> None:
-        failpoint("points.writing")
-        folder = self._tree / DEVICES / device
-        own = self.devices[device].signals if device in self.devices else {}
-        if not (folder / "zarr.json").exists():
-            make_folder(folder)
-            write_json(folder / "zarr.json", group_json({"NX_class": "NXcollection"}))
-        if isinstance(data.values, list) or isinstance(data.timestamps, list):
-            return  # ragged readings are in the journal, and in the master file
-        group = folder / (f"{signal}_sync" if signal in own else signal)
-        columns = {"value": data.values, "timestamp": data.timestamps}
-        self._write_columns(group, columns | {"point_id": data.point_ids})
-
-    def _write_columns(self, group: Path, columns: dict[str, NDArray[Any]]) -> None:
+        """What was read at scan points, as arrays."""
         settings = SignalSettings(codec=self.settings.default.codec)
-        if not (group / "zarr.json").exists():
-            make_folder(group)
-            own = {"layout": "points", "mode": None, "max_shape": None}
-            attributes = {"NX_class": "NXdata", "signal": "value", "zwriter": own}
-            write_json(group / "zarr.json", group_json(attributes))
-        for name, values in columns.items():
-            axes = [f"{group.name}_{axis}" for axis in range(1, values.ndim)]
-            dimensions = [f"{group.name}_point", *axes]
-            WholeArray(group / name, settings, None).write(values, dimensions, {})
+        write_points(self.record, self._tree / DEVICES, self.devices, settings)
 
     def seal(self) -> None:
         """Write what is left, and make every shard an HDF5 file. Only when all is committed."""
@@ -338,23 +288,6 @@ class ScanStore:
         with suppress(OSError):  # of a scan that has begun at this place since then
             side_folder(self.path).rmdir()
         failpoint("finish.cleaned")
-
-
-class _Recent:
-    """Positions of messages that are in quarantine, the last ones."""
-
-    def __init__(self) -> None:
-        self._positions: set[Position] = set()
-
-    def add(self, position: Position | None) -> bool:
-        """Note that the message at `position` is kept; False if it was before."""
-        if position in self._positions:
-            return False
-        if len(self._positions) >= _REMEMBERED:
-            self._positions.clear()
-        if position is not None:
-            self._positions.add(position)
-        return True
 
 
 def _check_usable(path: Path, side: Path) -> None:
