@@ -47,11 +47,14 @@ class DeviceWriter:
         self._states: dict[str, dict[str, Any]] = {}
         self._pending: dict[str, list[Update | Run]] = {}  # taken since the last commit
         self.dirty = False
-        last = self._log.latest()
-        if last:
-            self._restore(last)
-        sync = settings.durability != "none"
-        self._document = self._log.claim(self._state(), last, sync=sync)
+        self._document = self._log.latest()
+        if self._document:
+            self._restore(self._document)
+
+    def claim(self) -> None:
+        """Begin our epoch. Not of a finished scan, whose documents say for good what there is."""
+        sync = self._settings.durability != "none"
+        self._document = self._log.claim(self._state(), self._document, sync=sync)
         self._show()
 
     def _restore(self, commit: dict[str, Any]) -> None:

@@ -162,12 +162,15 @@ class ScanStore:
         """The writer of a device, new if it has none yet. Raises Fenced."""
         if name not in self.devices:
             self._epoch.check()
-            self.devices[name] = DeviceWriter(
+            device = DeviceWriter(
                 self._tree / DEVICES / name,
                 self._side / "commits" / name,
                 self.settings,
                 self._epoch.check,
             )
+            if not self.finished:
+                device.claim()
+            self.devices[name] = device
         return self.devices[name]
 
     def commit(self, device: DeviceWriter) -> None:
