@@ -51,7 +51,8 @@ class _Client(redis.Redis):
     @property
     def connections(self) -> int:
         """See `Commands`."""
-        return int(self.connection_pool.connections)
+        pool: Any = self.connection_pool
+        return int(pool.connections)
 
 
 def connect(settings: RedisSettings) -> Commands:

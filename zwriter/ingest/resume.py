@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from zwriter.ingest.commands import Commands, Entry
+from typing import Any
+
+from zwriter.ingest.commands import Commands
 
 BEGINNING = "0-0"
 
@@ -22,7 +24,7 @@ def resume(client: Commands, key: bytes, position: str) -> tuple[str, str]:
     return (position, BEGINNING) if newest == position else (BEGINNING, newest)
 
 
-def divided(entries: list[Entry], until: str) -> tuple[list[Entry], list[Entry]]:
+def divided(entries: list[Any], until: str) -> tuple[list[Any], list[Any]]:
     """The entries up to `until`, and those behind it."""
     known = sum(_order(entry.decode()) <= _order(until) for entry, _ in entries)
     return entries[:known], entries[known:]
