@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import zarr
 
-from zwriter import ScanWriter, open_scan
+from zwriter import ScanWriter, open_scan, verify
 from zwriter.errors import Fenced, UsageError
 from zwriter.model import Add, Rejected, Source, Update, Verdict
 from zwriter.settings import SignalRule, StoreSettings
+from zwriter.testing.failpoints import failing
 
 DEVICES = "entry/collection/devices"
 
@@ -321,3 +322,19 @@ def test_the_room_has_as_many_timestamps_as_the_updates(tmp_path: Path) -> None:
         scan.apply(updates)
     timestamp = stored(tmp_path / "S1.zarr", "d", "s", "timestamp")[...]
     np.testing.assert_array_equal(timestamp, [*[np.nan] * 4, 2, 2.5, 3, 3.5])
+
+
+def test_a_finished_store_that_was_not_cleaned_up_stays_as_it_is(tmp_path: Path) -> None:
+    scan = ScanWriter(tmp_path / "S1.zarr", master=None)
+    scan.add("d", "s", 1)
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    with failing("finish.finished", die), pytest.raises(KeyboardInterrupt):
+        scan.finish()
+    again = ScanWriter(tmp_path / "S1.zarr", master=None)
+    assert again.finished
+    again.close()
+    assert not (tmp_path / "S1.zwriter").exists()
+    assert verify(tmp_path / "S1.zarr").problems == []

@@ -36,7 +36,7 @@ def kills(arena: Arena) -> None:
     """kill -9 at any moment, also while it starts and while it finishes the scan."""
     _start_both(arena)
     while arena.loading or arena.rng.random() < 0.7:
-        arena.pause(0.1, 2.5)
+        arena.pause(0.1, 1.5)
         if arena.written:
             break
         _kill(arena, "kill -9")
@@ -47,7 +47,7 @@ def failpoint_kills(arena: Arena) -> None:
     arena.start_load()
     arena.start_service(_kill_at(arena))
     while arena.loading or arena.rng.random() < 0.8:
-        arena.pause(1.0, 3.0)
+        arena.pause(0.5, 2.0)
         if arena.written:
             break
         if arena.service.alive:
