@@ -39,7 +39,7 @@ def report(head: Line, lines: list[Line]) -> str:
         f"""\
 Machine: {head["machine"]}. Seed {head["seed"]}, {head["date"]}, commit {head["commit"]}.
 {len(scans)} scans under attack, {_sum(scans, "pushes"):,} messages acknowledged by Redis;
-{hours:.1f} hours of scans, two at a time.
+{hours:.1f} hours of scans, three at a time.
 
 Service killed {_kills(done)} times; Redis restarted {restarts} times; disk full
 {done["disk full, freed after a while"]} times. **{len(bad)} scans were not as promised.**
