@@ -24,6 +24,8 @@ from zwriter.model import Add, AddSlice
         (1j, "<c16"),
         ([1, 2], "<i8"),
         ([1, 2.5], "<f8"),
+        ([2**64 - 1, 5], "<u8"),
+        ([[2**63]], "<u8"),
         ([[1, 2], [3, 4]], "<i8"),
         ([True, False], "?"),
         ([np.uint32(1), np.uint32(2)], "<u4"),
@@ -34,7 +36,9 @@ from zwriter.model import Add, AddSlice
     ],
 )
 def test_values_become_little_endian_arrays(value: Any, dtype: Any) -> None:
-    assert as_array(value).dtype == np.dtype(dtype)
+    array = as_array(value)
+    assert array.dtype == np.dtype(dtype)
+    assert array.dtype.num == np.dtype(dtype).num  # there are two uint64
 
 
 def test_text_becomes_strings_of_any_length() -> None:

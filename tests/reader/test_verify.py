@@ -15,6 +15,7 @@ import pytest
 
 from zwriter.errors import UsageError
 from zwriter.model import Add, Position, Source, Update, Verdict
+from zwriter.protocol import Message, encode
 from zwriter.reader import Report, verify
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings, StoreSettings
@@ -298,6 +299,15 @@ def test_a_lost_source_of_a_master_file_is_found(folder: Path):
     report = verify(folder / "S1_master.h5")
     assert any("its source" in problem for problem in report.problems)
     assert report.exit_code == 4
+
+
+def test_a_device_that_was_never_read_is_no_damage(tmp_path: Path):
+    with ScanWriter(tmp_path / "S1.zarr") as writer:
+        fields = {"scan_id": writer.record.scan_id, "status": "open", "info": {}}
+        fields["readout_priority"] = {"monitored": ["samx"]}
+        writer.journal("status", "", encode(Message("ScanStatusMessage", fields)))
+        writer.add("mcs", "count", 1)
+    assert verify(tmp_path).problems == []
 
 
 def test_a_lost_link_of_a_master_file_is_found(folder: Path):

@@ -43,7 +43,7 @@ def _from_list(value: list[Any] | tuple[Any, ...]) -> Array:
             value = _none_as_nan(value)
     array = _array_of(value)
     if array.dtype.kind == "f" and leaves and leaves <= {int, bool}:
-        raise BadUpdate("integers that do not fit into 64 bits")
+        array = _array_of(value, np.dtype(np.uint64))  # some need all 64 bits: no sign then
     return _storable(array)
 
 
@@ -64,7 +64,9 @@ def _from_texts(value: Any, leaves: set[type]) -> Array:
 def _array_of(value: Any, dtype: DType | None = None) -> Array:
     try:
         return np.array(value, dtype)
-    except (ValueError, TypeError, OverflowError) as error:
+    except OverflowError as error:
+        raise BadUpdate("integers that do not fit into 64 bits") from error
+    except (ValueError, TypeError) as error:
         raise BadUpdate("a list whose parts have different lengths or types") from error
 
 
@@ -96,8 +98,10 @@ def _storable(array: Array) -> Array:
             if narrow is None:
                 raise BadUpdate(f"{array.dtype} values that do not fit into 64 bits")
             return narrow
-        little = array.dtype.newbyteorder("<")
-        return array if array.dtype == little else array.astype(little)
+        # by its name: of two types that are the same, Zarr knows only one
+        little = np.dtype(array.dtype.str).newbyteorder("<")
+        same = array.dtype == little and array.dtype.num == little.num
+        return array if same else array.astype(little)
     if kind in "UST":
         try:
             text = np.char.decode(array, "utf-8") if kind == "S" else array
