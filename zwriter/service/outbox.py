@@ -33,6 +33,10 @@ _HEARTBEAT = 1.0
 _HISTORY_LENGTH = 10_000
 
 
+Gaps = dict[str, dict[str, int]]
+"""`device/signal` -> how many updates are missing, cut, quarantined; of signals that lack some."""
+
+
 class Outbox:
     """Sends; what cannot be sent is said in the log and harms nobody."""
 
@@ -54,13 +58,22 @@ class Outbox:
         message = file_message(str(master), done=False, successful=False, is_master_file=True)
         self._tell(keys.scan_file(scan_id, "master"), message, keys.FILE_TTL)
 
-    def file_done(self, scan_id: str, master: Path, verdict: Verdict, *, whole: bool) -> None:
+    def file_done(
+        self, scan_id: str, master: Path, verdict: Verdict, gaps: Gaps, *, whole: bool
+    ) -> None:
         """The master file is there, or never will be. `whole`: with all that there was."""
         message = file_message(str(master), done=True, successful=whole, is_master_file=True)
-        message.metadata["verdict"] = str(verdict)
+        message.metadata.update(verdict=str(verdict), gaps=gaps)
         self._tell(keys.scan_file(scan_id, "master"), message, keys.FILE_TTL)
 
-    def history(self, record: ScanRecord, master: Path, devices: dict[str, Any]) -> None:
+    def history(
+        self,
+        record: ScanRecord,
+        master: Path,
+        devices: dict[str, Any],
+        verdict: Verdict,
+        gaps: Gaps,
+    ) -> None:
         """A line in the history of scans. `devices`: as in `Scan.summary()`."""
         status = record.status_message
         if status is None or status.scan_number is None:
@@ -88,6 +101,7 @@ class Outbox:
                 for device, signals in devices.items()
             },
         )
+        message.metadata.update(verdict=str(verdict), gaps=gaps)
         try:
             self._client.xadd(
                 keys.scan_history(),

@@ -13,6 +13,7 @@ from zwriter.reader import open_scan
 from zwriter.scan import ScanWriter
 from zwriter.service.alarms import SlowDisk
 from zwriter.service.control_messages import Inbox
+from zwriter.service.outbox import Gaps
 from zwriter.service.paths import ScanPaths, mark_as_fed
 from zwriter.service.scan_life import ScanLife
 from zwriter.service.shared import Shared
@@ -123,8 +124,10 @@ class ScanRun:
             ledger.whole for signals in writer.ledgers.values() for ledger in signals.values()
         )
         outbox, master = self._shared.outbox, self.paths.master
-        outbox.file_done(self._scan_id, master, verdict, whole=whole)
-        outbox.history(writer.record, master, open_scan(self.paths.store).summary()["devices"])
+        gaps = _gaps(writer)
+        outbox.file_done(self._scan_id, master, verdict, gaps, whole=whole)
+        devices = open_scan(self.paths.store).summary()["devices"]
+        outbox.history(writer.record, master, devices, verdict, gaps)
         outbox.content(writer.record, master)
 
     @step
@@ -143,4 +146,17 @@ class ScanRun:
         text = f"{self._label} cannot be written: {error}"
         outbox, scan_id = self._shared.outbox, self._scan_id
         outbox.alarm(1, text, kind=type(error).__name__, scan_id=scan_id)
-        outbox.file_done(scan_id, self.paths.master, Verdict.FAILED, whole=False)
+        outbox.file_done(scan_id, self.paths.master, Verdict.FAILED, {}, whole=False)
+
+
+def _gaps(writer: ScanWriter) -> Gaps:
+    return {
+        f"{device}/{signal}": {
+            "missing": ledger.missing,
+            "cut": ledger.cut,
+            "quarantined": ledger.quarantined,
+        }
+        for device, signals in writer.ledgers.items()
+        for signal, ledger in signals.items()
+        if not ledger.whole
+    }
