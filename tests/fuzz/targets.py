@@ -237,7 +237,7 @@ class Fuzzed:
 
     def give(self, raw: bytes) -> None:
         if self._target is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=_in_memory()))
+            self._folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
             self._target = self.kind(self._folder)
         target, began = self._target, time.perf_counter()
         self.inputs += 1
@@ -263,7 +263,3 @@ class Fuzzed:
             if text not in (known for _, known in self.crashes):
                 logging.getLogger(__name__).exception("%s", self.kind.__name__)
                 self.crashes.append((raw, text))
-
-
-def _in_memory() -> str | None:
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None

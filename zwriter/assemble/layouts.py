@@ -18,6 +18,7 @@ from zwriter.errors import BadUpdate
 from zwriter.model import Add, AddSlice, MaxShape, Mode
 
 MAX_NEW_ROWS = 1_000_000  # how far beyond the rows that are there an index may reach
+MAX_NEW_BYTES = 2**30  # what rows without data may take, all of which a copy would write
 MAX_RAGGED_ROWS = 2**22  # rows with a length of their own in one update
 PADDED_BYTES = 256 * 1024  # what short rows may always take when they are padded
 PADDED_TIMES = 64  # and how many times their own size where that is more
@@ -175,6 +176,8 @@ class Slices(Layout):
         if self.width * array.dtype.itemsize > SLICE_ROW_BYTES:
             raise BadUpdate(f"rows of {self.width} values are too long to be written in pieces")
         piece, row = _piece(array, mode, self.rows)
+        if (row - self.rows) * self.width * array.dtype.itemsize > MAX_NEW_BYTES:
+            raise BadUpdate(f"index {row} is far beyond the {self.rows} rows that are there")
         column = int(self.cursors[row]) if row < self.rows else 0
         room = self.width - column
         if len(piece) <= room:
