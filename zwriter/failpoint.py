@@ -9,16 +9,17 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable
 
 active: dict[str, Callable[[], None]] = {}
-passed: set[str] | None = None  # the places that were passed, while somebody wants to know
+passed: Counter[str] | None = None  # how often each was passed, while somebody wants to know
 
 
 def failpoint(name: str) -> None:
     """The place `name` is passed: whatever is set for it happens."""
     if passed is not None:
-        passed.add(name)
+        passed[name] += 1
     if active and (action := active.get(name)) is not None:
         action()
 
@@ -38,7 +39,12 @@ def eio() -> None:
     raise OSError(errno.EIO, "input/output error (failpoint)")
 
 
-ACTIONS = {"kill": kill, "enospc": enospc, "eio": eio}
+def fault() -> None:
+    """Raises RuntimeError: something that nobody has foreseen."""
+    raise RuntimeError("a fault (failpoint)")
+
+
+ACTIONS = {"kill": kill, "enospc": enospc, "eio": eio, "fault": fault}
 
 
 def at_pass(action: Callable[[], None], number: int) -> Callable[[], None]:

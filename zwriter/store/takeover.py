@@ -34,6 +34,7 @@ from zwriter.store.zarr_json import chunk_key, read_json, stored_shape
 
 log = logging.getLogger(__name__)
 
+_renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 _EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
 _HERE = -100  # AT_FDCWD
 _WAS = ".was"  # in a tree: the store whose place it is about to take
@@ -224,10 +225,9 @@ def _is_json(path: Path) -> bool:
 
 def _exchange(one: Path, other: Path) -> None:
     """Exchange two folders in one step; where that cannot be done, in two."""
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if rename is not None:
+    if _renameat2 is not None:
         paths = os.fsencode(one), os.fsencode(other)
-        if rename(_HERE, paths[0], _HERE, paths[1], ctypes.c_uint(_EXCHANGE)) == 0:
+        if _renameat2(_HERE, paths[0], _HERE, paths[1], ctypes.c_uint(_EXCHANGE)) == 0:
             return
         number = ctypes.get_errno()
         if number not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from zwriter import failpoint
-from zwriter.failpoint import ACTIONS, at_pass, eio, enospc, kill
+from zwriter.failpoint import ACTIONS, at_pass, eio, enospc, fault, kill
 
-__all__ = ["ACTIONS", "at_pass", "eio", "enospc", "failing", "kill", "watched"]
+__all__ = ["ACTIONS", "at_pass", "eio", "enospc", "failing", "fault", "kill", "watched"]
 
 
 @contextmanager
@@ -26,9 +27,9 @@ def failing(name: str, action: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def watched() -> Iterator[set[str]]:
-    """The names of the failpoints that are passed."""
-    failpoint.passed = seen = set[str]()
+def watched() -> Iterator[Counter[str]]:
+    """How often each failpoint is passed."""
+    failpoint.passed = seen = Counter[str]()
     try:
         yield seen
     finally:
