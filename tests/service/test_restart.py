@@ -162,6 +162,18 @@ def test_a_master_file_that_a_killed_service_did_not_write_is_written(beamline):
     assert master.exists()
 
 
+def test_what_a_service_that_was_killed_while_it_cleaned_up_has_left_is_removed(beamline, until):
+    with beamline.service(), beamline.publisher.open_scan(scan_number=1) as scan:
+        scan.add("mcs", "counts", 1, max_shape=(None,))
+    with beamline.service():
+        beamline.written(1)
+    side = beamline.store(1).with_suffix(".zwriter")
+    (side / "commits" / "mcs").mkdir(parents=True)
+    with beamline.service():
+        until(lambda: not side.exists(), "the rest to be removed")
+    assert open_scan(beamline.store(1)).verdict is Verdict.COMPLETE
+
+
 def test_a_store_that_a_program_writes_without_redis_is_left_alone(beamline):
     store = beamline.root / "own.zarr"
     beamline.root.mkdir()

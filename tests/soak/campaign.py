@@ -148,15 +148,19 @@ def _judged(arena: Arena, attack: Callable[[Arena], None]) -> Finding:
 
 
 def fuzzed(count: int) -> dict[str, Any]:
-    """Random and mutated messages through decoding and assembly."""
-    began = time.monotonic()
-    command = [sys.executable, "-m", "tests.fuzz.run", str(count)]
+    """Messages made to harm, through all that reads them: see tests/fuzz."""
+    command = [sys.executable, "-m", "tests.fuzz.run", "--inputs", str(count)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    text = (ended.stdout.strip().splitlines() or [""])[-1]
-    problems = [] if ended.returncode == 0 else [f"fuzzing: {(ended.stderr or text)[-300:]}"]
-    seconds = round(time.monotonic() - began, 1)
-    text = f"Fuzzing: {text} ({seconds:.0f} s)"
-    return {"attack": "fuzz", "seed": "", "seconds": seconds, "problems": problems, "text": text}
+    try:
+        found = json.loads(ended.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        found = {"inputs": 0, "seconds": 0, "crashes": [ended.stderr[-300:] or "it ended early"]}
+    text = (
+        f"Fuzzing: {found['inputs']:,} inputs in {found['seconds']:.0f} s,"
+        f" {len(found['crashes'])} crashes."
+    )
+    line = {"attack": "fuzz", "seed": "", "seconds": found["seconds"], "text": text}
+    return {**line, "problems": found["crashes"]}
 
 
 def main() -> int:

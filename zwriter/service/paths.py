@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,12 +75,23 @@ def mark_as_fed(store: Path, url: str) -> None:
 
 
 def find_unfinished(root: Path) -> Iterator[Path]:
-    """The stores below the root that were fed by a service and are not finished."""
+    """The stores below the root that were fed by a service and are not finished.
+
+    What was left of cleaning up behind a finished one is removed.
+    """
     for folder, names, _ in os.walk(root):
         for name in sorted(names):
-            if name.endswith(".zwriter") and Path(folder, name, _MARK).exists():
-                yield Path(folder, name).with_suffix(".zarr")
+            side = Path(folder, name)
+            if name.endswith(".zwriter") and (side / _MARK).exists():
+                yield side.with_suffix(".zarr")
+            elif name.endswith(".zwriter") and _finished(side.with_suffix(".zarr")):
+                log.info("%s: what was left of it is removed, its scan is finished", side)
+                shutil.rmtree(side, ignore_errors=True)
         names[:] = [name for name in names if not name.endswith((".zarr", ".zwriter"))]
+
+
+def _finished(store: Path) -> bool:
+    return bool(_own_attributes(store).get("finished"))
 
 
 def finished_here(store: Path, scan_id: str) -> bool:

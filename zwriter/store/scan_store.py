@@ -286,7 +286,8 @@ class ScanStore:
         for device in self.devices.values():
             device.trim()
         failpoint("finish.trimmed")
-        for entry in self._side.iterdir():
+        # the mark of a service first: what has none beside a finished store is being removed
+        for entry in sorted(self._side.iterdir(), key=lambda entry: entry.name != "redis"):
             remove(entry)
         with suppress(OSError):  # of a scan that has begun at this place since then
             side_folder(self.path).rmdir()
