@@ -32,7 +32,7 @@ def report(head: Line, lines: list[Line]) -> str:
     """Markdown: how much was done, and what was seen of each kind of attack."""
     scans = [line for line in lines if line["attack"] in ATTACKS]
     done = sum((Counter(line["done"]) for line in scans), Counter())
-    bad = [line for line in lines if line["problems"]]
+    bad = [line for line in scans if line["problems"]]
     hours = sum(line["seconds"] for line in scans) / 3600
     restarts = sum(count for what, count in done.items() if what.startswith("Redis"))
     parts = [
@@ -51,8 +51,11 @@ Service killed {_kills(done)} times; Redis restarted {restarts} times; disk full
         of_attack = [line for line in scans if line["attack"] == name]
         if of_attack:
             parts.append(_row(attack.__doc__ or name, of_attack))
+    parts += [""]
     parts += [f"- {line['attack']}, {line['seed']}: {line['problems'][0][:300]}" for line in bad]
-    parts += ["", *(line["text"] for line in lines if line["attack"] == "fuzz")]
+    for line in lines:
+        if line["attack"] == "fuzz":
+            parts += ["", line["text"], *(f"- {crash}" for crash in line["problems"])]
     return "\n".join(parts).rstrip() + "\n"
 
 
