@@ -206,7 +206,13 @@ class StreamReader:
             for stream in self._streams.values():
                 if stream.position != BEGINNING and not stream.refused:
                     key = stream.name.key.encode("utf-8", "surrogateescape")
-                    stream.position, stream.again = resume(self._client, key, stream.position)
+                    try:
+                        found = resume(self._client, key, stream.position)
+                    except redis.ResponseError as error:
+                        if isinstance(error, PASSING):
+                            raise
+                        continue  # it cannot be read any more: reading it will say so
+                    stream.position, stream.again = found
                     if stream.again != BEGINNING:
                         self._tell(f"{stream.name.key} is not the stream that was read so far")
             self._connections = now
