@@ -1,4 +1,4 @@
-"""A writer that is killed at any step, and another that goes on, leave what one alone would have."""
+"""A writer that is killed at any step, and another that goes on, leave what one would have."""
 
 from __future__ import annotations
 

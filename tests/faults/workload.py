@@ -6,6 +6,7 @@ again.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,7 @@ BASELINE = {"samy": {"samy": {"value": 2.5, "timestamp": 1.0}}}
 
 def settings(durability: Any = "none", **changes: Any) -> StoreSettings:
     """Nothing is committed but when it is asked for."""
-    return StoreSettings(
-        flush_interval=60, default=SMALL_CHUNKS, durability=durability, **changes
-    )
+    return StoreSettings(flush_interval=60, default=SMALL_CHUNKS, durability=durability, **changes)
 
 
 def value_of(signal: str, number: int) -> Any:
@@ -131,7 +130,7 @@ def status(writer: ScanWriter, state: str) -> None:
 def steps(counts: list[int]) -> Iterator[tuple[dict[str, int], int]]:
     """How far each stream is sent, and how many points there are, at each commit."""
     for step, count in enumerate(counts):
-        each = {signal: count for signal in MODES}
+        each = dict.fromkeys(MODES, count)
         each["scalars"] = count * 60  # more than a shard
         yield each, step + 1
 
@@ -185,7 +184,7 @@ def contents(path: Path) -> dict[str, Any]:
 def _frames(path: Path, name: str) -> list[list[Any]]:
     value = zarr.open_array(path / "entry/zwriter" / name / "value", mode="r")[...].tobytes()
     offsets = zarr.open_array(path / "entry/zwriter" / name / "offsets", mode="r")[...]
-    return [msgpack.unpackb(value[a:b]) for a, b in zip(offsets, offsets[1:], strict=False)]
+    return [msgpack.unpackb(value[a:b]) for a, b in itertools.pairwise(offsets)]
 
 
 def _in_hdf5(path: Path) -> dict[str, Any]:
