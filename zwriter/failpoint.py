@@ -29,6 +29,11 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def stop() -> None:
+    """The process stops until it is sent SIGCONT."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def enospc() -> None:
     """Raises OSError: the disk is full."""
     raise OSError(errno.ENOSPC, "no space left on device (failpoint)")
@@ -44,7 +49,7 @@ def fault() -> None:
     raise RuntimeError("a fault (failpoint)")
 
 
-ACTIONS = {"kill": kill, "enospc": enospc, "eio": eio, "fault": fault}
+ACTIONS = {"kill": kill, "stop": stop, "enospc": enospc, "eio": eio, "fault": fault}
 
 
 def at_pass(action: Callable[[], None], number: int) -> Callable[[], None]:

@@ -53,12 +53,18 @@ T = TypeVar("T")
 def _patiently(
     method: Callable[Concatenate[ScanWriter, P], T],
 ) -> Callable[Concatenate[ScanWriter, P], T]:
-    """A method that writes: it waits while the disk refuses."""
+    """A method that writes: it waits while the disk refuses. Raises Fenced, whatever it ran into,
+    when another writer has taken over.
+    """
 
     @wraps(method)
     def patient(self: ScanWriter, /, *args: P.args, **kwargs: P.kwargs) -> T:
         with waiting(self):
-            return method(self, *args, **kwargs)
+            try:
+                return method(self, *args, **kwargs)
+            except Exception:
+                self._store.check()
+                raise
 
     return patient
 

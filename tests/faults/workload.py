@@ -164,7 +164,7 @@ def contents(path: Path) -> dict[str, Any]:
         name = str(document.parent.relative_to(path))
         node = zarr.open(document.parent, mode="r", zarr_format=3)
         if isinstance(node, zarr.Array) and "entry/zwriter" not in name:
-            found[name] = (str(node.dtype), node.shape, np.asarray(node[...]).tolist())
+            found[name] = (str(node.dtype), node.shape, repr(np.asarray(node[...]).tolist()))
             found[f"{name} attributes"] = dict(node.attrs)
     scan = open_scan(path)
     found["verdict"], found["status"] = scan.verdict, scan.status

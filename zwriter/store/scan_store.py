@@ -223,6 +223,7 @@ class ScanStore:
     def write_points(self) -> None:
         """What was read at scan points, as arrays."""
         settings = SignalSettings(codec=self.settings.default.codec)
+        self._epoch.check()
         write_points(self.record, self._tree / DEVICES, self.devices, settings)
 
     def seal(self) -> None:
