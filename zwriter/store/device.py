@@ -193,8 +193,9 @@ class DeviceWriter:
             else:
                 rejected = self._fail(name, signal.ledger, error)
                 signal = self.signals[name]
-            empty = SignalWriter(self.path / name, signal.settings).state()
-            committed = self._states.get(name, empty)
+            committed = self._states.get(name)
+            if committed is None:
+                committed = SignalWriter(self.path / name, signal.settings).state()
             self._states[name] = {**committed, "ledger": signal.ledger.to_json()}
         signal.dirty = False
         return rejected

@@ -1,0 +1,194 @@
+"""An error that nobody has foreseen, in the path of one signal, harms neither its neighbours nor
+the scan; what the signal sent is kept, raw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgpack
+import numpy as np
+import pytest
+
+from tests.faults import workload
+from tests.faults.workload import MODES, SCAN_ID, device_of, read_up_to, stream_of, update
+from zwriter import ScanWriter, open_scan
+from zwriter.model import Verdict
+from zwriter.reader import Scan
+from zwriter.store.framed import read_frames
+from zwriter.store.signal import SignalWriter
+
+SIGNALS = [signal for signal in MODES if signal != "bad"]
+
+
+class Broken:
+    """Makes one step of one signal fail, from some moment on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, signal: str, step: str) -> None:
+        self.now = False
+        original: Callable[..., object] = getattr(SignalWriter, step)
+
+        def broken(writer: SignalWriter, *args: object) -> object:
+            result = original(writer, *args)  # half of the work is done when it fails
+            if self.now and writer.name == signal:
+                raise RuntimeError(f"{step} of {signal}")
+            return result
+
+        monkeypatch.setattr(SignalWriter, step, broken)
+
+
+def open_writer(path: Path) -> ScanWriter:
+    return ScanWriter(path, scan_id=SCAN_ID, settings=workload.settings(), master=None)
+
+
+def send_all(writer: ScanWriter, count: int) -> None:
+    for signal in SIGNALS:
+        first = read_up_to(writer, stream_of(signal))
+        writer.apply([update(signal, number) for number in range(first, count)])
+
+
+def raw_in_quarantine(path: Path, signal: str) -> list[bytes]:
+    frames = map(msgpack.unpackb, read_frames(path.with_suffix(".zwriter") / "quarantine"))
+    return [frame[-1] for frame in frames if frame[2] == signal]
+
+
+def rows(scan: Scan, signal: str) -> list[object]:
+    found = scan.devices[device_of(signal)][signal]
+    return [np.asarray(row).tolist() for row in found.rows]
+
+
+@pytest.mark.parametrize("step", ["apply", "publish", "state", "seal"])
+@pytest.mark.parametrize("broken", SIGNALS)
+def test_a_signal_that_fails_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, step: str
+) -> None:
+    path = tmp_path / "S1.zarr"
+    fault = Broken(monkeypatch, broken, step)
+    writer = open_writer(path)
+    send_all(writer, 10)
+    writer.commit()
+    send_all(writer, 15)
+    fault.now = True
+    send_all(writer, 20)
+    writer.commit()
+    fault.now = step == "seal"
+    send_all(writer, 30)
+    writer.commit()
+    sent = [f"raw {broken} {number}".encode() for number in range(30)]
+    if step != "seal":
+        assert raw_in_quarantine(path, broken) == sent[10:]
+    verdict = writer.finish()
+    writer.close()
+    calm = open_writer(tmp_path / "calm.zarr")
+    send_all(calm, 30)
+    calm.finish()
+    calm.close()
+    scan, undisturbed = open_scan(path), open_scan(tmp_path / "calm.zarr")
+    for signal in SIGNALS:
+        if signal != broken:
+            assert rows(scan, signal) == rows(undisturbed, signal)
+            assert scan.devices[device_of(signal)][signal].ledger.whole
+    ledger = scan.devices[device_of(broken)][broken].ledger
+    assert verdict is Verdict.COMPLETE_WITH_GAPS
+    assert f"RuntimeError: {step} of {broken}" in (ledger.failed or "")
+    written = 30 if step == "seal" else 10
+    assert (ledger.received, ledger.written, ledger.quarantined) == (30, written, 30 - written)
+
+
+def test_a_signal_stays_failed_after_a_restart_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "S1.zarr"
+    fault = Broken(monkeypatch, "vectors", "apply")
+    writer = open_writer(path)
+    send_all(writer, 10)
+    writer.commit()
+    fault.now = True
+    send_all(writer, 20)
+    writer.commit()
+    writer.close()
+    fault.now = False
+    writer = open_writer(path)
+    send_all(writer, 30)
+    writer.commit()
+    sent = [f"raw vectors {number}".encode() for number in range(30)]
+    assert raw_in_quarantine(path, "vectors") == sent[10:]
+    writer.finish()
+    writer.close()
+    ledger = open_scan(path).devices["one"]["vectors"].ledger
+    assert (ledger.received, ledger.written, ledger.quarantined) == (30, 10, 20)
+    assert ledger.failed
+
+
+def test_a_signal_that_cannot_be_continued_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "S1.zarr"
+    writer = open_writer(path)
+    send_all(writer, 10)
+    writer.commit()
+    writer.close()
+    fault = Broken(monkeypatch, "ragged", "_restore")
+    fault.now = True
+    writer = open_writer(path)
+    send_all(writer, 20)
+    assert writer.finish() is Verdict.COMPLETE_WITH_GAPS
+    writer.close()
+    scan = open_scan(path)
+    assert len(rows(scan, "pieces")) == 11
+    ledger = scan.devices["two"]["ragged"].ledger
+    assert (ledger.received, ledger.written, ledger.quarantined) == (20, 10, 10)
+    assert "_restore of ragged" in (ledger.failed or "")
+
+
+def test_what_a_program_added_is_kept_raw_when_its_signal_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = Broken(monkeypatch, "image", "publish")
+    writer = ScanWriter(tmp_path / "S1.zarr", settings=workload.settings(), master=None)
+    frame = np.zeros((300, 300), "<u2")  # a camera's buffer, used again and again
+    for number in range(3):
+        frame[:] = number
+        writer.add("eiger", "image", frame)
+    fault.now = True
+    writer.commit()
+    kept = raw_in_quarantine(tmp_path / "S1.zarr", "image")
+    assert [np.full((300, 300), n, "<u2").tobytes() in raw for n, raw in enumerate(kept)] == 3 * [
+        True
+    ]
+    writer.close()
+
+
+def test_a_buffer_that_is_used_again_is_written_as_it_was(tmp_path: Path) -> None:
+    writer = ScanWriter(tmp_path / "S1.zarr", master=None)
+    frame = np.zeros((512, 512), "<u2")
+    for number in range(3):
+        frame[:] = number
+        writer.add("eiger", "image", frame)
+    writer.finish()
+    writer.close()
+    values = open_scan(tmp_path / "S1.zarr").devices["eiger"]["image"].value
+    assert [int(values[n].max()) for n in range(3)] == [0, 1, 2]
+
+
+def test_points_that_cannot_be_shown_harm_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from zwriter.store import points
+
+    original = points._write_signal
+
+    def broken(group: Path, *args: object) -> None:
+        if group.name == "samx":
+            raise RuntimeError("points")
+        original(group, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(points, "_write_signal", broken)
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        for number in range(3):
+            reading = {"value": number, "timestamp": 1.0}
+            scan.point(number, {"samx": {"samx": reading}, "samy": {"samy": reading}})
+    assert "its points are not shown" in caplog.text
+    found = open_scan(tmp_path / "S1.zarr")
+    assert found.devices["samy"]["samy"].value[:].tolist() == [0, 1, 2]
+    assert sorted(found.record.points) == [0, 1, 2]
