@@ -338,3 +338,15 @@ def test_a_finished_store_that_was_not_cleaned_up_stays_as_it_is(tmp_path: Path)
     again.close()
     assert not (tmp_path / "S1.zwriter").exists()
     assert verify(tmp_path / "S1.zarr").problems == []
+
+
+def test_a_signal_that_was_read_at_points_before_it_pushed_updates_has_both(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.point(0, {"mcs": {"counts": {"value": 0.5, "timestamp": 1.0}}})
+        scan._store.write_points()
+        for number in range(3):
+            scan.add("mcs", "counts", number)
+    path = tmp_path / "S1.zarr" / DEVICES / "mcs"
+    assert [entry.name for entry in (path / "counts").glob("*/")] == ["value"]
+    assert stored(tmp_path / "S1.zarr", "mcs", "counts")[...].tolist() == [0, 1, 2]
+    assert stored(tmp_path / "S1.zarr", "mcs", "counts_sync")[...].tolist() == [0.5]

@@ -19,7 +19,7 @@ from zwriter.model import Ledger, Rejected, Run, Source, Update
 from zwriter.protocol import Message, encode
 from zwriter.settings import StoreSettings
 from zwriter.store.commits import CommitLog
-from zwriter.store.disk import make_folder, passing
+from zwriter.store.disk import make_folder, passing, remove
 from zwriter.store.signal import SignalWriter
 from zwriter.store.zarr_json import group_json, read_json, write_json
 
@@ -153,6 +153,8 @@ class DeviceWriter:
     def signal(self, name: str) -> SignalWriter:
         """The writer of a signal, new if it has none yet."""
         if name not in self.signals:
+            if _of_sync_data(self.path / name):
+                remove(self.path / name)  # it is read at scan points too: they get another place
             self.signals[name] = self._signal_at_commit(name)
         return self.signals[name]
 
