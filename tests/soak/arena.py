@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -34,7 +33,6 @@ class Service:
     ) -> None:
         self.log = log
         self.failpoints = failpoints
-        self._began = log.stat().st_size if log.exists() else 0
         command = [sys.executable, "-m", "zwriter.cli", "run"]
         command += ["--redis", url, "--root", str(root), "--config", str(settings)]
         with log.open("ab") as output:
@@ -50,10 +48,13 @@ class Service:
         return self.process.poll() is None
 
     def said(self, text: str) -> bool:
-        """Whether there is such a line in its log, of this process."""
-        with self.log.open("rb") as file:
-            file.seek(self._began)
-            return re.search(text.encode(), file.read()) is not None
+        """Whether there is such a line in its log."""
+        return text.encode() in self.log.read_bytes()
+
+    @property
+    def fenced(self) -> bool:
+        """Whether it says that another one writes the scan."""
+        return self.said("another service has taken it over")
 
     def kill(self) -> None:
         self.process.kill()
@@ -99,6 +100,7 @@ class Arena:
         self._settings = folder / "zwriter.toml"
         self._settings.write_text(_settings(rng))
         self.service: Service | None = None
+        self._services = 0
         self._loading: subprocess.Popen[bytes] | None = None
 
     # the load
@@ -139,7 +141,8 @@ class Arena:
         return self.service
 
     def another_service(self, failpoints: str = "") -> Service:
-        log = self.folder / "service.log"
+        self._services += 1
+        log = self.folder / f"service-{self._services:02d}.log"
         return Service(self.service_url, self.root, self._settings, log, failpoints)
 
     @property
@@ -182,7 +185,7 @@ class Arena:
             if time.monotonic() > deadline:
                 if self.service is not None and self.service.alive:
                     self.service.abort()
-                raise Stuck("the scan is not finished; service.log says what it was at")
+                raise Stuck("the scan is not finished; the last service-*.log says why")
             if self.service is None or not self.service.alive:
                 self.start_service()
             time.sleep(0.05)

@@ -12,7 +12,8 @@ from zwriter.master.tree import Dataset, ExternalLink, Group, Node, Rows, Stored
 
 def verify_file(path: Path, tree: Group) -> None:
     """Raises StoreError with the first thing that is missing or not as described."""
-    with h5py.File(path, "r") as file:
+    # no lock: a process that was forked while the file was written may still hold that one
+    with h5py.File(path, "r", locking=False) as file:
         for name, node in walk(tree):
             problem = _problem(file, name, node, path.parent)
             if problem:
@@ -41,7 +42,7 @@ def _source_problem(dataset: h5py.Dataset, folder: Path) -> str | None:
     for source in dataset.virtual_sources():
         first, last = source.vspace.get_select_bounds()
         needed = tuple(end - start + 1 for start, end in zip(first, last, strict=True))
-        with h5py.File(folder / source.file_name, "r") as file:
+        with h5py.File(folder / source.file_name, "r", locking=False) as file:
             there = file[source.dset_name].shape
             if there != needed:
                 return f"{source.file_name} has shape {there} instead of {needed}"
