@@ -14,6 +14,7 @@ import pytest
 from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings, StoreSettings
+from zwriter.testing.failpoints import failing
 
 READER = Path(__file__).with_name("racing_reader.py")
 KINDS = ("zwriter", "zarr", "tensorstore")
@@ -98,3 +99,20 @@ def test_a_reader_in_another_thread_reads_what_it_opened_however_far_the_writer_
             opened.clear()
     thread.join()
     assert len(scan.devices["det"]["image"].rows) == 1000
+
+
+@pytest.mark.parametrize(
+    "step", ["whole.written", "file.renamed", "finish.frames", "finish.finished", "finish.trimmed"]
+)
+def test_control_messages_can_be_read_at_each_step_of_finishing(tmp_path: Path, step: str):
+    store = tmp_path / "S1.zarr"
+    seen: list[int] = []
+    writer = ScanWriter(store, settings=SETTINGS)
+    for i in range(3):
+        writer.point(i, {"samx": {"samx": {"value": i, "timestamp": 1.0}}})
+    add_row(writer, 0)
+    with failing(step, lambda: seen.append(len(open_scan(store).record.points))):
+        writer.finish()
+        writer.close()
+    assert set(seen) == {3}
+    assert len(open_scan(store).record.points) == 3

@@ -40,14 +40,14 @@ class Journal:
 
 
 def payloads(location: Location) -> Iterator[bytes]:
-    """The journal's records, wherever they are. Raises StoreError if they are damaged."""
-    if location.metadata(JOURNAL) is not None:
+    """The journal's records, wherever they are. Raises StoreError if they are damaged.
+
+    The file counts as long as it is there: it goes once its copy in the store is whole.
+    """
+    try:
+        yield from read_frames(location.beside / "journal")
+    except FileNotFoundError:
         yield from stored_payloads(location, JOURNAL)
-    else:
-        try:
-            yield from read_frames(location.beside / "journal")
-        except FileNotFoundError:  # no message yet, or moved into the store in this moment
-            yield from stored_payloads(location, JOURNAL)
 
 
 def stored_payloads(location: Location, node: str) -> Iterator[bytes]:
