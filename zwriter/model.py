@@ -114,6 +114,12 @@ class Run:
         return len(self.entries)
 
     @property
+    def nbytes(self) -> int:
+        """Memory that it keeps; a single message is not copied for its values."""
+        entries = len(self.entries) * len(self.entries[0][1])
+        return entries if len(self) == 1 else entries + int(self.values.nbytes)
+
+    @property
     def source(self) -> Source:
         """The last message: when the run is taken, all up to it are."""
         entry, raw = self.entries[-1]

@@ -41,7 +41,7 @@ from zwriter.store.scan_store import ScanStore
 log = logging.getLogger(__name__)
 
 POINTS_INTERVAL = 2.0  # seconds between writes of the sync data's arrays
-UNCOMMITTED_BYTES = 128 * 1024 * 1024
+UNCOMMITTED_BYTES = 64 * 1024 * 1024
 LOGGED_REASONS = 5  # lines a signal gets in the log for what is quarantined
 LOGGED_NAMES = 1000  # signals that get lines of their own
 
@@ -208,8 +208,10 @@ class ScanWriter:
             else:
                 by_device.setdefault(item.device, {}).setdefault(item.signal, []).append(item)
             source = item.source
-            self._uncommitted += item.values.nbytes if isinstance(item, Run) else 0
-            self._uncommitted += len(source.raw) if source else 0
+            if isinstance(item, Run):
+                self._uncommitted += item.nbytes
+            elif source is not None:
+                self._uncommitted += len(source.raw)
             if item.device and source and source.position and not source.again:
                 position = source.position
                 read_up_to.setdefault(item.device, {})[position.stream] = position.entry

@@ -20,7 +20,7 @@ from zwriter.ingest.connection import PASSING, until_it_works
 from zwriter.ingest.discovery import Discovery, StreamName
 from zwriter.ingest.resume import BEGINNING, divided, resume
 from zwriter.model import Position, Rejected, Run, Source, Update
-from zwriter.protocol.alike import Alike, equal_lengths
+from zwriter.protocol.alike import LONG, Alike, equal_lengths
 from zwriter.protocol.codec import DATA, messages_in
 from zwriter.protocol.updates import updates_in
 
@@ -28,10 +28,12 @@ log = logging.getLogger(__name__)
 
 Batch = list[Update | Run | Rejected]
 
-_REPLY_BYTES = 32 * 1024 * 1024
+_REPLY_BYTES = 8 * 1024 * 1024
 _OBJECT_BYTES = 1024  # what the Python objects of one message take, besides its bytes
 _SHORTEST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.1
+_GATHERED = 32  # messages of the busiest stream, and
+_GATHERED_BYTES = 1024 * 1024  # bytes of all, that a pause may let gather in Redis, which trims
 _REFUSED_PAUSE = 1.0
 
 
@@ -88,6 +90,7 @@ class StreamReader:
         self._empty_since = 0.0
         self._connections = -1  # when the positions were last compared with the server's streams
         self._pause = _SHORTEST_PAUSE
+        self._nbytes = 0  # that were read so far
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"read-{scan_id[:8]}", daemon=True)
 
@@ -149,16 +152,16 @@ class StreamReader:
         if self._discovery.due:
             self._add(self._discovery.look())
             self._looked_at = began
-        most, more = 0, False
+        most, more, nbytes = 0, False, self._nbytes
         waiting = [stream for stream in self._streams.values() if stream.refused <= began]
         for call in calls(waiting, self._reply_bytes):
             came = self._read(call)
             most = max(most, came)
             more = more or came >= call.count
+        nbytes = self._nbytes - nbytes
         if not most and not any(stream.refused for stream in self._streams.values()):
             self._empty_since = self._looked_at
-        # While data trickles, a pause lets a batch gather; while nothing comes, it grows.
-        self._pause = _SHORTEST_PAUSE if most else min(2 * self._pause, _LONGEST_PAUSE)
+        self._pause = next_pause(self._pause, most, nbytes)
         if not more:
             self._stop.wait(self._pause)
 
@@ -246,17 +249,30 @@ class StreamReader:
             largest = max(largest, length)
             runs = stream.alike.runs(alike)
             if runs is not None:
-                nbytes += 2 * length * len(alike)
+                nbytes += (length if length >= LONG else 2 * length) * len(alike)
                 batch.extend(runs)
                 continue
-            nbytes += (length + _OBJECT_BYTES) * len(alike)
+            nbytes += (2 * length + _OBJECT_BYTES) * len(alike)
             for entry, raw in alike:
                 source = Source(raw, Position(stream.name.key, entry))
                 batch.extend(_updates(source, stream.name.device))
         stream.size = largest + _OBJECT_BYTES
+        self._nbytes += nbytes
         if self.batches.put(batch, nbytes):
             failpoint("ingest.queued")
             stream.position = entries[-1][0].decode()
+
+
+def next_pause(last: float, messages: int, nbytes: int) -> float:
+    """Seconds to the next reading, after one in which `messages` at most came of a stream, and
+    `nbytes` in all, since the `last` pause.
+
+    While data trickles, a pause lets a batch gather, which costs much less than single messages;
+    but no more than Redis surely keeps. While nothing comes, it grows.
+    """
+    share = max(messages / _GATHERED, nbytes / _GATHERED_BYTES)
+    wanted = last / share if share else _LONGEST_PAUSE
+    return min(max(min(wanted, 2 * last), _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
 
 def calls(streams: Iterable[Stream], budget: int) -> list[_Call]:

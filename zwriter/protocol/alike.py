@@ -3,7 +3,8 @@
 A device sends the same message again and again, with other numbers in it. One message is decoded
 and walked through; where its values, timestamps and numbers lie, others of the same length have
 theirs. All other bytes must be equal, or the messages are decoded one by one. A message costs a
-comparison of its bytes then, instead of about 15 microseconds.
+comparison of its bytes then, instead of about 15 microseconds; and the value of a long one is not
+copied out of it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from zwriter.model import Add, Entries, Mode, Run, Source, Update
 from zwriter.protocol.codec import DATA, messages_in
 from zwriter.protocol.updates import MAX_NUMBER, updates_in
 
-LONGEST = 64 * 1024  # bytes: the values of longer messages are better copied once
-FEWEST = 4
+LONG = 64 * 1024  # bytes: messages from here on are not joined, their values stay where they are
+FEWEST = 4  # of short messages, at once
 _TEMPLATES = 16  # of one stream, kept: running numbers make messages longer now and then
 _GIVE_UP = 8  # messages of as many lengths in a row that were not alike
 
@@ -87,14 +88,14 @@ class Alike:
     def runs(self, entries: Entries) -> list[Run] | None:
         """What `entries` (id, message), all of one length, become; None if they are not alike."""
         length = len(entries[0][1])
-        if self._failures >= _GIVE_UP or len(entries) < FEWEST or length > LONGEST:
+        if self._failures >= _GIVE_UP or (len(entries) < FEWEST and length < LONG):
             return None
         if length not in self._templates:
             if len(self._templates) >= _TEMPLATES:
                 self._templates.pop(next(iter(self._templates)))
             self._templates[length] = _template(entries[0][1], self._device)
         template = self._templates[length]
-        runs = template.runs(entries, self._stream) if template else None
+        runs = template.runs_of(entries, self._stream) if template else None
         if runs is None:
             self._failures += 1
             self._templates.pop(length)  # the next may be of another kind
@@ -116,7 +117,19 @@ class _Template:
         edges = np.flatnonzero(np.diff(varies, prepend=True, append=True))
         self._fixed = [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
-    def runs(self, entries: Entries, stream: str) -> list[Run] | None:
+    def runs_of(self, entries: Entries, stream: str) -> list[Run] | None:
+        """A run for each signal; of long messages one for each message, which is not copied."""
+        if len(self._raw) < LONG:
+            return self._runs(entries, stream)
+        found: list[Run] = []
+        for entry in entries:
+            runs = self._runs([entry], stream)
+            if runs is None:
+                return None
+            found += runs
+        return found
+
+    def _runs(self, entries: Entries, stream: str) -> list[Run] | None:
         joined = b"".join([raw for _, raw in entries])
         messages = np.frombuffer(joined, np.uint8).reshape(len(entries), len(self._raw))
         if not all((messages[:, part] == self._raw[part]).all() for part in self._fixed):

@@ -7,7 +7,7 @@ import time
 
 from zwriter.ingest import PASSING, Announced, Counts, StreamReader
 from zwriter.protocol import Message, encode
-from zwriter.scan import ScanWriter
+from zwriter.scan import UNCOMMITTED_BYTES, ScanWriter
 from zwriter.service.alarms import BadInput, Reading, SlowDisk
 from zwriter.service.control_messages import ControlMessages, Inbox
 from zwriter.service.shared import Shared
@@ -50,7 +50,7 @@ class ScanLife:
             shared.client,
             scan_id,
             writer.positions,
-            shared.settings.redis.queue_bytes,
+            _room_to_read(shared.settings.redis.queue_bytes),
             self._devices(),
         )
         self._reading = Reading(shared.outbox, shared.client, scan_id, self._reader)
@@ -186,3 +186,8 @@ class ScanLife:
             "timestamp": time.time(),
         }
         self._writer.journal("status", "", encode(Message("ScanStatusMessage", fields)))
+
+
+def _room_to_read(queue_bytes: int) -> int:
+    """What of `queue_bytes` may wait to be written: the rest is written and not yet committed."""
+    return max(queue_bytes - UNCOMMITTED_BYTES, queue_bytes // 2)
