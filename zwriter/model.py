@@ -98,7 +98,8 @@ class Run:
     """Consecutive updates of one signal that are alike but for their values.
 
     values: (k, *shape) of the k updates; timestamps: (k,) seconds, or None where there are none;
-    numbers: (k,) the producer's, or None; entries: the k messages in `stream`.
+    numbers: (k,) the producer's, or None; entries: the k messages in `stream`, none if a program
+    made the updates.
     """
 
     device: str
@@ -111,17 +112,21 @@ class Run:
     entries: Entries
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self.values)
 
     @property
     def nbytes(self) -> int:
         """Memory that it keeps; a single message is not copied for its values."""
+        if not self.entries:
+            return int(self.values.nbytes)
         entries = len(self.entries) * len(self.entries[0][1])
         return entries if len(self) == 1 else entries + int(self.values.nbytes)
 
     @property
-    def source(self) -> Source:
+    def source(self) -> Source | None:
         """The last message: when the run is taken, all up to it are."""
+        if not self.entries:
+            return None
         entry, raw = self.entries[-1]
         return Source(raw, Position(self.stream, entry))
 
@@ -129,24 +134,30 @@ class Run:
         """The same, one by one."""
         stamps = [None] * len(self) if self.timestamps is None else self.timestamps.tolist()
         numbers = [None] * len(self) if self.numbers is None else self.numbers.tolist()
+        sources: list[Source | None] = [
+            Source(raw, Position(self.stream, entry)) for entry, raw in self.entries
+        ]
         return [
-            Update(self.device, self.signal, self.mode, value, stamp, number,
-                   Source(raw, Position(self.stream, entry)))
-            for value, stamp, number, (entry, raw) in zip(
-                self.values, stamps, numbers, self.entries, strict=True
+            Update(self.device, self.signal, self.mode, *fields)
+            for fields in zip(
+                self.values, stamps, numbers, sources or [None] * len(self), strict=True
             )
-        ]  # fmt: skip
+        ]
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Something that could not be written, and why; no `signal` if the whole message is bad."""
+    """Something that could not be written, and why; no `signal` if the whole message is bad.
+
+    update: what it was, if a program made it and there is no message.
+    """
 
     device: str
     signal: str
     reason: str
     source: Source | None = None
     time: float = 0.0
+    update: Update | None = None
 
 
 @dataclass(slots=True)

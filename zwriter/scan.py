@@ -15,6 +15,8 @@ from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import numpy as np
 
+from zwriter.assemble import Gathering
+from zwriter.assemble.blocks import reject
 from zwriter.errors import BadMessage, Fenced, NotSynced
 from zwriter.master import write_master
 from zwriter.model import (
@@ -106,7 +108,9 @@ class ScanWriter:
         self._master = master
         self._expected_points = 0
         self._points_dirty = False
-        self._points_written = self._committed = time.monotonic()
+        self._points_written = time.monotonic()
+        self._due = self._points_written + self._settings.flush_interval
+        self._gathering = Gathering()
         self._uncommitted = 0  # bytes; they are kept, in case their signal fails
         self._logged: Counter[tuple[str, str]] = Counter()
 
@@ -138,6 +142,7 @@ class ScanWriter:
     @property
     def ledgers(self) -> dict[str, dict[str, Ledger]]:
         """device -> signal -> what is known of its updates."""
+        self._write_all_gathered()
         return {name: device.ledgers() for name, device in self._store.devices.items()}
 
     def refused(self, error: OSError) -> None:
@@ -161,8 +166,12 @@ class ScanWriter:
         max_shape: MaxShape | None = None,
     ) -> None:
         """Append one row of the shape of `value`; with `max_shape`, as BEC's `add` does."""
-        shape = (None, *np.shape(value)) if max_shape is None else tuple(max_shape)
-        self._update(device, signal, Add(shape), value, timestamp)
+        if not self._gathering.add(device, signal, value, timestamp, max_shape):
+            shape = (None, *np.shape(value)) if max_shape is None else tuple(max_shape)
+            self._update(device, signal, Add(shape), value, timestamp)
+        elif self._gathering.ready or time.monotonic() >= self._due:
+            self._write_gathered()
+            self.commit_due()
 
     def add_slice(
         self,
@@ -175,23 +184,42 @@ class ScanWriter:
         max_shape: MaxShape = (None, None),
     ) -> None:
         """Extend row `index` by the 1-D `value`. `max_shape` (rows or None, width or None)."""
+        self._gathering.end(device, signal)
         self._update(device, signal, AddSlice(tuple(max_shape), index), value, timestamp)
 
     def replace(self, device: str, signal: str, value: Any, timestamp: Any = None) -> None:
         """Make `value` the signal's only value."""
+        self._gathering.end(device, signal)
         self._update(device, signal, Replace(), value, timestamp)
 
     @_patiently
     def _update(self, device: str, signal: str, mode: Mode, value: Any, timestamp: Any) -> None:
+        self._write_gathered()
         kept = value.copy() if isinstance(value, np.ndarray) else value  # a camera's buffer
         self._uncommitted += kept.nbytes if isinstance(kept, np.ndarray) else 0
-        update = Update(device, signal, mode, kept, timestamp)
-        reason = _bad_name(update)
-        rejected = [Rejected(device, signal, reason)] if reason else self._take(device, [update])
-        for item in rejected:
-            raw = encode(Message("DeviceMessage", {"signals": {signal: {"value": value}}}, {}))
-            self._quarantine(item if item.source else replace(item, source=Source(raw)))
+        self._made_here(Update(device, signal, mode, kept, timestamp))
         self.commit_due()
+
+    def _write_all_gathered(self) -> None:
+        self._gathering.end_all()
+        self._write_gathered()
+
+    @_patiently
+    def _write_gathered(self) -> None:
+        ready, self._gathering.ready = self._gathering.ready, []
+        for run in ready:
+            self._uncommitted += run.nbytes
+            self._made_here(run)
+
+    def _made_here(self, item: Update | Run) -> None:
+        """Take what a program has made."""
+        reason = _bad_name(item)
+        if not reason:
+            for rejected in self._take(item.device, [item]):
+                self._quarantine(rejected)
+            return
+        for update in item.updates() if isinstance(item, Run) else [item]:
+            self._quarantine(reject(update, reason))
 
     @_patiently
     def apply(self, items: Iterable[Update | Run | Rejected]) -> None:
@@ -265,6 +293,12 @@ class ScanWriter:
         self._quarantine(rejected)
 
     def _quarantine(self, rejected: Rejected) -> None:
+        made_here = rejected.update
+        if made_here is not None:
+            reading = {"value": made_here.value, "timestamp": made_here.timestamp}
+            signals = {"signals": {made_here.signal: reading}}
+            source = Source(encode(Message("DeviceMessage", signals, {})))
+            rejected = replace(rejected, source=source, update=None)
         self._store.quarantine(rejected)
         name = (rejected.device, rejected.signal)
         if name not in self._logged and len(self._logged) >= LOGGED_NAMES:
@@ -334,6 +368,7 @@ class ScanWriter:
 
         Raises Fenced when another writer has taken over; NotSynced if the disk has lost something.
         """
+        self._write_all_gathered()
         try:
             for name, writer in list(self._store.devices.items()):
                 if writer.dirty and device in (None, name):
@@ -345,14 +380,16 @@ class ScanWriter:
         except NotSynced:
             self._store.distrust()
             raise
-        self._uncommitted, self._committed = 0, time.monotonic()
+        if device is None:
+            self._gathering.committed()
+            self._uncommitted = 0
+            self._due = time.monotonic() + self._settings.flush_interval
 
     @_patiently
     def commit_due(self) -> None:
         """Commit if `flush_interval` has gone by since the last time. To be called often."""
         now = time.monotonic()
-        due = now - self._committed >= self._settings.flush_interval
-        if due or self._uncommitted > UNCOMMITTED_BYTES:
+        if now >= self._due or self._uncommitted > UNCOMMITTED_BYTES:
             self.commit()
         if self._points_dirty and now - self._points_written >= POINTS_INTERVAL:
             self._store.write_points()
@@ -364,6 +401,7 @@ class ScanWriter:
         if self.verdict is not None and self.finished:
             return self.verdict
         state = ScanState(status)
+        self._write_all_gathered()
         for device in self._store.devices.values():
             for ledger in device.ledgers().values():
                 ledger.close()

@@ -1,6 +1,7 @@
 """Updates of one signal -> blocks of rows. Pure numpy: knows neither Redis nor Zarr."""
 
 from zwriter.assemble.blocks import Block, assemble, join
+from zwriter.assemble.gather import Gathering
 from zwriter.assemble.layouts import (
     Layout,
     Pieces,
@@ -14,6 +15,7 @@ from zwriter.assemble.values import as_array, cast_exact, common_dtype, fill_val
 
 __all__ = [
     "Block",
+    "Gathering",
     "Layout",
     "Pieces",
     "Ragged",

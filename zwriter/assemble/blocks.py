@@ -112,7 +112,8 @@ def _cast(array: Array, dtype: DType) -> Array:
 
 def reject(update: Update, reason: str) -> Rejected:
     """`update` as something that goes to quarantine."""
-    return Rejected(update.device, update.signal, reason, update.source)
+    made_here = update if update.source is None else None
+    return Rejected(update.device, update.signal, reason, update.source, update=made_here)
 
 
 def timestamps_of(value: Any) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from zwriter.assemble.values import STRING
 from zwriter.failpoint import failpoint
 from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES, ChunkCodec
 from zwriter.store.disk import make_folder, sync_file, sync_names
+from zwriter.store.encoding import AHEAD, Encoding, side_by_side
 from zwriter.store.hdf5_header import hdf5_metadata
 from zwriter.store.shard import MAX_CHUNKS, ShardFile, read_from, trim
 from zwriter.store.zarr_json import array_json, chunk_key, sharding, stored_shape, write_json
@@ -43,6 +44,7 @@ class ShardedArray:
         self._made: set[int] = set()  # shards whose file is ours; any other is a leftover
         self._sealed: dict[int, int] = {}  # number -> checksum of its index
         self._to_sync: list[ShardFile] = []  # sealed ones that may have to be synced
+        self._encoding = Encoding()
         self._document_synced: bool | None = None  # None: there never was one
 
     @property
@@ -80,12 +82,38 @@ class ShardedArray:
             self.generation, len(stored_shape(self.shape, self.dtype)), number
         )
 
-    def _put(self, chunk: int, data: Array, *, whole: bool) -> None:
+    def _put(self, chunk: int, data: Array, *, whole: bool) -> bool:
+        """Write a chunk, now or, at the latest, when all is published; whether it was now. If not,
+        `data` must not change any more; it may come back to `_written`.
+        """
+        if not side_by_side(self.codec, data):
+            self._write(chunk, self.codec.encode(data), whole=whole)
+            return True
+        while len(self._encoding) >= AHEAD:
+            self._write_next()
+        self._encoding.begin(self.codec, chunk, data, whole=whole)
+        return False
+
+    def _write(self, chunk: int, encoded: tuple[Any, bytes], *, whole: bool) -> None:
         shard, number = divmod(chunk, MAX_CHUNKS)
-        self._shard(shard).put(number, self.codec.encode(data), whole=whole)
+        self._shard(shard).put(number, encoded, whole=whole)
+
+    def _write_next(self) -> None:
+        chunk, encoded, whole, data = self._encoding.next()
+        self._write(chunk, encoded, whole=whole)
+        self._written(data)
+
+    def _written(self, data: Array) -> None:
+        """What was put is written, and may change again."""
+
+    def write_all(self) -> None:
+        """Return when every chunk that was put is written."""
+        while self._encoding:
+            self._write_next()
 
     def read_chunk(self, chunk: int) -> Array:
         """A chunk as it is stored, all fill value where there is none."""
+        self.write_all()
         shard, number = divmod(chunk, MAX_CHUNKS)
         if shard in self._sealed:
             stored = read_from(self._shard_path(shard), MAX_CHUNKS, number)
@@ -97,6 +125,7 @@ class ShardedArray:
 
     def publish(self, dimension_names: list[str], attributes: dict[str, Any]) -> None:
         """Make what was put visible to readers: indices first, then the document."""
+        self.write_all()
         self._close_sealed()
         for shard in self._shards.values():
             shard.publish()
@@ -186,6 +215,7 @@ class ShardedArray:
             self._document_synced = True
 
     def close(self) -> None:
+        self._encoding.forget()
         self._close_sealed()
         for shard in self._shards.values():
             shard.close()
@@ -243,6 +273,7 @@ class AppendArray(ShardedArray):
         self._waiting: list[Array] = []
         self._waiting_rows = 0
         self._tail: Array | None = None
+        self._spare: Array | None = None  # a tail that was written: its memory is warm
         self._flushed_rows = 0
 
     @classmethod
@@ -256,7 +287,6 @@ class AppendArray(ShardedArray):
         filled = array.rows % array.chunk_rows if array.chunk_rows else 0
         if filled:
             array._tail = array.read_chunk(array.rows // array.chunk_rows).copy()
-            array._tail[filled:] = fill_value(codec.dtype)
         return array
 
     @property
@@ -302,14 +332,21 @@ class AppendArray(ShardedArray):
                 taken = size
             else:
                 if self._tail is None:
-                    self._tail = np.full(self.chunk_shape, fill_value(self.dtype), self.dtype)
+                    self._tail, self._spare = self._spare, None
+                if self._tail is None:
+                    self._tail = np.empty(self.chunk_shape, self.dtype)
                 taken = min(size - filled, len(rows))
                 self._tail[filled : filled + taken] = rows[:taken]
-                if filled + taken == size:
-                    self._put(self.rows // size, self._tail, whole=True)
-                    self._tail[:] = fill_value(self.dtype)
+                if filled + taken == size and not self._put(
+                    self.rows // size, self._tail, whole=True
+                ):
+                    self._tail = None
             self.rows += taken
             rows = rows[taken:]
+
+    def _written(self, data: Array) -> None:
+        if data.base is None and data is not self._tail and data.flags.writeable:
+            self._spare = data
 
     def flush(self) -> None:
         """Write the rows of the last, partial chunk, so that `publish` shows them."""
@@ -317,7 +354,9 @@ class AppendArray(ShardedArray):
             self._choose_chunk()
         if self.rows == self._flushed_rows:
             return
-        if self.rows % (self.chunk_rows or 1) and self._tail is not None:
+        filled = self.rows % (self.chunk_rows or 1)
+        if filled and self._tail is not None:
+            self._tail[filled:] = fill_value(self.dtype)
             self._put(self.rows // self.chunk_rows, self._tail, whole=False)
         self._flushed_rows = self.rows
 

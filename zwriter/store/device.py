@@ -15,8 +15,7 @@ from typing import Any
 from zwriter.assemble.blocks import reject
 from zwriter.errors import Fenced
 from zwriter.failpoint import failpoint
-from zwriter.model import Ledger, Rejected, Run, Source, Update
-from zwriter.protocol import Message, encode
+from zwriter.model import Ledger, Rejected, Run, Update
 from zwriter.settings import StoreSettings
 from zwriter.store.commits import CommitLog
 from zwriter.store.disk import make_folder, passing, remove
@@ -99,7 +98,7 @@ class DeviceWriter:
             signal.ledger.received += len(updates)
             signal.ledger.quarantined += len(updates)
             signal.dirty = True
-            return [_reject(update, signal.ledger.failed) for update in updates]
+            return [reject(update, signal.ledger.failed) for update in updates]
         before = replace(signal.ledger)
         self._pending.setdefault(name, []).extend(items)
         try:
@@ -148,7 +147,7 @@ class DeviceWriter:
         self.touch(name)
         assert signal.ledger.failed
         pending = _singly(self._pending.pop(name, []))
-        return [_reject(update, signal.ledger.failed) for update in pending]
+        return [reject(update, signal.ledger.failed) for update in pending]
 
     def signal(self, name: str) -> SignalWriter:
         """The writer of a signal, new if it has none yet."""
@@ -279,16 +278,6 @@ def _singly(items: Iterable[Update | Run]) -> list[Update]:
     for item in items:
         found += item.updates() if isinstance(item, Run) else [item]
     return found
-
-
-def _reject(update: Update, reason: str) -> Rejected:
-    """`update` for quarantine; one that was no message becomes one."""
-    rejected = reject(update, reason)
-    if update.source:
-        return rejected
-    reading = {"value": update.value, "timestamp": update.timestamp}
-    raw = encode(Message("DeviceMessage", {"signals": {update.signal: reading}}, {}))
-    return replace(rejected, source=Source(raw))
 
 
 def _reason(error: Exception) -> str:

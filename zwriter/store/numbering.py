@@ -64,7 +64,8 @@ class Numbering:
         self._ledger.received += len(run)
         if run.numbers is not None:
             self._ledger.next_number += len(run)
-        self.last_content = content(run.source)
+        if run.source is not None:
+            self.last_content = content(run.source)
 
     def _follow_each_other(self, updates: list[Update]) -> bool:
         first = self._ledger.next_number

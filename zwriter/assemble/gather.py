@@ -1,0 +1,155 @@
+"""Updates that a program makes one by one, gathered into runs: a call then costs a copy of its
+value and about a microsecond, and a run is written in one step."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zwriter.assemble.values import NUMERIC
+from zwriter.model import Add, Run
+
+BLOCK_BYTES = 1024 * 1024
+MOST = 8192  # updates in a run
+_SCALARS: dict[type, np.dtype[Any]] = {float: np.dtype("f8"), int: np.dtype("i8")}
+
+Key = tuple[np.dtype[Any], tuple[int, ...]]
+
+
+class Blocks:
+    """Memory that is used again: new memory is slow at first touch, and frames are large."""
+
+    def __init__(self) -> None:
+        self._free: dict[Key, list[NDArray[Any]]] = {}
+        self._lent: defaultdict[Key, list[NDArray[Any]]] = defaultdict(list)
+
+    def lend(self, key: Key, count: int) -> NDArray[Any]:
+        """An array of `count` values of a dtype and shape; what is in it is anything."""
+        free = self._free.get(key)
+        block = free.pop() if free else np.empty((count, *key[1]), key[0])
+        self._lent[key].append(block)
+        return block
+
+    def take_back(self) -> None:
+        """Nobody needs any longer what was lent; what was free all the time is let go."""
+        self._free, self._lent = dict(self._lent), defaultdict(list)
+
+
+class Gather:
+    """Consecutive `add` updates of one signal, alike but for their values."""
+
+    def __init__(self, device: str, signal: str, example: Any, said: Any, timestamp: Any) -> None:
+        self._device, self._signal = device, signal
+        self._said = list(said) if isinstance(said, list) else said
+        self._kind = type(example)
+        scalar = _SCALARS.get(self._kind)
+        shape: tuple[int, ...] = () if scalar else example.shape
+        self._key: Key = (scalar or example.dtype, shape)
+        self._mode = Add((None, *shape) if said is None else tuple(said))
+        self._stamped = timestamp is not None
+        nbytes = scalar.itemsize if scalar else example.nbytes
+        self._room = max(1, min(MOST, BLOCK_BYTES // nbytes))
+        self._values: NDArray[Any] | None = None
+        self._stamps: list[float] = []
+        self._count = 0
+
+    def take(self, value: Any, timestamp: Any, said: Any, blocks: Blocks) -> bool:
+        """Copy the value; False, and nothing done, if it is not like those before.
+
+        said: `max_shape` as the program gave it, None for the shape of the value.
+        """
+        if type(value) is not self._kind or said != self._said:
+            return False
+        if self._kind is np.ndarray and (value.dtype, value.shape) != self._key:
+            return False
+        if type(timestamp) is not (float if self._stamped else type(None)):
+            return False
+        if self._values is None:
+            self._values = blocks.lend(self._key, self._room)
+        try:
+            self._values[self._count] = value
+        except OverflowError:
+            return False
+        if timestamp is not None:
+            self._stamps.append(timestamp)
+        self._count += 1
+        return True
+
+    @property
+    def full(self) -> bool:
+        return self._count == self._room
+
+    def run(self) -> Run | None:
+        """What was gathered, if anything; the next update begins another run."""
+        if self._values is None or not self._count:
+            return None
+        values = self._values[: self._count]
+        stamps = np.array(self._stamps) if self._stamped else None
+        self._values, self._stamps, self._count = None, [], 0
+        return Run(self._device, self._signal, self._mode, values, stamps, None, "", [])
+
+
+class Gathering:
+    """All signals that a program adds to. `ready`: runs that are to be written, in order."""
+
+    def __init__(self) -> None:
+        self.ready: list[Run] = []
+        self._gathers: dict[tuple[str, str], Gather] = {}
+        self._blocks = Blocks()
+
+    def add(self, device: str, signal: str, value: Any, timestamp: Any, said: Any) -> bool:
+        """Take an update; False if it is of a kind that is written singly, after what is `ready`.
+
+        said: `max_shape` as the program gave it, None for the shape of the value.
+        """
+        gather = self._gathers.get((device, signal))
+        if gather is None or not gather.take(value, timestamp, said, self._blocks):
+            self.end(device, signal)
+            if not _can_be_gathered(value, said, timestamp):
+                return False
+            gather = Gather(device, signal, value, said, timestamp)
+            if not gather.take(value, timestamp, said, self._blocks):
+                return False
+            self._gathers[device, signal] = gather
+        if gather.full:
+            self._make_ready(gather)
+        return True
+
+    def end(self, device: str, signal: str) -> None:
+        """Updates of another kind follow: what there is of the signal is to be written first."""
+        gather = self._gathers.pop((device, signal), None)
+        if gather is not None:
+            self._make_ready(gather)
+
+    def end_all(self) -> None:
+        """All there is is to be written now."""
+        for gather in self._gathers.values():
+            self._make_ready(gather)
+
+    def _make_ready(self, gather: Gather) -> None:
+        run = gather.run()
+        if run is not None:
+            self.ready.append(run)
+
+    def committed(self) -> None:
+        """All that was ready is committed: nobody holds its values any more."""
+        self._blocks.take_back()
+
+
+def _can_be_gathered(value: Any, said: Any, timestamp: Any) -> bool:
+    """Whether such updates are rows of one shape, numbers, each with one timestamp or none."""
+    if type(timestamp) not in (float, type(None)):
+        return False
+    if said is not None and (not said or said[0] is not None or None in said[1:]):
+        return False
+    if type(value) in _SCALARS:
+        return True
+    return (
+        type(value) is np.ndarray
+        and value.dtype.kind in NUMERIC
+        and value.dtype.isnative
+        and value.nbytes > 0
+    )
