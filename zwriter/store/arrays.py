@@ -16,9 +16,9 @@ from zwriter.assemble.values import STRING
 from zwriter.failpoint import failpoint
 from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES, ChunkCodec
 from zwriter.store.disk import make_folder, sync_file, sync_names
-from zwriter.store.encoding import AHEAD, Encoding, side_by_side
 from zwriter.store.hdf5_header import hdf5_metadata
 from zwriter.store.shard import MAX_CHUNKS, ShardFile, read_from, trim
+from zwriter.store.side_by_side import LARGE, OnTheirWay
 from zwriter.store.zarr_json import array_json, chunk_key, sharding, stored_shape, write_json
 
 Array = NDArray[Any]
@@ -44,7 +44,7 @@ class ShardedArray:
         self._made: set[int] = set()  # shards whose file is ours; any other is a leftover
         self._sealed: dict[int, int] = {}  # number -> checksum of its index
         self._to_sync: list[ShardFile] = []  # sealed ones that may have to be synced
-        self._encoding = Encoding()
+        self._on_their_way = OnTheirWay()
         self._document_synced: bool | None = None  # None: there never was one
 
     @property
@@ -84,32 +84,25 @@ class ShardedArray:
 
     def _put(self, chunk: int, data: Array, *, whole: bool) -> bool:
         """Write a chunk, now or, at the latest, when all is published; whether it was now. If not,
-        `data` must not change any more; it may come back to `_written`.
+        `data` must not change any more until it comes back to `_written`.
         """
-        if not side_by_side(self.codec, data):
-            self._write(chunk, self.codec.encode(data), whole=whole)
+        number, inside = divmod(chunk, MAX_CHUNKS)
+        shard = self._shard(number)
+        if data.nbytes < LARGE:
+            shard.put(inside, self.codec.encode(data), whole=whole)
             return True
-        while len(self._encoding) >= AHEAD:
-            self._write_next()
-        self._encoding.begin(self.codec, chunk, data, whole=whole)
+        while self._on_their_way.many:
+            self._written(self._on_their_way.next())
+        self._on_their_way.send(self.codec, shard, inside, data, whole=whole)
         return False
-
-    def _write(self, chunk: int, encoded: tuple[Any, bytes], *, whole: bool) -> None:
-        shard, number = divmod(chunk, MAX_CHUNKS)
-        self._shard(shard).put(number, encoded, whole=whole)
-
-    def _write_next(self) -> None:
-        chunk, encoded, whole, data = self._encoding.next()
-        self._write(chunk, encoded, whole=whole)
-        self._written(data)
 
     def _written(self, data: Array) -> None:
         """What was put is written, and may change again."""
 
     def write_all(self) -> None:
         """Return when every chunk that was put is written."""
-        while self._encoding:
-            self._write_next()
+        while self._on_their_way:
+            self._written(self._on_their_way.next())
 
     def read_chunk(self, chunk: int) -> Array:
         """A chunk as it is stored, all fill value where there is none."""
@@ -215,7 +208,7 @@ class ShardedArray:
             self._document_synced = True
 
     def close(self) -> None:
-        self._encoding.forget()
+        self._on_their_way.forget()
         self._close_sealed()
         for shard in self._shards.values():
             shard.close()

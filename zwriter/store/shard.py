@@ -7,7 +7,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import google_crc32c
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from zwriter.failpoint import failpoint
 from zwriter.store.codecs import CRC_BYTES
-from zwriter.store.disk import flush, make_folder, step, sync_names, write_all
+from zwriter.store.disk import flush, make_folder, passing, step, sync_names, write_all
 from zwriter.store.hdf5_header import METADATA_BYTES, USER_BLOCK
 
 MAX_CHUNKS = 255  # an index of one page: readers never see it torn
@@ -29,6 +31,15 @@ _read = step(os.pread)
 
 class Damaged(Exception):
     """What a commit points to is not there, or is not what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a chunk is; `refused`: what is still to be written there, if the disk refused it."""
+
+    offset: int
+    nbytes: int
+    refused: tuple[Any, bytes] | None = None
 
 
 class ShardFile:
@@ -48,6 +59,7 @@ class ShardFile:
         self._fd = _open(path, create)
         if not create:
             self.index = read_index(self._fd, capacity)
+        self._growing = Lock()
         self._low, self._high = self._free_space()
         if create:  # an empty index, so that there is always one to read
             self.dirty = True
@@ -61,16 +73,31 @@ class ShardFile:
 
     def put(self, number: int, parts: tuple[Any, bytes], *, whole: bool) -> None:
         """Write the encoded chunk `number`, for good (`whole`) or as the newest version."""
-        offset = self._low if whole else self._high
-        self._unsynced = True
-        nbytes = _written(self._fd, list(parts), offset)
-        failpoint("chunk.written")
-        if whole:
-            self._low += nbytes
-        else:
-            self._high += nbytes
-        self.index[number] = offset, nbytes
-        self.dirty = True
+        self.take(number, self.write(parts, whole=whole))
+
+    def write(self, parts: tuple[Any, bytes], *, whole: bool) -> Place:
+        """Write an encoded chunk, which `take` makes one of this shard's. Any thread may do so."""
+        nbytes = sum(memoryview(part).nbytes for part in parts)
+        with self._growing:
+            offset = self._low if whole else self._high
+            if whole:
+                self._low += nbytes
+            else:
+                self._high += nbytes
+        try:
+            _write_chunk(self._fd, parts, offset)
+        except OSError as error:
+            if not passing(error):
+                raise
+            return Place(offset, nbytes, parts)
+        return Place(offset, nbytes)
+
+    def take(self, number: int, place: Place) -> None:
+        """Make what was written the chunk `number`; if the disk refused it, it is written now."""
+        if place.refused is not None:
+            _write_chunk_patiently(self._fd, place.refused, place.offset)
+        self.index[number] = place.offset, place.nbytes
+        self._unsynced = self.dirty = True
 
     def publish(self) -> None:
         """Make what was put visible: the index, in one call."""
@@ -157,6 +184,14 @@ class ShardFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _write_chunk(fd: int, parts: tuple[Any, bytes], offset: int) -> None:
+    write_all(fd, list(parts), offset)
+    failpoint("chunk.written")
+
+
+_write_chunk_patiently = step(_write_chunk)
 
 
 @step

@@ -1,0 +1,78 @@
+"""Large chunks are encoded and written side by side, in threads that all arrays share: codecs,
+and writing, free the GIL.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from zwriter.store.codecs import ChunkCodec
+from zwriter.store.shard import Place, ShardFile
+
+LARGE = 256 * 1024  # bytes: a smaller chunk is written sooner than it is handed over
+_THREADS = os.cpu_count() or 1
+_AHEAD = 2 * _THREADS  # chunks of an array that are on their way
+
+
+def _new_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS, "encode")
+
+
+_shared = {"pool": _new_pool()}
+# threads do not come along
+os.register_at_fork(after_in_child=lambda: _shared.update(pool=_new_pool()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """A chunk on its way into a shard, and its `data`, which must not change until it is there."""
+
+    shard: ShardFile
+    number: int
+    whole: bool
+    data: NDArray[Any]
+    place: Future[Place]
+
+
+class OnTheirWay:
+    """The large chunks of one array that are being written."""
+
+    def __init__(self) -> None:
+        self._chunks: deque[_Chunk] = deque()
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    @property
+    def many(self) -> bool:
+        """Whether there are enough of them to keep all threads busy."""
+        return len(self._chunks) >= _AHEAD
+
+    def send(
+        self, codec: ChunkCodec, shard: ShardFile, number: int, data: NDArray[Any], *, whole: bool
+    ) -> None:
+        """Have a chunk written; the shard knows of it once it has come out of `next`."""
+
+        def write() -> Place:
+            return shard.write(codec.encode(data), whole=whole)
+
+        self._chunks.append(_Chunk(shard, number, whole, data, _shared["pool"].submit(write)))
+
+    def next(self) -> NDArray[Any]:
+        """Wait for the oldest one; its data. Raises what encoding raised; if the disk refused it,
+        it is written here and now, as patiently as anything else.
+        """
+        chunk = self._chunks.popleft()
+        chunk.shard.take(chunk.number, chunk.place.result())
+        return chunk.data
+
+    def forget(self) -> None:
+        """Drop all of them; none is written to any more."""
+        wait([chunk.place for chunk in self._chunks if not chunk.place.cancel()])
+        self._chunks.clear()
