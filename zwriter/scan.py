@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import reprlib
 import time
 import uuid
 from collections import Counter
@@ -293,12 +294,8 @@ class ScanWriter:
         self._quarantine(rejected)
 
     def _quarantine(self, rejected: Rejected) -> None:
-        made_here = rejected.update
-        if made_here is not None:
-            reading = {"value": made_here.value, "timestamp": made_here.timestamp}
-            signals = {"signals": {made_here.signal: reading}}
-            source = Source(encode(Message("DeviceMessage", signals, {})))
-            rejected = replace(rejected, source=source, update=None)
+        if rejected.update is not None:
+            rejected = replace(rejected, source=_as_message(rejected.update), update=None)
         self._store.quarantine(rejected)
         name = (rejected.device, rejected.signal)
         if name not in self._logged and len(self._logged) >= LOGGED_NAMES:
@@ -460,6 +457,19 @@ class ScanWriter:
                     self.write_master(out, MasterSettings(mode=self._master))
         finally:
             self.close()
+
+
+def _as_message(update: Update) -> Source:
+    """What a program made, as the message that it would have come in; what no message can hold is
+    kept as people read it.
+    """
+    reading = {"value": update.value, "timestamp": update.timestamp}
+    try:
+        raw = encode(Message("DeviceMessage", {"signals": {update.signal: reading}}))
+    except BadMessage:
+        shown = {key: reprlib.repr(value) for key, value in reading.items()}
+        raw = encode(Message("DeviceMessage", {"signals": {str(update.signal): shown}}))
+    return Source(raw)
 
 
 def _bad_name(item: Update | Run | Rejected) -> str:

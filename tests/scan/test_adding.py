@@ -1,0 +1,167 @@
+"""Updates that a program adds are what the same updates are one by one, however it adds them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as run_settings
+from hypothesis import strategies as st
+
+from zwriter import ScanWriter, open_scan
+from zwriter.model import Add, Update
+from zwriter.protocol import decode
+from zwriter.reader import Scan
+from zwriter.settings import SignalSettings, StoreSettings
+from zwriter.store.framed import read_frames
+from zwriter.testing.failpoints import failing, fault
+
+SETTINGS = StoreSettings(flush_interval=60, durability="none")
+FRAME = (400, 500)  # of uint16: large enough to be encoded and written by other threads
+
+values = st.one_of(
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False),
+    st.booleans(),
+    st.text(max_size=3),
+    st.integers(0, 3).map(lambda n: np.arange(n)),
+    st.integers(0, 9).map(lambda n: np.full(2, n, "<u2")),
+    st.integers(0, 9).map(lambda n: np.full((2, 2), n / 2)),
+    st.integers(0, 9).map(lambda n: np.float32(n)),
+)
+shapes = st.sampled_from([None, (None,), [None], (None, 2), [None, None], (5,), (None, 2, 2)])
+stamps = st.one_of(st.none(), st.floats(0, 2e9), st.just([1.0, 2.0]), st.just(7))
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["a", "b"]), values, stamps, shapes),
+        st.just("commit"),
+    ),
+    max_size=25,
+)
+
+
+def contents(scan: Scan) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, signal in scan.devices.get("dev", {}).items():
+        arrays = {key: np.asarray(signal.arrays[key]) for key in sorted(signal.arrays)}
+        found[name] = {key: (str(a.dtype), a.shape, a.tolist()) for key, a in arrays.items()}
+        found[f"{name} ledger"] = signal.ledger.to_json()
+    return found
+
+
+@run_settings(max_examples=60)
+@given(steps)
+def test_added_updates_become_what_they_are_one_by_one(taken: list[Any]) -> None:
+    with TemporaryDirectory() as folder:
+        added = ScanWriter(Path(folder, "added.zarr"), settings=SETTINGS, master=None)
+        singly = ScanWriter(Path(folder, "singly.zarr"), settings=SETTINGS, master=None)
+        for step in taken:
+            if step == "commit":
+                added.commit()
+                singly.commit()
+                continue
+            signal, value, stamp, shape = step
+            added.add("dev", signal, value, stamp, max_shape=shape)
+            mode = Add((None, *np.shape(value)) if shape is None else tuple(shape))
+            singly.apply([Update("dev", signal, mode, value, stamp)])
+        for writer in (added, singly):
+            writer.finish()
+            writer.close()
+        one, other = open_scan(added.path), open_scan(singly.path)
+        np.testing.assert_equal(contents(one), contents(other))
+        assert one.verdict is other.verdict
+
+
+def test_a_program_may_use_its_buffer_again(tmp_path: Path) -> None:
+    buffer = np.empty(FRAME, "<u2")
+    with ScanWriter(tmp_path / "S1.zarr", settings=SETTINGS, master=None) as scan:
+        for n in range(100):
+            buffer[:] = n
+            scan.add("dev", "image", buffer)
+            if n % 30 == 0:
+                scan.commit()
+    image = open_scan(tmp_path / "S1.zarr").devices["dev"]["image"].value
+    assert [int(frame.min()) for frame in image] == list(range(100))
+    assert [int(frame.max()) for frame in image] == list(range(100))
+
+
+def test_what_was_added_counts_at_once(tmp_path: Path) -> None:
+    scan = ScanWriter(tmp_path / "S1.zarr", settings=SETTINGS, master=None)
+    for n in range(5):
+        scan.add("dev", "cnt", n, 1.5)
+    assert scan.ledgers["dev"]["cnt"].written == 5
+    scan.close()
+
+
+def test_modes_that_follow_each_other_keep_their_order(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", settings=SETTINGS, master=None) as scan:
+        for n in range(5):
+            scan.add("dev", "cnt", n)
+        scan.replace("dev", "cnt", 99)  # refused: the signal has rows
+        scan.add("dev", "cnt", 5)
+    signal = open_scan(tmp_path / "S1.zarr").devices["dev"]["cnt"]
+    assert signal.value[...].tolist() == [0, 1, 2, 3, 4, 5]
+    assert signal.ledger.quarantined == 1
+
+
+def test_added_values_that_cannot_be_written_are_kept(tmp_path: Path) -> None:
+    scan = ScanWriter(tmp_path / "S1.zarr", settings=SETTINGS, master=None)
+    scan.add("dev", "cnt", 2**53 + 1)
+    for n in range(3):
+        scan.add("dev", "cnt", n + 0.5, 1.0)
+    scan.add("de/v", "cnt", 1.0)
+    scan.commit()
+    frames = map(msgpack.unpackb, read_frames(tmp_path / "S1.zwriter/quarantine"))
+    kept = [decode(frame[-1]).data["signals"]["cnt"] for frame in frames]
+    assert kept == [
+        *({"value": n + 0.5, "timestamp": 1.0} for n in range(3)),
+        {"value": 1.0, "timestamp": None},
+    ]
+    scan.close()
+
+
+@pytest.mark.parametrize("codec", ["none", "lz4"])
+def test_a_disk_that_refuses_large_chunks_is_waited_for(tmp_path: Path, codec: str) -> None:
+    left = [3]
+
+    def refuse() -> None:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    settings = SETTINGS.model_copy(update={"default": SignalSettings(codec=codec)})
+    with (
+        failing("chunk.written", refuse),
+        ScanWriter(tmp_path / "S1.zarr", settings=settings, master=None) as scan,
+    ):
+        for n in range(10):
+            scan.add("dev", "image", np.full(FRAME, n, "<u2"))
+    image = open_scan(tmp_path / "S1.zarr").devices["dev"]["image"].value
+    assert left == [0]
+    assert [int(frame.max()) for frame in image] == list(range(10))
+
+
+def test_a_fault_in_another_thread_fails_its_signal_alone(tmp_path: Path) -> None:
+    scan = ScanWriter(tmp_path / "S1.zarr", settings=SETTINGS, master=None)
+    scan.add("dev", "image", np.zeros(FRAME, "<u2"))
+    scan.commit()
+    with failing("chunk.written", fault):
+        for n in range(8):
+            scan.add("dev", "image", np.full(FRAME, n, "<u2"))
+        scan._write_all_gathered()
+    for n in range(8):
+        scan.add("dev", "cnt", n)
+    scan.finish()
+    scan.close()
+    devices = open_scan(tmp_path / "S1.zarr").devices["dev"]
+    assert devices["cnt"].value[...].tolist() == list(range(8))
+    assert devices["image"].value.shape == (1, *FRAME)
+    assert devices["image"].ledger.quarantined == 8
+    assert "a fault" in str(devices["image"].ledger.failed)
