@@ -56,6 +56,7 @@ def test_replay_sends_what_was_captured(cli, redis_url: str, tmp_path: Path):
         ("replay", "/nothing/there", "--redis", ABSENT),
         ("run", "--config", "/nothing/there.toml"),
         ("run", "--config", __file__),
+        ("run", "--redis", "nonsense"),
     ],
 )
 def test_wrong_usage_ends_with_2(cli, wrong: tuple[str, ...]):
