@@ -74,6 +74,12 @@ def test_a_setting_that_is_not_known_is_named(cli, tmp_path: Path):
     assert result.stderr.count("\n") == 1
 
 
+def test_run_makes_no_folder_where_there_is_no_redis(cli, tmp_path: Path):
+    root = tmp_path / "scans"
+    assert cli("run", "--redis", ABSENT, "--root", root).exit_code == 6
+    assert not root.exists()
+
+
 @pytest.mark.parametrize("command", [("simulate",), ("run",)])
 def test_without_redis_a_command_ends_with_6(cli, command: tuple[str, ...]):
     result = cli(*command, "--redis", ABSENT)
