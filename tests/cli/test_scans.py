@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -92,8 +93,9 @@ def test_tail_follows_a_scan_to_its_end(tmp_path: Path):
             assert first == {"status": first["status"], "verdict": None, "written": {"adc": 1}}
             writer.add("adc", "adc_value", 2.0)
             writer.finish("closed")
-            last = [json.loads(line) for line in process.stdout][-1]
-    assert last == {"status": "closed", "verdict": "COMPLETE", "written": {"adc": 2}}
+            lines = [json.loads(line) for line in process.stdout]
+    assert all(line != following for line, following in pairwise(lines))
+    assert lines[-1] == {"status": "closed", "verdict": "COMPLETE", "written": {"adc": 2}}
     assert process.returncode == 0
 
 

@@ -83,14 +83,18 @@ def tail(scan: ScanPath, as_json: Json = False) -> None:
     """
     from zwriter import open_scan
 
+    told = None
     for now in open_scan(scan).follow():
         facts = now.summary()
         written = {
             device: sum(signal["written"] or 0 for signal in signals.values())
             for device, signals in facts["devices"].items()
         }
+        known = {"status": facts["status"], "verdict": facts["verdict"], "written": written}
+        if known == told:
+            continue  # a commit of what a line does not show
+        told = known
         if as_json:
-            known = {"status": facts["status"], "verdict": facts["verdict"], "written": written}
             print_json(known, indent=None)
         else:
             counts = "  ".join(f"{device} {count}" for device, count in written.items())
