@@ -107,7 +107,6 @@ class ScanWriter:
             Path(path), self._settings, scan_id or str(uuid.uuid4()), scan_number
         )
         self._master = master
-        self._expected_points = 0
         self._points_dirty = False
         self._points_written = time.monotonic()
         self._due = self._points_written + self._settings.flush_interval
@@ -303,8 +302,10 @@ class ScanWriter:
         self._logged[name] += 1
         if self._logged[name] <= LOGGED_REASONS:
             more = "; further ones are only counted" if self._logged[name] == LOGGED_REASONS else ""
-            label = "/".join(part for part in name if part)
-            log.warning("%s: quarantined: %s%s", label[:200], rejected.reason, more)
+            label = "/".join(part for part in name if part) or "a message"
+            number = self._store.scan_number
+            scan = self._store.scan_id if number is None else number
+            log.warning("scan %s: %s: quarantined: %s%s", scan, label[:200], rejected.reason, more)
 
     @_patiently
     def expect(self, device: str, signal: str, count: int) -> None:
@@ -314,10 +315,6 @@ class ScanWriter:
         if ledger.expected != count:
             ledger.expected = count
             writer.touch(signal)
-
-    def expect_points(self, count: int) -> None:
-        """Note that the scan had `count` points: fewer are a gap."""
-        self._expected_points = count
 
     # --- control messages ---
 
@@ -420,10 +417,9 @@ class ScanWriter:
         whole = all(
             ledger.whole for signals in self.ledgers.values() for ledger in signals.values()
         )
-        points = len(self.record.points) >= self._expected_points
-        baseline = self.record.baseline or not self.record.info.get("baseline_readout_requested")
+        lacks = self.record.lost_points or self.record.lacks_baseline
         # what has no ledger, a device that cannot be called so or a control message, counts too
-        complete = whole and points and baseline and not self._store.has_quarantined
+        complete = whole and not lacks and not self._store.has_quarantined
         return Verdict.COMPLETE if complete else Verdict.COMPLETE_WITH_GAPS
 
     def write_master(self, out: str | Path, settings: MasterSettings) -> None:

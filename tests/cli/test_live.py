@@ -56,6 +56,7 @@ def test_replay_sends_what_was_captured(cli, redis_url: str, tmp_path: Path):
         ("replay", "/nothing/there", "--redis", ABSENT),
         ("run", "--config", "/nothing/there.toml"),
         ("run", "--config", __file__),
+        ("run", "--redis", "nonsense"),
     ],
 )
 def test_wrong_usage_ends_with_2(cli, wrong: tuple[str, ...]):
@@ -71,6 +72,12 @@ def test_a_setting_that_is_not_known_is_named(cli, tmp_path: Path):
     assert result.exit_code == 2
     assert "store.flush" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_run_makes_no_folder_where_there_is_no_redis(cli, tmp_path: Path):
+    root = tmp_path / "scans"
+    assert cli("run", "--redis", ABSENT, "--root", root).exit_code == 6
+    assert not root.exists()
 
 
 @pytest.mark.parametrize("command", [("simulate",), ("run",)])

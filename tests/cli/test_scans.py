@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
 import hdf5plugin  # noqa: F401
 import numpy as np
 import pytest
+import zarr
 
 from zwriter import ScanWriter
 
@@ -56,6 +58,29 @@ def test_show_prints_a_line_for_each_signal(cli, scan: Path):
     assert "10x3" in text
 
 
+def test_show_says_why_messages_are_in_quarantine(cli, tmp_path: Path):
+    with ScanWriter(tmp_path / "S1.zarr", scan_number=1) as writer:
+        writer.add("adc", "image", np.zeros((2, 2)))
+        writer.add("adc", "image", np.zeros((3, 3)), max_shape=(None, 2, 2))
+        for _ in range(2):
+            writer.add("adc", "map", {"not": "numbers"})
+    text = cli("show", tmp_path / "S1.zarr").stdout
+    assert "quarantined, 2 x adc/map: values of type object cannot be stored" in text
+    assert "quarantined, 1 x adc/image: rows of shape (3, 3) where (2, 2) are expected" in text
+    assert "None" not in text
+    gaps = json.loads(cli("show", tmp_path / "S1.zarr", "--json").stdout)["gaps"]
+    assert "adc/map: 2 quarantined" in gaps
+
+
+def test_show_counts_rows_of_different_lengths_as_rows(cli, tmp_path: Path):
+    with ScanWriter(tmp_path / "S1.zarr", scan_number=1) as writer:
+        for n in range(3):
+            writer.add("tof", "events", [1.0] * n, max_shape=(None, None))
+            writer.point(n, {"samx": {"samx": {"value": [1.0] * n}}})
+    text = cli("show", tmp_path / "S1.zarr").stdout
+    assert text.count("3 ragged") == 2
+
+
 def test_tail_follows_a_scan_to_its_end(tmp_path: Path):
     path = tmp_path / "S1.zarr"
     command = [sys.executable, "-m", "zwriter.cli", "tail", path, "--json"]
@@ -68,8 +93,9 @@ def test_tail_follows_a_scan_to_its_end(tmp_path: Path):
             assert first == {"status": first["status"], "verdict": None, "written": {"adc": 1}}
             writer.add("adc", "adc_value", 2.0)
             writer.finish("closed")
-            last = [json.loads(line) for line in process.stdout][-1]
-    assert last == {"status": "closed", "verdict": "COMPLETE", "written": {"adc": 2}}
+            lines = [json.loads(line) for line in process.stdout]
+    assert all(line != following for line, following in pairwise(lines))
+    assert lines[-1] == {"status": "closed", "verdict": "COMPLETE", "written": {"adc": 2}}
     assert process.returncode == 0
 
 
@@ -81,6 +107,16 @@ def test_export_writes_a_master_file(cli, scan: Path, mode: str):
     with h5py.File(out) as file:
         value = file["entry/collection/devices/adc/adc_value/value"][()]
     np.testing.assert_array_equal(value[:, 0], np.arange(10.0))
+
+
+@pytest.mark.parametrize("out", ["folder", "S1.zarr/out.h5"])
+def test_export_to_where_no_file_can_be_is_wrong_usage(cli, scan: Path, out: str):
+    (scan.parent / "folder").mkdir()
+    result = cli("export", scan, scan.parent / out)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert not list(scan.parent.rglob("*.part"))
+    assert zarr.open(scan, mode="r").attrs["default"] == "entry"
 
 
 def test_export_says_of_the_source_what_the_settings_say(cli, scan: Path):

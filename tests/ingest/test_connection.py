@@ -5,7 +5,7 @@ import threading
 import pytest
 import redis
 
-from zwriter.errors import ServiceError
+from zwriter.errors import ServiceError, UsageError
 from zwriter.ingest import connect, safe_url
 from zwriter.ingest.connection import until_it_works
 from zwriter.settings import RedisSettings
@@ -28,7 +28,7 @@ def test_a_wrong_password_is_said(own_redis):
 
 
 def test_a_url_that_is_none_is_said():
-    with pytest.raises(ServiceError, match="not a Redis URL"):
+    with pytest.raises(UsageError, match="no Redis URL"):
         connect(RedisSettings(url="http://localhost"))
 
 

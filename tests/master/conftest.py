@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from zwriter.protocol import embedded_redis, redis_server
+from zwriter.testing.fixtures import any_redis
 
 CAPTURE = Path(__file__).parents[1] / "data" / "bec_line_scan_add.msgpack.gz"
 
@@ -25,8 +24,7 @@ def captured_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The finished store of the captured scan; not to be changed."""
     root = tmp_path_factory.mktemp("captured")
     store = root / "S00000-00999/S00001/S00001.zarr"
-    start = redis_server if shutil.which("redis-server") else embedded_redis
-    with start(tmp_path_factory.mktemp("redis")) as redis:
+    with any_redis(tmp_path_factory.mktemp("redis")) as redis:
         run = zwriter("run", "--redis", redis.url, "--root", root)
         service = subprocess.Popen(run, stderr=subprocess.PIPE, text=True)
         assert service.stderr is not None

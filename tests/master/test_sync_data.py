@@ -226,6 +226,17 @@ def test_a_scan_of_two_motors_has_both_beside_the_detector(
     assert plot["diode"][()].tolist() == [0, 10, 20, 30]
 
 
+def test_what_no_readout_priority_names_is_plotted_if_there_is_nothing_else(
+    scan: ScanWriter, finished: Callable[[], h5py.Group]
+) -> None:
+    for _ in range(2):
+        scan.add("eiger", "image", np.ones((3, 4)))
+    entry = finished()
+    assert entry.attrs["default"] == "plot"
+    assert entry["plot"].attrs["signal"] == "image"
+    assert entry["plot/image"].shape == (2, 3, 4)
+
+
 def test_without_monitored_detectors_what_was_pushed_is_plotted(
     scan: ScanWriter, finished: Callable[[], h5py.Group]
 ) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from zwriter.errors import StoreError
-from zwriter.model import Verdict
-from zwriter.reader import Scan, listing, open_scan
+from zwriter.model import Position, Rejected, Source, Verdict
+from zwriter.reader import Quarantined, Scan, listing, open_scan
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings, StoreSettings
 
@@ -167,6 +167,21 @@ def test_follow_gives_up_when_nothing_comes(tmp_path: Path):
     with ScanWriter(tmp_path / "S1.zarr", master=None):
         looks = list(open_scan(tmp_path / "S1.zarr").follow(interval=0.001, timeout=0.01))
     assert len(looks) == 1
+
+
+def test_what_is_in_quarantine_can_be_read_live_and_finished(tmp_path: Path):
+    source = Source(b"raw", Position("stream", "1-0"))
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as writer:
+        assert list(open_scan(writer.path).quarantine) == []
+        writer.apply([Rejected("mcs", "counts", "no value", source, time=5.0)])
+        live = list(open_scan(writer.path).quarantine)
+    assert live == [Quarantined(5.0, "mcs", "counts", "stream", "1-0", "no value", b"raw")]
+    finished = open_scan(writer.path)
+    assert list(finished.quarantine) == live
+    assert finished.gaps() == [
+        "mcs/counts: 1 quarantined",
+        "quarantined, 1 x mcs/counts: no value",
+    ]
 
 
 def test_listing_finds_the_stores_below_a_folder(tmp_path: Path):

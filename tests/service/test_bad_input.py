@@ -7,7 +7,8 @@ import logging
 import pytest
 
 from zwriter.model import ScanState, Verdict
-from zwriter.protocol import Message, decode, encode, keys, redis_server
+from zwriter.protocol import Message, decode, encode, keys
+from zwriter.testing.fixtures import any_redis
 
 ADD = {"type": "add", "max_shape": [None]}
 
@@ -59,7 +60,7 @@ def scan_with_bad_input(tmp_path_factory, beamline_at):
     folder, lines = tmp_path_factory.mktemp("bad"), Lines()
     logging.getLogger("zwriter").addHandler(lines)
     with (
-        redis_server(folder) as server,
+        any_redis(folder) as server,
         beamline_at(server.url, folder) as beamline,
         beamline.service(),
         beamline.publisher.open_scan(scan_number=1) as scan,

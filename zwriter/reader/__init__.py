@@ -3,8 +3,19 @@
 from zwriter.reader.devices import Device
 from zwriter.reader.lazy import LazyArray
 from zwriter.reader.listing import listing
+from zwriter.reader.quarantine import Quarantined
 from zwriter.reader.scan import Scan, open_scan
 from zwriter.reader.signals import Signal
 from zwriter.reader.verify import Report, verify
 
-__all__ = ["Device", "LazyArray", "Report", "Scan", "Signal", "listing", "open_scan", "verify"]
+__all__ = [
+    "Device",
+    "LazyArray",
+    "Quarantined",
+    "Report",
+    "Scan",
+    "Signal",
+    "listing",
+    "open_scan",
+    "verify",
+]

@@ -72,7 +72,9 @@ class Device(Mapping[str, Signal]):
             return committed_facts(self._committed[name])
         signal = self[name]
         value = signal.value
-        return facts(signal.layout, value.shape, value.dtype, len(signal.rows), signal.ledger)
+        ragged = signal.offsets is not None
+        rows = len(signal.rows)
+        return facts(signal.layout, value.shape, value.dtype, rows, signal.ledger, ragged=ragged)
 
     def to_xarray(self) -> xarray.Dataset:
         """The device as a Dataset whose variables are read when they are used; see `dataset.py`."""

@@ -17,13 +17,21 @@ def committed_facts(commit: SignalCommit) -> dict[str, Any]:
     value = commit.arrays.get("value")
     shape = value.shape if value else ()
     dtype = dtype_from_json(value.dtype) if value else None
-    return facts(commit.layout, shape, dtype, commit.rows, commit.ledger)
+    ragged = "offsets" in commit.arrays
+    return facts(commit.layout, shape, dtype, commit.rows, commit.ledger, ragged=ragged)
 
 
 def facts(
-    layout: str, shape: tuple[int, ...], dtype: np.dtype[Any] | None, rows: int, ledger: Ledger
+    layout: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any] | None,
+    rows: int,
+    ledger: Ledger,
+    *,
+    ragged: bool,
 ) -> dict[str, Any]:
-    """The facts of a signal: `shape` is that of `value`, `bytes` its size in memory."""
+    """The facts of a signal: `shape` is that of `value`, which is flat if rows are `ragged`;
+    `bytes` its size in memory."""
     counted = ledger.to_json()
     del counted["next_number"]
     return {
@@ -31,6 +39,7 @@ def facts(
         "shape": list(shape),
         "dtype": dtype_name(dtype),
         "rows": rows,
+        "ragged": ragged,
         "bytes": math.prod(shape) * dtype.itemsize if dtype else 0,
         **counted,
     }

@@ -35,19 +35,21 @@ class Journal:
 
         Raises StoreError if the journal is damaged.
         """
-        self._record.extend(islice(payloads(self._location), self._record.entries, None))
+        self._record.extend(islice(payloads(self._location, JOURNAL), self._record.entries, None))
         return self._record
 
 
-def payloads(location: Location) -> Iterator[bytes]:
-    """The journal's records, wherever they are. Raises StoreError if they are damaged.
+def payloads(location: Location, node: str) -> Iterator[bytes]:
+    """The records of a framed log, wherever they are. Raises StoreError if they are damaged.
+
+    node: where its copy is, in a finished store; beside a live one its file has the same name.
 
     The file counts as long as it is there: it goes once its copy in the store is whole.
     """
     try:
-        yield from read_frames(location.beside / "journal")
+        yield from read_frames(location.beside / node.rpartition("/")[2])
     except FileNotFoundError:
-        yield from stored_payloads(location, JOURNAL)
+        yield from stored_payloads(location, node)
 
 
 def stored_payloads(location: Location, node: str) -> Iterator[bytes]:

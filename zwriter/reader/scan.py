@@ -12,8 +12,10 @@ from zwriter.model import ScanState, Verdict
 from zwriter.protocol.messages import BeamlineState, FileReference
 from zwriter.reader.commits import DeviceCommit, read_commit
 from zwriter.reader.devices import Device
+from zwriter.reader.gaps import gaps
 from zwriter.reader.journal import Journal
 from zwriter.reader.location import DEVICES, Location
+from zwriter.reader.quarantine import Quarantined, quarantined
 from zwriter.reader.signals import Signal
 from zwriter.reader.summary import summary
 from zwriter.store.record import DeviceReadings, ScanRecord
@@ -156,6 +158,16 @@ class Scan:
     def states(self) -> dict[str, list[BeamlineState]]:
         """The beamline states and how they changed."""
         return self.record.states
+
+    @property
+    def quarantine(self) -> Iterator[Quarantined]:
+        """What could not be written, as it came, with the reasons. Raises StoreError if that is
+        damaged."""
+        return quarantined(self._location)
+
+    def gaps(self) -> list[str]:
+        """What is known to be missing, a line each; of a live scan, up to now."""
+        return list(gaps(self))
 
     def summary(self) -> dict[str, Any]:
         """The scan in a form that JSON can hold: what `zwriter show --json` prints."""

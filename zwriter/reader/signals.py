@@ -110,4 +110,6 @@ def recorded_signal(device: str, name: str, sync: SyncSignal) -> Signal:
         for key, (array, dims) in arrays.items()
     }
     count = len(sync.point_ids)
-    return Signal(device, name, "points", Ledger(received=count, written=count), lazy)
+    expected = None if sync.lost is None else count + sync.lost
+    ledger = Ledger(expected=expected, received=count, written=count)
+    return Signal(device, name, "points", ledger, lazy)

@@ -24,9 +24,6 @@ _LOOK_AHEAD = 256  # points behind the last one seen whose keys are looked at
 _MOST_AT_ONCE = 1000
 _MOST_AT_ALL = 100_000
 
-# BEC: scans of other types wait for their points only if `monitor_sync` is "bec"
-_SYNC_TYPES = ("step", "software_triggered", "hardware_triggered")
-
 
 class Inbox:
     """What any thread tells a scan: what was heard, and whether something may have been missed."""
@@ -106,29 +103,11 @@ class ControlMessages:
         return status is not None and status.ended
 
     @property
-    def expected_points(self) -> int:
-        """How many points the scan says it has; 0 unless it was closed and has such points."""
-        status = self._writer.record.status_message
-        if status is None or status.status is not ScanState.CLOSED:
-            return 0
-        waits = status.scan_type in _SYNC_TYPES or status.info.get("monitor_sync") == "bec"
-        if not waits or not status.readout_priority.get("monitored"):
-            return 0
-        return status.num_monitored_readouts or 0
-
-    @property
-    def lacks_baseline(self) -> bool:
-        """Whether the scan was closed and should have baseline readings, but has none."""
-        record = self._writer.record
-        requested = record.info.get("baseline_readout_requested")
-        return bool(record.status is ScanState.CLOSED and requested and not record.baseline)
-
-    @property
     def whole(self) -> bool:
         """Whether all is there that is due; of a scan that was not closed, that is not known."""
         record = self._writer.record
-        enough = len(record.points) >= self.expected_points
-        return record.status is ScanState.CLOSED and enough and not self.lacks_baseline
+        lacks = record.lost_points or record.lacks_baseline
+        return record.status is ScanState.CLOSED and not lacks
 
     def _look_at_the_rest(self) -> None:
         found = self._kept.configurations() | self._kept.files(self._scan_id)

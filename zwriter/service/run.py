@@ -39,11 +39,12 @@ def run(settings: Settings, stop: threading.Event, ready: Callable[[], None] | N
     if the root cannot be used.
     """
     check_template(settings.path_template)
+    client = connect(settings.redis)
     try:
         settings.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        client.close()
         raise UsageError(f"{settings.root} cannot be used as the root: {error}") from error
-    client = connect(settings.redis)
     outbox = Outbox(client)
     service = _Service(Shared(settings, client, outbox, stop))
     heartbeat = threading.Thread(target=outbox.beat, args=(stop,), name="heartbeat")

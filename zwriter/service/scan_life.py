@@ -157,12 +157,10 @@ class ScanLife:
             if lost > 0:
                 name = f"{device}/{signal}"
                 log.warning("%s: %s: %d of %d updates never came", self._label, name, lost, count)
-        points = self._control.expected_points
-        self._writer.expect_points(points)
-        lost = points - len(self._writer.record.points)
-        if lost > 0:
-            log.warning("%s: %d of %d points never came", self._label, lost, points)
-        if self._control.lacks_baseline:
+        record = self._writer.record
+        if lost := record.lost_points:
+            log.warning("%s: %d of %d points never came", self._label, lost, record.expected_points)
+        if record.lacks_baseline:
             log.warning("%s: the baseline never came", self._label)
 
     def _give_up_if_dead(self) -> None:

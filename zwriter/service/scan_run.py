@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from zwriter.errors import Fenced, NotSynced, StoreError
 from zwriter.ingest import safe_url
@@ -124,9 +125,9 @@ class ScanRun:
             ledger.whole for signals in writer.ledgers.values() for ledger in signals.values()
         )
         outbox, master = self._shared.outbox, self.paths.master
-        gaps = _gaps(writer)
-        outbox.file_done(self._scan_id, master, verdict, gaps, whole=whole)
         devices = open_scan(self.paths.store).summary()["devices"]
+        gaps = _gaps(devices)
+        outbox.file_done(self._scan_id, master, verdict, gaps, whole=whole)
         outbox.history(writer.record, master, devices, verdict, gaps)
         outbox.content(writer.record, master)
 
@@ -149,14 +150,12 @@ class ScanRun:
         outbox.file_done(scan_id, self.paths.master, Verdict.FAILED, {}, whole=False)
 
 
-def _gaps(writer: ScanWriter) -> Gaps:
+def _gaps(devices: dict[str, Any]) -> Gaps:
+    """The signals of `Scan.summary()` that lack something."""
+    counts = ("missing", "cut", "quarantined")
     return {
-        f"{device}/{signal}": {
-            "missing": ledger.missing,
-            "cut": ledger.cut,
-            "quarantined": ledger.quarantined,
-        }
-        for device, signals in writer.ledgers.items()
-        for signal, ledger in signals.items()
-        if not ledger.whole
+        f"{device}/{signal}": {name: facts[name] for name in counts}
+        for device, signals in devices.items()
+        for signal, facts in signals.items()
+        if facts["failed"] or any(facts[name] for name in counts)
     }

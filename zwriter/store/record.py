@@ -29,18 +29,23 @@ DeviceReadings = dict[str, dict[str, Reading]]
 # Parts of `info` that belong to BEC's queue, not to the scan.
 _NOT_METADATA = ("DIID", "stream")
 
+# BEC: scans of other types wait for their points only if `monitor_sync` is "bec"
+_SYNC_TYPES = ("step", "software_triggered", "hardware_triggered")
+
 
 @dataclass(frozen=True, slots=True)
 class SyncSignal:
     """One signal's readings at scan points, in order of point_id.
 
     point_ids: (n,) int64; values: (n, *row), or a list of n arrays where shapes differ;
-    timestamps: as values, seconds since 1970, NaN where there was none.
+    timestamps: as values, seconds since 1970, NaN where there was none; lost: how many points of
+    the scan never came, None where it does not say how many there are.
     """
 
     point_ids: NDArray[np.int64]
     values: Column
     timestamps: Column
+    lost: int | None = None
 
 
 @dataclass(slots=True)
@@ -116,6 +121,28 @@ class ScanRecord:
             case _:
                 raise BadMessage(f"the journal knows no kind {kind!r}")
 
+    @property
+    def expected_points(self) -> int:
+        """How many points the scan says it has; 0 unless it was closed and has such points."""
+        status = self.status_message
+        if status is None or status.status is not ScanState.CLOSED:
+            return 0
+        waits = status.scan_type in _SYNC_TYPES or status.info.get("monitor_sync") == "bec"
+        if not waits or not status.readout_priority.get("monitored"):
+            return 0
+        return status.num_monitored_readouts or 0
+
+    @property
+    def lost_points(self) -> int:
+        """How many of the expected points are not there."""
+        return max(0, self.expected_points - len(self.points))
+
+    @property
+    def lacks_baseline(self) -> bool:
+        """Whether the scan came to its end and should have baseline readings, but has none."""
+        over = self.status in (ScanState.CLOSED, ScanState.USER_COMPLETED)
+        return bool(over and self.info.get("baseline_readout_requested") and not self.baseline)
+
     def sync_signals(self) -> dict[str, dict[str, SyncSignal]]:
         """What was read at scan points: by device, by signal. Points that lack a signal are not
         in its `point_ids`."""
@@ -124,8 +151,9 @@ class ScanRecord:
             for device, signals in self.points[point_id].items():
                 for signal, reading in signals.items():
                     readings.setdefault(device, {}).setdefault(signal, {})[point_id] = reading
+        lost = self.lost_points if self.expected_points else None
         return {
-            device: {signal: _sync_signal(of_signal) for signal, of_signal in signals.items()}
+            device: {signal: _sync_signal(of_signal, lost) for signal, of_signal in signals.items()}
             for device, signals in readings.items()
         }
 
@@ -155,9 +183,10 @@ def journal_entry(kind: str, name: str, raw: bytes, time: float) -> bytes:
     return payload
 
 
-def _sync_signal(readings: dict[int, Reading]) -> SyncSignal:
+def _sync_signal(readings: dict[int, Reading], lost: int | None) -> SyncSignal:
     return SyncSignal(
         np.array(list(readings), np.int64),
         column([reading.get("value") for reading in readings.values()]),
         column([reading.get("timestamp") for reading in readings.values()]),
+        lost,
     )

@@ -18,14 +18,16 @@ from pathlib import Path
 
 import redis
 
-from zwriter.errors import ServiceError, UsageError
+from zwriter.errors import ServiceError
+from zwriter.protocol.server import embedded_program
 
 START_TIMEOUT = 30.0
 _EVERY_WRITE = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
 
 
 class Broker:
-    """A redis-server at a fixed unix socket that writes all it acknowledges to its disk.
+    """A Redis at a fixed unix socket that writes all it acknowledges to its disk: redis-server
+    where it is on PATH, else the embedded one.
 
     Made by `broker`. `options` are more of its command line.
     """
@@ -38,9 +40,7 @@ class Broker:
 
     def start(self) -> None:
         """Start it, with what it has on its disk. Raises ServiceError if it does not start."""
-        program = shutil.which("redis-server")
-        if program is None:
-            raise UsageError("there is no redis-server on PATH; apt-get install redis-server")
+        program = shutil.which("redis-server") or embedded_program()
         command = [program, "--port", "0", "--unixsocket", "redis.sock", *_EVERY_WRITE]
         with (self._folder / "redis.log").open("ab") as output:
             self._process = subprocess.Popen(

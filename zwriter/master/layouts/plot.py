@@ -39,9 +39,13 @@ def add_default_plot(root: Group, record: ScanRecord) -> None:
 
 
 def _detectors(root: Group, record: ScanRecord, moved: list[str]) -> Iterator[tuple[str, Node]]:
-    """Candidates, best first: what is monitored besides the motors, then what was pushed."""
+    """Candidates, best first: what is monitored besides the motors, then what was pushed, then
+    what nobody has named: a program that writes without BEC need not."""
     priority = readout_priority(record)
-    for device in [*priority.get("monitored", ()), *priority.get("async", ())]:
+    named = [*priority.get("monitored", ()), *priority.get("async", ())]
+    devices = root.find(DEVICES)
+    others = sorted(devices.children.keys() - {*named}) if isinstance(devices, Group) else []
+    for device in [*named, *others]:
         signals = root.find(f"{DEVICES}/{device}")
         if device in moved or not isinstance(signals, Group):
             continue

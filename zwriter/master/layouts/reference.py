@@ -86,7 +86,7 @@ def reference_tree(scan: Scan, out: Path, settings: MasterSettings) -> Group:
     source.put("name", Dataset(settings.facility))
     source.put("probe", Dataset(settings.probe))
     add_default_plot(root, record)
-    _add_account(entry, scan, out, pushed)
+    _add_account(entry, scan, out)
     return root
 
 
@@ -210,7 +210,7 @@ def _state_table(history: list[BeamlineState]) -> Table:
     return Table(columns, {"NX_class": "NXcollection"})
 
 
-def _add_account(entry: Group, scan: Scan, out: Path, pushed: Pushed) -> None:
+def _add_account(entry: Group, scan: Scan, out: Path) -> None:
     """`/entry/zwriter`: what is known of the data's completeness, as tables that any viewer shows.
 
     `ledger` has one row a signal; `expected` is -1 where nobody said how many updates there are.
@@ -222,7 +222,7 @@ def _add_account(entry: Group, scan: Scan, out: Path, pushed: Pushed) -> None:
     group.put("store", Dataset(os.path.relpath(scan.path, out.parent)))
     if scan.record.unreadable:
         group.put("unreadable", Dataset(_texts(scan.record.unreadable)))
-    ledgers = [(d, s, signal.ledger) for d, of in pushed.items() for s, signal in of.items()]
+    ledgers = [(d, s, signal.ledger) for d, of in scan.devices.items() for s, signal in of.items()]
     counts = {
         "expected": [-1 if entry.expected is None else entry.expected for *_, entry in ledgers],
         **{name: [getattr(entry, name) for *_, entry in ledgers] for name in _COUNTS},

@@ -9,10 +9,12 @@ import h5py
 import hdf5plugin  # noqa: F401  (registers the Blosc filter)
 
 from zwriter.model import Verdict
+from zwriter.reader.gaps import gaps_of_signal
 from zwriter.reader.lazy import BLOCK_BYTES
 from zwriter.reader.verify.report import Report
 
 VERDICT = "entry/zwriter/verdict"
+LEDGER = "entry/zwriter/ledger"
 READOUT_GROUPS = "/entry/collection/readout_groups/"
 
 
@@ -24,6 +26,7 @@ def verify_master(path: str) -> Report:
             for problem in _problems(file, Path(path).parent, report):
                 report.problems.append(f"{path}: {problem}")
             report.verdict = _verdict(file)
+            report.gaps += [f"{path}: {gap}" for gap in _gaps(file)]
     except (OSError, RuntimeError) as error:
         report.problems.append(f"{path} cannot be read: {error}")
     if report.verdict is not Verdict.COMPLETE:
@@ -36,6 +39,16 @@ def _verdict(file: h5py.File) -> Verdict | None:
         return Verdict(file[VERDICT].asstr()[()])
     except (KeyError, ValueError):
         return None
+
+
+def _gaps(file: h5py.File) -> Iterator[str]:
+    if LEDGER not in file:
+        return
+    table = file[LEDGER][()]
+    for row in table:
+        known = dict(zip(table.dtype.names, row, strict=True))
+        label = f"{known['device'].decode()}/{known['signal'].decode()}"
+        yield from gaps_of_signal(label, known)
 
 
 def _problems(group: h5py.Group, folder: Path, report: Report) -> Iterator[str]:

@@ -11,11 +11,12 @@ import numpy as np
 from zwriter.errors import StoreError
 from zwriter.model import Verdict
 from zwriter.reader.arrays import open_array
-from zwriter.reader.commits import ArrayCommit, SignalCommit, parse_commit
+from zwriter.reader.commits import ArrayCommit, parse_commit
 from zwriter.reader.devices import Device
 from zwriter.reader.journal import JOURNAL, stored_payloads
 from zwriter.reader.lazy import UNREADABLE
 from zwriter.reader.location import DEVICES, Location
+from zwriter.reader.quarantine import QUARANTINE
 from zwriter.reader.scan import Scan
 from zwriter.reader.signals import Signal
 from zwriter.reader.verify.relations import relation_problems
@@ -24,7 +25,6 @@ from zwriter.reader.verify.shards import ShardedArray, verify_shards
 from zwriter.store.arrays import dtype_from_json
 from zwriter.store.zarr_json import generation_of, stored_shape
 
-QUARANTINE = "entry/zwriter/quarantine"
 LOOKS = 3
 
 
@@ -51,22 +51,16 @@ def _look(scan: Scan, location: Location) -> Report:
         report.gaps.append(f"{scan.path}: the scan is {scan.verdict}")
     for name in scan.commits:
         report.problems += _commit_problems(scan, location, name)
-        for signal, commit in scan.commits[name].signals.items():
-            report.gaps += _gaps(f"{name}/{signal}", commit)
+        for signal in scan.commits[name].signals:
             _verify_signal(scan, location, scan.devices[name], signal, report)
     report.problems += [f"{scan.path}: {entry}" for entry in scan.record.unreadable]
+    try:
+        report.gaps += [f"{scan.path}: {gap}" for gap in scan.gaps()]
+    except UNREADABLE as error:
+        report.problems.append(str(error))
     if scan.finished:
         report.problems += _finished_problems(scan, location)
     return report
-
-
-def _gaps(name: str, commit: SignalCommit) -> Iterator[str]:
-    ledger = commit.ledger
-    counts = {"missing": ledger.missing, "cut": ledger.cut, "quarantined": ledger.quarantined}
-    found = [f"{count} {word}" for word, count in counts.items() if count]
-    if found:
-        ranges = f" (numbers {ledger.missing_ranges})" if ledger.missing_ranges else ""
-        yield f"{name}: {', '.join(found)}{ranges}"
 
 
 def _commit_problems(scan: Scan, location: Location, device: str) -> Iterator[str]:

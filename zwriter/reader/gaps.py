@@ -1,0 +1,45 @@
+"""What is known to be missing of a scan, in lines for people to read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zwriter.reader.scan import Scan
+
+MOST_REASONS = 20
+
+
+def gaps(scan: Scan) -> Iterator[str]:
+    """Signals that lack something, points and baseline that never came, and why messages are in
+    quarantine: the most frequent reasons first. Of the arrays none is read."""
+    for name, device in scan.devices.items():
+        for signal in device:
+            yield from gaps_of_signal(f"{name}/{signal}", device.facts(signal))
+    record = scan.record
+    if record.lost_points:
+        yield f"{record.lost_points} of {record.expected_points} points never came"
+    if record.lacks_baseline:
+        yield "the baseline never came"
+    reasons = Counter(
+        (_label(entry.device, entry.signal), entry.reason) for entry in scan.quarantine
+    )
+    for (label, reason), count in reasons.most_common(MOST_REASONS):
+        yield f"quarantined, {count} x {label}: {reason}"
+    if len(reasons) > MOST_REASONS:
+        yield f"quarantined for {len(reasons) - MOST_REASONS} more reasons"
+
+
+def gaps_of_signal(label: str, counts: Mapping[str, Any]) -> Iterator[str]:
+    """A line, if the counts of a signal's ledger say that it lacks something."""
+    found = [f"{counts[n]} {n}" for n in ("missing", "cut", "quarantined") if counts[n]]
+    if found:
+        ranges = counts.get("missing_ranges")
+        numbers = f" (numbers {ranges})" if ranges else ""
+        yield f"{label}: {', '.join(found)}{numbers}"
+
+
+def _label(device: str, signal: str) -> str:
+    return "/".join(name for name in (device, signal) if name) or "no device"
