@@ -105,6 +105,7 @@ class ScanWriter:
         )
         self._master = master
         self._expected_points = 0
+        self._given_up = False
         self._points_dirty = False
         self._points_written = self._committed = time.monotonic()
         self._uncommitted = 0  # bytes; they are kept, in case their signal fails
@@ -312,17 +313,26 @@ class ScanWriter:
         data = {"scan_id": self._store.scan_id, "data": readings}
         self.journal("baseline", "", encode(Message("ScanBaselineMessage", data, {})))
 
-    def status(self, status: ScanState | str, **info: Any) -> None:
-        """Open, pause, resume or end the scan; `info` goes to the scan's metadata."""
-        number = self._store.scan_number
-        fields = {
-            "scan_id": self._store.scan_id,
-            "status": str(status),
-            "scan_number": number,
-            "info": {"scan_id": self._store.scan_id, "scan_number": number, **info},
-            "timestamp": time.time(),
-        }
+    def status(self, status: ScanState | str, *, reason: str | None = None, **info: Any) -> None:
+        """Open, pause, resume or end the scan; `info` goes to the scan's metadata. What the last
+        status said besides stays as it is.
+        """
+        last = self.record.status_message
+        known = last.model_dump() if last else {"info": {}}
+        own = {"scan_id": self._store.scan_id, "scan_number": self._store.scan_number}
+        changes = {"status": str(status), "reason": reason, "timestamp": time.time()}
+        fields = {**known, **own, **changes, "info": {**known["info"], **own, **info}}
         self.journal("status", "", encode(Message("ScanStatusMessage", fields, {})))
+
+    def give_up(self, reason: str) -> None:
+        """End a scan of which nobody knows whether more should have come: it is aborted, unless
+        its end was heard, and never COMPLETE. Can be repeated.
+        """
+        known, state = self.record.reason or "", self.record.status
+        if reason not in known:
+            ended = state if state is not None and state.ended else ScanState.ABORTED
+            self.status(ended, reason="; ".join(filter(None, (known, reason))))
+        self._given_up = True
 
     # --- commit and finish ---
 
@@ -386,7 +396,8 @@ class ScanWriter:
         points = len(self.record.points) >= self._expected_points
         baseline = self.record.baseline or not self.record.info.get("baseline_readout_requested")
         # what has no ledger, a device that cannot be called so or a control message, counts too
-        complete = whole and points and baseline and not self._store.has_quarantined
+        known = not self._given_up and not self._store.has_quarantined
+        complete = whole and points and baseline and known
         return Verdict.COMPLETE if complete else Verdict.COMPLETE_WITH_GAPS
 
     def write_master(self, out: str | Path, settings: MasterSettings) -> None:
