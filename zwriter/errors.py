@@ -35,6 +35,12 @@ class Fenced(StoreError):
     exit_code = 5
 
 
+class BeingWritten(StoreError):
+    """A writer that is alive has the scan; it is not taken away from it."""
+
+    exit_code = 5
+
+
 class NotSynced(StoreError):
     """What was written may not be on the disk; the scan is to be closed and continued."""
 

@@ -107,6 +107,7 @@ class ScanWriter:
             Path(path), self._settings, scan_id or str(uuid.uuid4()), scan_number
         )
         self._master = master
+        self._given_up = False
         self._points_dirty = False
         self._points_written = time.monotonic()
         self._due = self._points_written + self._settings.flush_interval
@@ -342,17 +343,26 @@ class ScanWriter:
         data = {"scan_id": self._store.scan_id, "data": readings}
         self.journal("baseline", "", encode(Message("ScanBaselineMessage", data, {})))
 
-    def status(self, status: ScanState | str, **info: Any) -> None:
-        """Open, pause, resume or end the scan; `info` goes to the scan's metadata."""
-        number = self._store.scan_number
-        fields = {
-            "scan_id": self._store.scan_id,
-            "status": str(status),
-            "scan_number": number,
-            "info": {"scan_id": self._store.scan_id, "scan_number": number, **info},
-            "timestamp": time.time(),
-        }
+    def status(self, status: ScanState | str, *, reason: str | None = None, **info: Any) -> None:
+        """Open, pause, resume or end the scan; `info` goes to the scan's metadata. What the last
+        status said besides stays as it is.
+        """
+        last = self.record.status_message
+        known = last.model_dump() if last else {"info": {}}
+        own = {"scan_id": self._store.scan_id, "scan_number": self._store.scan_number}
+        changes = {"status": str(status), "reason": reason, "timestamp": time.time()}
+        fields = {**known, **own, **changes, "info": {**known["info"], **own, **info}}
         self.journal("status", "", encode(Message("ScanStatusMessage", fields, {})))
+
+    def give_up(self, reason: str) -> None:
+        """End a scan of which nobody knows whether more should have come: it is aborted, unless
+        its end was heard, and never COMPLETE. Can be repeated.
+        """
+        known, state = self.record.reason or "", self.record.status
+        if reason not in known:
+            ended = state if state is not None and state.ended else ScanState.ABORTED
+            self.status(ended, reason="; ".join(filter(None, (known, reason))))
+        self._given_up = True
 
     # --- commit and finish ---
 
@@ -419,7 +429,8 @@ class ScanWriter:
         )
         lacks = self.record.lost_points or self.record.lacks_baseline
         # what has no ledger, a device that cannot be called so or a control message, counts too
-        complete = whole and not lacks and not self._store.has_quarantined
+        known = not self._given_up and not self._store.has_quarantined
+        complete = whole and not lacks and known
         return Verdict.COMPLETE if complete else Verdict.COMPLETE_WITH_GAPS
 
     def write_master(self, out: str | Path, settings: MasterSettings) -> None:

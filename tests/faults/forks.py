@@ -64,12 +64,15 @@ def follow(order: dict[str, Any], workload: Any) -> dict[str, int]:
     """Write the scan; how often each failpoint was passed.
 
     failpoints: as in the environment; durability, counts: see workload; rival: another writer has
-    the scan open all the time; plain: the file system cannot exchange folders in one step.
+    the scan open all the time; plain: the file system cannot exchange folders in one step;
+    finalize: the scan is not written, but finished as it is.
     """
     import traceback
 
     from zwriter import failpoint
     from zwriter.scan import ScanWriter
+    from zwriter.service.finalize import finalize
+    from zwriter.settings import Settings
     from zwriter.store import takeover
     from zwriter.testing.failpoints import watched
 
@@ -85,7 +88,10 @@ def follow(order: dict[str, Any], workload: Any) -> dict[str, int]:
             rival.commit()
         failpoint.activate(order.get("failpoints", ""))
         with watched() as passes:
-            workload.write(path, settings, order["counts"])
+            if order.get("finalize"):
+                finalize(path, Settings(store=settings))
+            else:
+                workload.write(path, settings, order["counts"])
     except BaseException:
         traceback.print_exc()
         raise

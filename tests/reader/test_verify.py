@@ -355,3 +355,102 @@ def test_verify_changes_nothing(folder: Path):
     before = state()
     verify(folder)
     assert state() == before
+
+
+def noise(path: Path, seed: int) -> Path:
+    """Frames that do not get smaller by compression: all such scans have the same indices."""
+    frames = np.random.default_rng(seed).integers(0, 2**16, (8, 4, 4)).astype("<u2")
+    with ScanWriter(path, settings=SMALL, master="reference") as writer:
+        for i in range(8):
+            writer.add("eiger", "image", frames[i], 1.0)
+            writer.add("eiger", "second", frames[7 - i], 1.0)
+        writer.replace("cam", "roi", [seed, seed], 1.0)
+        writer.replace("cam", "other", [seed + 1, seed], 1.0)
+    return path
+
+
+def swap(one: Path, other: Path) -> None:
+    first, second = one.read_bytes(), other.read_bytes()
+    for path, content in ((one, second), (other, first)):
+        path.chmod(0o644)
+        path.write_bytes(content)
+
+
+def chunk_of(store: Path, signal: str) -> Path:
+    folder = store / DEVICES / signal / "value"
+    return next(path for path in folder.rglob("*") if path.is_file() and path.name != "zarr.json")
+
+
+def test_shards_that_were_swapped_between_two_scans_or_two_signals_are_found(tmp_path: Path):
+    one, two = noise(tmp_path / "S1.zarr", 1), noise(tmp_path / "S2.zarr", 2)
+    image, second = chunk_of(one, "eiger/image"), chunk_of(one, "eiger/second")
+    assert index_of(image).tolist() == index_of(second).tolist()
+    swap(image, second)
+    assert any("not the shard that was sealed here" in p for p in verify(one).problems)
+    swap(image, second)
+    assert verify(tmp_path).problems == []
+    swap(image, chunk_of(two, "eiger/image"))
+    for store in (one, two):
+        assert any("not the shard that was sealed here" in p for p in verify(store).problems)
+
+
+def test_replaced_values_that_were_swapped_are_found(tmp_path: Path):
+    store = noise(tmp_path / "S1.zarr", 1)
+    swap(chunk_of(store, "cam/roi"), chunk_of(store, "cam/other"))
+    assert any("not the value that was committed" in p for p in verify(store).problems)
+
+
+def test_the_journal_of_another_scan_is_found(tmp_path: Path):
+    one, two = noise(tmp_path / "S1.zarr", 1), noise(tmp_path / "S2.zarr", 2)
+    for path in sorted((two / "entry/zwriter/journal").rglob("*")):
+        if path.is_file():
+            there = one / path.relative_to(two)
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.unlink(missing_ok=True)
+            there.write_bytes(path.read_bytes())
+    assert any("of another scan" in problem for problem in verify(one).problems)
+
+
+def test_an_older_commit_in_a_finished_store_is_found(folder: Path):
+    path = folder / "S1.zarr" / DEVICES / "mcs" / "zarr.json"
+    document = json.loads(path.read_text())
+    document["attributes"]["zwriter"]["seq"] -= 1
+    path.write_text(json.dumps(document))
+    assert any("consolidated metadata" in p for p in verify(folder / "S1.zarr").problems)
+
+
+def test_a_commit_that_was_lost_in_a_live_store_is_found(tmp_path: Path):
+    writer = ScanWriter(tmp_path / "S1.zarr", settings=SMALL)
+    writer.add("mcs", "count", 1)
+    writer.commit()
+    max((tmp_path / "S1.zwriter/commits/mcs").iterdir()).unlink()
+    assert any("is not that of" in problem for problem in verify(tmp_path).problems)
+    writer.close()
+
+
+def test_a_master_file_that_links_to_another_array_is_found(tmp_path: Path):
+    noise(tmp_path / "S1.zarr", 1)
+    with h5py.File(tmp_path / "S1_master.h5", "r+") as file:
+        signals = file[f"{DEVICES}/eiger"]
+        target = signals["second"].get("value", getlink=True)
+        del signals["image/value"]
+        signals["image/value"] = h5py.ExternalLink(target.filename, target.path)
+    problems = verify(tmp_path / "S1_master.h5").problems
+    assert any("which is another array's" in problem for problem in problems)
+
+
+def test_a_master_file_of_another_scan_or_another_ending_is_found(tmp_path: Path):
+    noise(tmp_path / "S1.zarr", 1)
+    noise(tmp_path / "S2.zarr", 2)
+    master = tmp_path / "S1_master.h5"
+    with h5py.File(master, "r+") as file:
+        file["entry/zwriter/verdict"][()] = "ABORTED"
+    assert any("write it again" in problem for problem in verify(master).problems)
+    with h5py.File(master, "r+") as file:
+        file["entry/zwriter/store"][()] = "S2.zarr"
+    assert any("is of another scan" in problem for problem in verify(master).problems)
+
+
+def test_a_file_that_is_none_of_the_scans_is_no_damage(folder: Path):
+    (folder / "S1.zarr" / IMAGE / "c" / "notes.txt").write_text("hello")
+    assert verify(folder).problems == []

@@ -1,6 +1,6 @@
 """The command line: each command calls one function of the rooms below."""
 
-from zwriter.cli import live, scans
+from zwriter.cli import live, recovery, scans
 from zwriter.cli.app import app
 
-__all__ = ["app", "live", "scans"]
+__all__ = ["app", "live", "recovery", "scans"]

@@ -17,11 +17,11 @@ and to HDF5/NeXus master files.
 **Exit codes**
 
 - 0: done; a scan that is complete
-- 1: failed
+- 1: failed; something is left to be repaired
 - 2: wrong usage: an option, a path, a setting
 - 3: a scan with gaps
 - 4: a store or a file that is damaged, or is none
-- 5: another writer has taken over
+- 5: another writer has the scan
 - 6: Redis cannot be reached, or refuses
 """
 

@@ -14,7 +14,8 @@ from zwriter.reader.location import DEVICES, Location
 class ArrayCommit:
     """How much of an array is official.
 
-    open: shard, chunk, offset, nbytes of chunks that grow; sealed: shard -> crc32c of its index.
+    open: shard, chunk, offset, nbytes of chunks that grow; sealed: shard -> its checksum; crc: that
+    of the value of a replaced array.
     """
 
     shape: tuple[int, ...]
@@ -22,6 +23,7 @@ class ArrayCommit:
     generation: int
     open: tuple[tuple[int, ...], ...]
     sealed: dict[int, int]
+    crc: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ def _signal(data: dict[str, Any]) -> SignalCommit:
             array["generation"],
             tuple(tuple(entry) for entry in array.get("open", ())),
             dict(array.get("sealed", ())),
+            array.get("crc"),
         )
         for name, array in data["arrays"].items()
     }

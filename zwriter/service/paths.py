@@ -31,14 +31,14 @@ class ScanPaths:
     master: Path
 
     @classmethod
-    def at(cls, base: Path, status: ScanStatus) -> ScanPaths:
+    def at(cls, base: Path, status: ScanStatus | None) -> ScanPaths:
         """`<base>.zarr` and `<base>_master[_<file_suffix>].h5`."""
-        master = f"{base.name}_master{_suffix(status)}.h5"
+        master = f"{base.name}_master{_suffix(status) if status else ''}.h5"
         return cls(base.with_name(f"{base.name}.zarr"), base.with_name(master))
 
     @classmethod
-    def of_store(cls, store: Path, status: ScanStatus) -> ScanPaths:
-        """The paths of a scan whose store is known."""
+    def of_store(cls, store: Path, status: ScanStatus | None) -> ScanPaths:
+        """The paths of a scan whose store is known; status: None if no message told of it."""
         return cls.at(store.with_suffix(""), status)
 
 
@@ -72,6 +72,14 @@ def mark_as_fed(store: Path, url: str) -> None:
     """Note that a service feeds this store from Redis. A program may write one without, and
     nobody but the program knows when that ends."""
     (side_folder(store) / _MARK).write_text(f"{url}\n")
+
+
+def fed_from(store: Path) -> str | None:
+    """The Redis that a service feeds an unfinished store from; None if none does."""
+    try:
+        return (side_folder(store) / _MARK).read_text().strip()
+    except FileNotFoundError:
+        return None
 
 
 def find_unfinished(root: Path) -> Iterator[Path]:

@@ -6,7 +6,6 @@ import logging
 import time
 
 from zwriter.ingest import PASSING, Announced, Counts, StreamReader
-from zwriter.protocol import Message, encode
 from zwriter.scan import UNCOMMITTED_BYTES, ScanWriter
 from zwriter.service.alarms import BadInput, Reading, SlowDisk
 from zwriter.service.control_messages import ControlMessages, Inbox
@@ -170,20 +169,14 @@ class ScanLife:
         status of (that of an open scan has no time to live, that of an ended one half an hour); and
         of which for `_LONG` drain_timeouts nothing came, neither data nor control messages.
         """
-        status = self._writer.record.status_message
+        begun = self._writer.record.status is not None
         quiet = time.monotonic() - self._last_news
-        if not self._resumed or self._control.ended or status is None:
+        if not self._resumed or self._control.ended or not begun:
             return
         if quiet < _LONG * self._drain_timeout or self._control.known_to_redis:
             return
         log.warning("%s: nobody seems to be there to end it; it ends as aborted", self._label)
-        fields = {
-            **status.model_dump(),
-            "status": "aborted",
-            "reason": "zwriter found it open after a restart, and nobody to end it",
-            "timestamp": time.time(),
-        }
-        self._writer.journal("status", "", encode(Message("ScanStatusMessage", fields)))
+        self._writer.give_up("zwriter found it open after a restart, and nobody to end it")
 
 
 def _room_to_read(queue_bytes: int) -> int:

@@ -21,6 +21,7 @@ from zwriter.failpoint import failpoint
 from zwriter.store.disk import flush, make_folder, sync_folder, write_all
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+_FOLDER = "epochs"
 
 
 class Epoch:
@@ -32,9 +33,9 @@ class Epoch:
     """
 
     def __init__(self, side: Path, durability: str) -> None:
-        self._folder = side / "epochs"
+        self._folder = side / _FOLDER
         make_folder(self._folder, sync=durability != "none")
-        numbers = self._numbers()
+        numbers = _numbers(self._folder)
         self.number = max(numbers, default=0) + 1
         self._fd = self._claim(durability)
         failpoint("epoch.claimed")
@@ -73,12 +74,12 @@ class Epoch:
 
     def check(self) -> None:
         """Raises Fenced if another writer has taken over."""
-        if max(self._numbers(), default=0) != self.number:
+        if max(_numbers(self._folder), default=0) != self.number:
             raise Fenced(f"{self._folder.parent}: another writer has taken the scan over")
 
     def settle(self) -> None:
         """Nothing is left that a writer before us could still change: forget them."""
-        for number in self._numbers():
+        for number in _numbers(self._folder):
             if number < self.number:
                 (self._folder / str(number)).unlink(missing_ok=True)
 
@@ -92,11 +93,22 @@ class Epoch:
             os.close(self._fd)
             self._fd = -1
 
-    def _numbers(self) -> list[int]:
-        try:
-            return [int(entry.name) for entry in os.scandir(self._folder) if entry.name.isdigit()]
-        except FileNotFoundError:
-            return []
+
+def living_writer(side: Path) -> str | None:
+    """Who has the scan, "process 12 on beamline-7"; None if all who wrote it are dead."""
+    for number in sorted(_numbers(side / _FOLDER), reverse=True):
+        path = side / _FOLDER / str(number)
+        claim = _Claim(path)
+        if not claim.dead and path.exists():
+            return claim.writer
+    return None
+
+
+def _numbers(folder: Path) -> list[int]:
+    try:
+        return [int(entry.name) for entry in os.scandir(folder) if entry.name.isdigit()]
+    except FileNotFoundError:
+        return []
 
 
 class _Claim:
@@ -110,6 +122,7 @@ class _Claim:
         known = document if isinstance(document, dict) else {}
         self.boot: str | None = known.get("boot") or None
         self.durability: str | None = known.get("durability")
+        self.writer = f"process {known.get('pid', '?')} on {known.get('host', '?')}"
         with suppress(OSError), path.open("rb") as file:
             fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
             self.dead = True

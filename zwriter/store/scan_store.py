@@ -16,6 +16,7 @@ from zwriter.errors import StoreError, UsageError
 from zwriter.failpoint import failpoint
 from zwriter.model import Rejected, ScanState, Source, Verdict
 from zwriter.settings import SignalSettings, StoreSettings
+from zwriter.store.commits import CommitLog
 from zwriter.store.device import DeviceWriter
 from zwriter.store.disk import (
     make_folder,
@@ -94,11 +95,13 @@ class ScanStore:
         )
         self._closing.callback(self._quarantine.close)
         self.record = ScanRecord.replay(read_frames(self._side / "journal"))
-        self.scan_id = self.record.scan_id or scan_id
-        self.scan_number = self.record.scan_number or scan_number
-        self._root = self._open_root()
+        known = _own(self._tree)
+        self.scan_id = self.record.scan_id or known.get("scan_id") or scan_id
+        self.scan_number = self.record.scan_number or known.get("scan_number") or scan_number
+        self._root = self._open_root(known)
         for folder in sorted((self._side / "commits").iterdir()):
-            self.device(folder.name)
+            if not self.finished or self._ends_with(folder):
+                self.device(folder.name)
         self._quarantine.expect_again(self.positions)
         for rest in lost:
             reason = "what follows in the journal was damaged when the power failed"
@@ -109,8 +112,8 @@ class ScanStore:
         self._closing.callback(held.close)
         return held.path
 
-    def _open_root(self) -> dict[str, Any]:
-        own = _own(self._tree) or {
+    def _open_root(self, known: dict[str, Any]) -> dict[str, Any]:
+        own = known or {
             "format": FORMAT,
             "scan_id": self.scan_id,
             "scan_number": self.scan_number,
@@ -132,6 +135,14 @@ class ScanStore:
                     sync_file(self._tree / name / "zarr.json")
                     sync_folder(self._tree / name)
         return own
+
+    def _ends_with(self, folder: Path) -> bool:
+        """Whether the finished store has the device as the commits in `folder` say; if not, a
+        writer died while it removed them, and they say nothing any more.
+        """
+        last = next(CommitLog(folder).readable(), None)
+        document = read_json(self._tree / DEVICES / folder.name / "zarr.json")
+        return bool(document["attributes"]["zwriter"] == last)
 
     def show(self, **changes: Any) -> None:
         """Write the root document, with `changes` of what zwriter says of the scan."""

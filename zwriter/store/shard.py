@@ -121,8 +121,8 @@ class ShardFile:
 
     @property
     def checksum(self) -> int:
-        """crc32c of the index: tells this shard from any other."""
-        return int(google_crc32c.value(self.index.tobytes()))
+        """Tells this shard from any other."""
+        return shard_checksum(self._fd, self.index)
 
     def read(self, number: int) -> bytes | None:
         """The stored bytes of a chunk (with its crc32c), or None when it is not there."""
@@ -160,8 +160,10 @@ class ShardFile:
 
     @property
     def end(self) -> int:
-        """The first byte behind the whole chunks: the size of the finished file."""
-        return self._low
+        """The first byte behind the chunks, once all are whole: the size of the finished file. What
+        was written after a commit that we went back to may lie further behind.
+        """
+        return _end(self.index)
 
     def write_metadata(self, metadata: bytes) -> None:
         """The HDF5 side of a shard whose chunks are all whole."""
@@ -242,13 +244,13 @@ def copy_committed(
 
 
 def check_sealed(path: Path, capacity: int, checksum: int, *, thorough: bool) -> None:
-    """Raises Damaged if this is not the shard file whose index has the checksum.
+    """Raises Damaged if this is not the shard file that has the checksum.
 
     thorough: or if any of its chunks is not what was written.
     """
     with _reading(path) as fd:
         index = _index_of(fd, capacity)
-        if google_crc32c.value(index.tobytes()) != checksum:
+        if shard_checksum(fd, index) != checksum:
             raise Damaged(f"{path}: not the shard that was sealed")
         for offset, nbytes in index[index[:, 0] != MISSING] if thorough else ():
             _checked(fd, int(offset), int(nbytes))
@@ -297,12 +299,25 @@ def trim(path: Path, capacity: int = MAX_CHUNKS) -> None:
         index = read_index(fd, capacity)
     finally:
         os.close(fd)
-    present = index[index[:, 0] != MISSING]
-    end = int(present.sum(axis=1).max(initial=FIRST_CHUNK))
+    end = _end(index)
     if path.stat().st_size > end:
         path.chmod(0o644)
         os.truncate(path, end)
     path.chmod(0o444)
+
+
+def shard_checksum(fd: int, index: NDArray[np.uint64]) -> int:
+    """crc32c of the index and of the checksums that the chunks end with: chunks that do not get
+    smaller by compression lie at the same places in every shard.
+    """
+    ends = index[index[:, 0] != MISSING].sum(axis=1)
+    of_chunks = [_read(fd, CRC_BYTES, int(end) - CRC_BYTES) for end in ends]
+    return int(google_crc32c.value(b"".join((index.tobytes(), *of_chunks))))
+
+
+def _end(index: NDArray[np.uint64]) -> int:
+    present = index[index[:, 0] != MISSING]
+    return int(present.sum(axis=1).max(initial=FIRST_CHUNK))
 
 
 def index_bytes(index: NDArray[np.uint64]) -> bytes:

@@ -8,13 +8,18 @@ from pathlib import Path
 import h5py
 import hdf5plugin  # noqa: F401  (registers the Blosc filter)
 
+from zwriter.errors import StoreError
 from zwriter.model import Verdict
 from zwriter.reader.gaps import gaps_of_signal
 from zwriter.reader.lazy import BLOCK_BYTES
+from zwriter.reader.location import Location
+from zwriter.reader.scan import root_attributes
 from zwriter.reader.verify.report import Report
 
 VERDICT = "entry/zwriter/verdict"
 LEDGER = "entry/zwriter/ledger"
+STORE = "entry/zwriter/store"
+DEVICES = "/entry/collection/devices/"
 READOUT_GROUPS = "/entry/collection/readout_groups/"
 
 
@@ -23,10 +28,13 @@ def verify_master(path: str) -> Report:
     report = Report(path)
     try:
         with h5py.File(path, "r", locking=False) as file:
-            for problem in _problems(file, Path(path).parent, report):
-                report.problems.append(f"{path}: {problem}")
             report.verdict = _verdict(file)
             report.gaps += [f"{path}: {gap}" for gap in _gaps(file)]
+            for problem in (
+                *_problems(file, Path(path).parent, report),
+                *_store_problems(file, Path(path).parent, report.verdict),
+            ):
+                report.problems.append(f"{path}: {problem}")
     except (OSError, RuntimeError) as error:
         report.problems.append(f"{path} cannot be read: {error}")
     if report.verdict is not Verdict.COMPLETE:
@@ -51,6 +59,32 @@ def _gaps(file: h5py.File) -> Iterator[str]:
         yield from gaps_of_signal(label, known)
 
 
+def _store(file: h5py.File) -> str | None:
+    """The store that the file was written from, as it names it."""
+    try:
+        name: str = file[STORE].asstr()[()]
+    except (KeyError, TypeError):
+        return None
+    return name
+
+
+def _store_problems(file: h5py.File, folder: Path, verdict: Verdict | None) -> Iterator[str]:
+    """The store, if it is still there, is of the same scan, and ended in the same way."""
+    store = _store(file)
+    if store is None or not (folder / store).is_dir():
+        return
+    try:
+        own = root_attributes(Location(folder / store))
+        scan_id = file["entry/entry_identifier_uuid"].asstr()[()]
+    except (StoreError, KeyError, TypeError) as error:
+        yield f"cannot be compared with {store}: {error}"
+        return
+    if own.get("scan_id") != scan_id:
+        yield f"{store} is of another scan, {own.get('scan_id')} instead of {scan_id}"
+    elif own.get("verdict") != verdict:
+        yield f"it says {verdict}, {store} says {own.get('verdict')}: write it again"
+
+
 def _problems(group: h5py.Group, folder: Path, report: Report) -> Iterator[str]:
     for name in group:
         link = group.get(name, getlink=True)
@@ -63,6 +97,8 @@ def _problems(group: h5py.Group, folder: Path, report: Report) -> Iterator[str]:
             target = link.filename if isinstance(link, h5py.ExternalLink) else "its target"
             yield f"{where}: {target} cannot be opened: {error}"
             continue
+        if isinstance(link, h5py.ExternalLink):
+            yield from _target_problems(where, link.filename, _store(group.file))
         if isinstance(link, h5py.SoftLink):
             continue  # what it points to is visited at its own place
         if isinstance(node, h5py.Group) and isinstance(link, h5py.HardLink):
@@ -71,6 +107,15 @@ def _problems(group: h5py.Group, folder: Path, report: Report) -> Iterator[str]:
             yield from (
                 f"{where}: {problem}" for problem in _dataset_problems(node, folder, report)
             )
+            if node.is_virtual:
+                for source in node.virtual_sources():
+                    yield from _target_problems(where, source.file_name, _store(group.file))
+
+
+def _target_problems(where: str, target: str, store: str | None) -> Iterator[str]:
+    """Arrays of devices have the same place in the store as in the file."""
+    if store and where.startswith(DEVICES) and not target.startswith(f"{store}{where}/"):
+        yield f"{where}: refers to {target}, which is another array's"
 
 
 def _dataset_problems(dataset: h5py.Dataset, folder: Path, report: Report) -> Iterator[str]:

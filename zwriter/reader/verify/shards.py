@@ -20,7 +20,7 @@ from zwriter.reader.verify.report import Report
 from zwriter.store.arrays import dtype_from_json
 from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES
 from zwriter.store.hdf5_header import USER_BLOCK
-from zwriter.store.shard import FIRST_CHUNK, MISSING, read_index
+from zwriter.store.shard import FIRST_CHUNK, MISSING, read_index, shard_checksum
 from zwriter.store.zarr_json import chunk_key, generation_of, stored_shape
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -109,6 +109,9 @@ def _shard_problems(
     missing = [number for number in wanted if index[number, 0] == MISSING]
     if missing:
         yield f"the index lacks chunks {_ranges(missing)}"
+    checksum = shard_checksum(fd, index)
+    if array.commit.sealed.get(shard, checksum) != checksum:
+        yield "this is not the shard that was sealed here"
     yield from _stale_problems(array, shard, index)
     for number in np.flatnonzero(index[:, 0] != MISSING):
         offset, nbytes = (int(value) for value in index[number])
@@ -140,11 +143,7 @@ def _index_problems(array: ShardedArray, index: NDArray[np.uint64], size: int) -
 
 
 def _stale_problems(array: ShardedArray, shard: int, index: NDArray[np.uint64]) -> Iterator[str]:
-    """The index is the sealed one, or at least as new as the commit: newer versions lie further
-    behind."""
-    checksum = google_crc32c.value(index.tobytes())
-    if array.commit.sealed.get(shard, checksum) != checksum:
-        yield "this is not the shard that was sealed here"
+    """The index is at least as new as the commit: newer versions lie further behind."""
     if array.chunk_nbytes is None:
         return
     bound = array.chunk_nbytes + BLOSC_OVERHEAD + CRC_BYTES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ from zwriter.reader.verify.relations import relation_problems
 from zwriter.reader.verify.report import Report
 from zwriter.reader.verify.shards import ShardedArray, verify_shards
 from zwriter.store.arrays import dtype_from_json
-from zwriter.store.zarr_json import generation_of, stored_shape
+from zwriter.store.codecs import CRC_BYTES
+from zwriter.store.zarr_json import chunk_key, generation_of, stored_shape
 
 LOOKS = 3
 
@@ -50,7 +52,8 @@ def _look(scan: Scan, location: Location) -> Report:
     elif scan.verdict is not Verdict.COMPLETE:
         report.gaps.append(f"{scan.path}: the scan is {scan.verdict}")
     for name in scan.commits:
-        report.problems += _commit_problems(scan, location, name)
+        if not scan.finished:  # then the copies are the truth, and what lies beside them is left
+            report.problems += _commit_problems(scan, location, name)
         for signal in scan.commits[name].signals:
             _verify_signal(scan, location, scan.devices[name], signal, report)
     report.problems += [f"{scan.path}: {entry}" for entry in scan.record.unreadable]
@@ -68,8 +71,7 @@ def _commit_problems(scan: Scan, location: Location, device: str) -> Iterator[st
     folder = location.beside / "commits" / device
     numbers = sorted(int(p.name) for p in folder.glob("*") if p.name.isdigit())
     if not numbers:
-        if not scan.finished:
-            yield f"{folder}: the commits are missing"
+        yield f"{folder}: the commits are missing"
         return
     latest = max(folder.glob(f"*{numbers[-1]}"), key=lambda path: path.name)
     try:
@@ -121,6 +123,8 @@ def _verify_array(
     if document["codecs"][0]["name"] != "sharding_indexed":
         report.bytes += np.asarray(signal.arrays[name]).nbytes
         report.chunks += 1
+        if not _is_value_of(location.path / node, document, commit):
+            report.problems.append(f"{location}/{node}: not the value that was committed")
         return
     chunk_rows = document["codecs"][0]["configuration"]["chunk_shape"][0]
     length = np.asarray(signal.arrays["length"]) if signal.layout == "slices" else None
@@ -133,6 +137,15 @@ def _verify_array(
 
     folder = location.path / node
     verify_shards(ShardedArray(folder, document, commit, scan.finished, needed), report)
+
+
+def _is_value_of(folder: Path, document: dict[str, Any], commit: ArrayCommit) -> bool:
+    """Whether a replaced array of a finished scan ends with the checksum in its commit."""
+    if commit.crc is None:
+        return True
+    ndim = len(stored_shape(commit.shape, dtype_from_json(commit.dtype)))
+    stored = (folder / chunk_key(generation_of(document), ndim, 0)).read_bytes()
+    return stored[-CRC_BYTES:] == commit.crc.to_bytes(CRC_BYTES, "little")
 
 
 def _document_problems(document: dict[str, Any], commit: ArrayCommit) -> Iterator[str]:
@@ -151,6 +164,8 @@ def _finished_problems(scan: Scan, location: Location) -> Iterator[str]:
             list(stored_payloads(location, node))
         except UNREADABLE as error:
             yield f"{location}/{node}: {error}"
+    if scan.record.scan_id not in ("", scan.scan_id):
+        yield f"{location}/{JOURNAL}: of another scan, {scan.record.scan_id}"
     for device, signals in scan.sync.items():
         for signal in signals.values():
             yield from _points_problems(location, f"{DEVICES}/{device}/{signal.name}", signal)

@@ -1,0 +1,74 @@
+"""Commands for what a dead writer left: finalize, recover."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zwriter.cli.app import app, print_json
+from zwriter.cli.configuration import Config, settings_of
+from zwriter.cli.scans import Json, ScanPath
+
+
+@app.command(rich_help_panel="Keep")
+def finalize(scan: ScanPath, config: Config = None) -> None:
+    """Finish a scan whose writer is dead, and write its master file.
+
+    The scan keeps what was committed. Redis is not read: where it still has the scan, start
+    `zwriter run`, which goes on with it. So the scan is never COMPLETE, and ABORTED if its end was
+    not heard. Of a scan that is finished, the master file is written again. Can be repeated.
+
+    Exit code 0: complete; 3: with gaps or aborted; 4: damaged, or the disk refuses; 5: its writer
+    is alive.
+    """
+    from zwriter.model import Verdict
+    from zwriter.service.finalize import finalize as finalize_scan
+
+    verdict, master = finalize_scan(scan, settings_of(config, {}))
+    typer.echo(f"{verdict}, {master}")
+    raise typer.Exit(0 if verdict is Verdict.COMPLETE else 3)
+
+
+@app.command(rich_help_panel="Keep")
+def recover(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with scans.")],
+    repair: Annotated[bool, typer.Option("--repair", help="Do what is listed.")] = False,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """List what a dead machine left below a folder; with --repair, mend it.
+
+    Scans that are not finished are finished as `zwriter finalize` does it: if Redis still has them,
+    start `zwriter run` first. Master files that are missing are written, and what was being written
+    is removed. What a living writer has is left alone.
+
+    With --json: path, state, problem and remedy of each, and, with --repair, done or error.
+
+    Exit code 0: nothing is left to be repaired; 1: something is.
+    """
+    from zwriter.service.recover import Outcome, leftovers
+    from zwriter.service.recover import repair as repair_all
+
+    found = leftovers(directory)
+    settings = settings_of(config, {})
+    outcomes = repair_all(found, settings) if repair else map(Outcome, found)
+    lines, left = [], 0
+    for outcome in outcomes:
+        leftover = outcome.leftover
+        left += not (outcome.done or leftover.harmless)
+        line = {"path": str(leftover.path), "state": leftover.state}
+        line |= {"problem": leftover.problem, "remedy": leftover.remedy}
+        if repair:
+            line |= {"done": outcome.done, "error": outcome.error}
+        lines.append(line)
+        if not as_json:
+            typer.echo(f"{leftover.path}: {leftover.state}: {leftover.problem}")
+            if told := outcome.done or outcome.error or leftover.remedy:
+                typer.echo(f"    {told if repair else f'with --repair: {told}'}")
+    if as_json:
+        print_json(lines)
+    else:
+        typer.echo(f"{directory}: {left} to be repaired")
+    raise typer.Exit(1 if left else 0)
