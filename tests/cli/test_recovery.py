@@ -82,4 +82,4 @@ def test_recover_ends_with_1_where_something_is_left(cli, unfinished: Path):
     (unfinished.parent / "S1_master.h5").mkdir()  # in the way
     result = cli("recover", unfinished.parent, "--repair")
     assert result.exit_code == 1
-    assert "cannot be written" in result.stdout
+    assert "give the name of a file" in result.stdout

@@ -71,7 +71,7 @@ def test_a_reason_that_was_given_before_is_kept(tmp_path: Path):
 def test_rows_that_were_not_committed_are_not_there(tmp_path: Path):
     store = left(tmp_path / "S1.zarr", "open", committed=False)
     assert finalize(store, SETTINGS)[0] is Verdict.ABORTED
-    assert not list(open_scan(store).devices["adc"])
+    assert not open_scan(store).devices.get("adc")
 
 
 def test_a_scan_of_which_no_message_told_keeps_its_id(tmp_path: Path):
