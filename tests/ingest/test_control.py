@@ -96,6 +96,25 @@ def test_what_cannot_be_read_is_passed_over(client, publisher):
     assert [e.kind for e in events] == ["status"]
 
 
+def test_a_message_that_nobody_can_take_keeps_nobody_from_the_next(client, publisher, caplog):
+    events, connected, stop = [], threading.Event(), threading.Event()
+
+    def hear(event) -> None:
+        events.append(event)
+        if len(events) == 1:
+            raise TypeError("something that nobody has foreseen")
+
+    thread = threading.Thread(target=listen, args=(client, hear, connected.set, stop), daemon=True)
+    thread.start()
+    assert connected.wait(60)
+    with publisher.open_scan(scan_number=1):
+        until(lambda: events)
+    until(lambda: len(events) == 2)
+    stop.set()
+    thread.join(60)
+    assert "nobody has foreseen" in caplog.text
+
+
 def test_after_a_lost_connection_it_is_time_to_look_again(client, publisher):
     with listening(client) as (events, connections):
         pipe = client.pipeline()
