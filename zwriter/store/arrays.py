@@ -54,6 +54,10 @@ class ShardedArray:
         return (self.rows, *self.row_shape)
 
     @property
+    def row_bytes(self) -> int:
+        return max(math.prod(self.row_shape) * self.dtype.itemsize, 1)
+
+    @property
     def chunk_shape(self) -> tuple[int, ...]:
         return (self.chunk_rows, *self.row_shape)
 
@@ -258,10 +262,6 @@ class AppendArray(ShardedArray):
             array._tail = array.read_chunk(array.rows // array.chunk_rows).copy()
             array._tail[filled:] = fill_value(codec.dtype)
         return array
-
-    @property
-    def row_bytes(self) -> int:
-        return max(math.prod(self.row_shape) * self.dtype.itemsize, 1)
 
     @property
     def total_rows(self) -> int:
