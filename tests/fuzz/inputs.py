@@ -130,8 +130,11 @@ class Inputs:
         }
         metadata: dict[str, Any] = {"async_update": self._update()}
         if self._rng.random() < 0.3:
-            jumps = [self._rng.randrange(20_000), 10**6]
-            numbers = [*_NUMBERS, *jumps, 1.5, None, "1", True] if self._odd() else range(20)
+            numbers = (
+                [*_NUMBERS, self._rng.randrange(5000), 1.5, None, "1", True]
+                if self._odd()
+                else range(20)
+            )
             metadata["async_indices"] = {name: self._rng.choice(numbers) for name in signals}
         return self._message("DeviceMessage", metadata, signals=signals)
 
