@@ -17,8 +17,8 @@ import zarr
 
 from zwriter.store.arrays import AppendArray
 from zwriter.store.codecs import ChunkCodec
-from zwriter.store.placed import PlacedArray
 from zwriter.store.hdf5_header import lookup3
+from zwriter.store.placed import PlacedArray
 
 RECORD = np.dtype([("x", "<i4"), ("y", "<f8")])
 DTYPES = ["?", "<i1", "<u2", "<i4", "<u8", "<f4", "<f8", "<c8", "<c16"]
