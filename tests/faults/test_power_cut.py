@@ -31,7 +31,7 @@ CUTS = [
 AT_A_SYNC = [
     ("disk.syncing", number / 100, "commit", torn)
     for torn in (False, True)
-    for number in range(0, 100, 1 if LONG else 12)
+    for number in range(0, 100, 1 if LONG else 25)
 ]
 
 

@@ -18,7 +18,9 @@ def listening(client):
     """(events, how often it connected), while a thread listens."""
     events, connections, stop = [], [], threading.Event()
     thread = threading.Thread(
-        target=listen, args=(client, events.append, lambda: connections.append(1), stop)
+        target=listen,
+        args=(client, events.append, lambda: connections.append(1), stop),
+        daemon=True,
     )
     thread.start()
     try:
@@ -26,11 +28,11 @@ def listening(client):
         yield events, connections
     finally:
         stop.set()
-        thread.join()
+        thread.join(120)
 
 
 def until(condition) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
