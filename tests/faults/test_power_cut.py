@@ -101,6 +101,7 @@ class Machine:
         return {stream: int(entry.partition("-")[0]) for stream, entry in known.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "share", "durability", "torn"), [*CUTS, *AT_A_SYNC])
 def test_a_scan_that_is_continued_after_a_power_cut_is_as_if_nothing_had_happened(
     tmp_path: Path,
