@@ -168,6 +168,7 @@ class Ledger:
     repeated: sent twice with the same number and content, and written once
     restarts: how often the producer's counter began anew
     missing_ranges: [first, last] producer numbers that never came, inclusive
+    unlisted: how many more never came, when there were too many ranges to list
     missing_rows: [first, last] rows of the arrays that stand for them, where room was left
     failed: why the signal is no longer written, if that is so
     """
@@ -182,6 +183,7 @@ class Ledger:
     repeated: int = 0
     restarts: int = 0
     missing_ranges: list[list[int]] = field(default_factory=list)
+    unlisted: int = 0
     missing_rows: list[list[int]] = field(default_factory=list)
     next_number: int = 0
     failed: str | None = None
@@ -189,7 +191,7 @@ class Ledger:
     @property
     def missing(self) -> int:
         """Updates that are known to exist and were never read."""
-        gaps = sum(last - first + 1 for first, last in self.missing_ranges)
+        gaps = sum(last - first + 1 for first, last in self.missing_ranges) + self.unlisted
         told = self.received - self.repeated
         unread = 0 if self.expected is None else max(0, self.expected - told)
         return max(gaps, unread)

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -65,33 +66,44 @@ def follow(order: dict[str, Any], workload: Any) -> dict[str, int]:
 
     failpoints: as in the environment; durability, counts: see workload; rival: another writer has
     the scan open all the time; plain: the file system cannot exchange folders in one step;
-    finalize: the scan is not written, but finished as it is.
+    finalize: the scan is not written, but finished as it is; record: where what is synced goes (see
+    power); boot: tells this run of the machine from any other.
     """
     import traceback
 
+    from tests.faults.power import recording
     from zwriter import failpoint
     from zwriter.scan import ScanWriter
     from zwriter.service.finalize import finalize
     from zwriter.settings import Settings
-    from zwriter.store import takeover
+    from zwriter.store import epochs, takeover
     from zwriter.testing.failpoints import watched
 
     path, settings = Path(order["path"]), workload.settings(order["durability"])
+    record = Path(order["record"]) if "record" in order else None
+
+    def note(what: str, positions: dict[str, str]) -> None:
+        if record is not None:
+            (record / what).write_text(json.dumps(positions))
+
     try:
         if order.get("plain"):
             takeover._renameat2 = None
-        if order.get("rival"):
-            rival = ScanWriter(path, scan_id=workload.SCAN_ID, settings=settings)
-            workload.control_messages(rival, 1)
-            workload.send(rival, "vectors", 3)
-            workload.send(rival, "words", 3)
-            rival.commit()
-        failpoint.activate(order.get("failpoints", ""))
-        with watched() as passes:
-            if order.get("finalize"):
-                finalize(path, Settings(store=settings))
-            else:
-                workload.write(path, settings, order["counts"])
+        if "boot" in order:
+            epochs.boot_id = lambda: str(order["boot"])
+        with recording(path.parent, record) if record else nullcontext():
+            if order.get("rival"):
+                rival = ScanWriter(path, scan_id=workload.SCAN_ID, settings=settings)
+                workload.control_messages(rival, 1)
+                workload.send(rival, "vectors", 3)
+                workload.send(rival, "words", 3)
+                rival.commit()
+            failpoint.activate(order.get("failpoints", ""))
+            with watched() as passes:
+                if order.get("finalize"):
+                    finalize(path, Settings(store=settings))
+                else:
+                    workload.write(path, settings, order["counts"], note)
     except BaseException:
         traceback.print_exc()
         raise

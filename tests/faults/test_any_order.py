@@ -66,7 +66,7 @@ class Stalled:
 
     def __init__(self, work: Callable[[], Any], name: str, number: int) -> None:
         self._stopped, self._go_on = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(work,))
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
         self._action = at_pass(self._stop, number)
         failpoint.active[name] = self._of_thread
         self._thread.start()
@@ -92,7 +92,8 @@ class Stalled:
 
     def wake(self) -> None:
         self._go_on.set()
-        self._thread.join()
+        self._thread.join(120)
+        assert not self._thread.is_alive()
 
 
 def ignoring_errors(work: Callable[[], Any]) -> None:

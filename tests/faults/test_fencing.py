@@ -64,7 +64,7 @@ def stopped(path: Path, where: str) -> Iterator[subprocess.Popen[str]]:
 def wake(process: subprocess.Popen[str]) -> str:
     """Let it go on to its end; what it says then."""
     process.send_signal(signal.SIGCONT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     return errors
 

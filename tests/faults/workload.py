@@ -7,7 +7,7 @@ again.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,11 +135,21 @@ def steps(counts: list[int]) -> Iterator[tuple[dict[str, int], int]]:
         yield each, step + 1
 
 
-def write(path: Path, store: StoreSettings, counts: list[int]) -> None:
-    """Write the scan, from wherever it is, to its end; its master file too."""
-    if path.exists() and open_scan(path).finished and not path.with_suffix(".zwriter").exists():
+def write(
+    path: Path,
+    store: StoreSettings,
+    counts: list[int],
+    note: Callable[[str, dict[str, str]], None] = lambda *_: None,
+) -> None:
+    """Write the scan, from wherever it is, to its end; its master file too.
+
+    note: is told of the positions when the store is "opened" and each time they are "committed".
+    """
+    if path.exists() and not path.with_suffix(".zwriter").exists():
+        assert open_scan(path).finished
         return
     writer = ScanWriter(path, scan_id=SCAN_ID, scan_number=1, settings=store, master=None)
+    note("opened", writer.positions)
     if not writer.finished:
         for each, points in steps(counts):
             control_messages(writer, points)
@@ -150,6 +160,7 @@ def write(path: Path, store: StoreSettings, counts: list[int]) -> None:
             if points % 2:
                 writer._store.write_points()
             writer.commit()
+            note("committed", writer.positions)
         control_messages(writer, len(counts), "closed")
     writer.finish()
     writer.write_master(path.with_name(f"{path.stem}_master.h5"), MasterSettings())

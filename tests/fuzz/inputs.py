@@ -130,7 +130,11 @@ class Inputs:
         }
         metadata: dict[str, Any] = {"async_update": self._update()}
         if self._rng.random() < 0.3:
-            numbers = [*_NUMBERS, 1.5, None, "1", True] if self._odd() else range(20)
+            numbers = (
+                [*_NUMBERS, self._rng.randrange(5000), 1.5, None, "1", True]
+                if self._odd()
+                else range(20)
+            )
             metadata["async_indices"] = {name: self._rng.choice(numbers) for name in signals}
         return self._message("DeviceMessage", metadata, signals=signals)
 
@@ -278,11 +282,20 @@ class Inputs:
         shapes = [[None], [None], [None, 4], [None, 2, 3], [None, None], [5], [3, 4]]
         if self._odd():
             shapes = [[None, 2**30], [None, -4], [0], [], [None] * 3, [4, None], [None] + [1] * 40]
-            shapes += [[2**63, 1], [None, 2**64 - 1], ["4"], [None, True], None, [None, 2**22]]
+            shapes += [
+                [2**63, 1],
+                [None, 2**64 - 1],
+                ["4"],
+                [None, True],
+                None,
+                [None, 2**22],
+                [None, 1000],
+            ]
         kind = self._rng.choice(["add", "add", "add", "add_slice", "replace"])
         update = {"type": kind, "max_shape": self._rng.choice(shapes)}
         if kind == "add_slice":
-            update["index"] = self._rng.choice([0, 1, 2, 3, *_NUMBERS, "0", None, 10**6])
+            far = [10**6, self._rng.randrange(10**6)]
+            update["index"] = self._rng.choice([0, 1, 2, 3, *_NUMBERS, "0", None, *far])
         return update
 
 

@@ -26,7 +26,7 @@ from typing import Any
 from tests.fuzz.inputs import CORPUS, Inputs, corpus
 from tests.fuzz.targets import TARGETS, Fuzzed
 
-MEMORY = 8 * 1024**3  # bytes of address space: what takes more is a crash, not a machine that swaps
+MEMORY = 4 * 1024**3  # bytes of address space: what takes more is a crash, not a machine that swaps
 
 # how many of the inputs a target gets, of each 100: by what one costs
 SHARES = {"decode": 30, "updates": 20, "status": 10, "replay": 10, "apply": 15, "together": 15}

@@ -31,6 +31,7 @@ from zwriter.settings import MasterSettings, Settings, SignalSettings, StoreSett
 from zwriter.store.record import ScanRecord, journal_entry
 
 LONGEST_REASON = 1000
+LARGEST_SCAN = 2**30  # bytes on the disk, of a thousand inputs of some kB
 KINDS = ("status", "segment", "baseline", "config", "file", "state", "deployment", "account", "?")
 SMALL = StoreSettings(
     flush_interval=60,
@@ -170,6 +171,8 @@ class Apply(Target):
             self.writer.write_master(self.folder / "S1_master.h5", MasterSettings())
         finally:
             self.writer.close()
+        nbytes = sum(path.stat().st_size for path in self.folder.rglob("*"))
+        assert nbytes < LARGEST_SCAN, nbytes
         report = verify(self.folder)
         assert not report.problems, report.problems
         scan = open_scan(store)

@@ -44,7 +44,7 @@ def test_thousands_of_hostile_inputs_crash_nothing(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_hostile_inputs_that_hypothesis_finds_crash_nothing(name: str, data: st.DataObject):
     rng = data.draw(st.randoms(use_true_random=False))

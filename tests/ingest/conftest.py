@@ -31,7 +31,7 @@ def take() -> Callable[[StreamReader, int], list[Update | Rejected]]:
 
     def take(reader: StreamReader, n: int) -> list[Update | Rejected]:
         items: list[Update | Rejected] = []
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while len(items) < n:
             assert time.monotonic() < deadline, f"only {len(items)} of {n} updates came"
             for item in reader.batches.get(0.1) or []:

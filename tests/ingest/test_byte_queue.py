@@ -30,20 +30,20 @@ def test_an_item_larger_than_the_limit_passes_alone():
 def test_who_puts_waits_for_room():
     queue = ByteQueue[int](10)
     queue.put(0, 10)
-    thread = threading.Thread(target=lambda: [queue.put(i, 10) for i in range(1, 50)])
+    thread = threading.Thread(target=lambda: [queue.put(i, 10) for i in range(1, 50)], daemon=True)
     thread.start()
-    assert [queue.get(5) for _ in range(50)] == list(range(50))
-    thread.join()
+    assert [queue.get(60) for _ in range(50)] == list(range(50))
+    thread.join(60)
 
 
 def test_closing_lets_everybody_go_and_what_is_in_it_can_be_taken():
     queue = ByteQueue[int](10)
     queue.put(0, 10)
     results = []
-    thread = threading.Thread(target=lambda: results.append(queue.put(1, 10)))
+    thread = threading.Thread(target=lambda: results.append(queue.put(1, 10)), daemon=True)
     thread.start()
     queue.close()
-    thread.join()
+    thread.join(60)
     assert results == [False]
     assert queue.get() == 0
     assert queue.get(60) is None

@@ -18,7 +18,9 @@ def listening(client):
     """(events, how often it connected), while a thread listens."""
     events, connections, stop = [], [], threading.Event()
     thread = threading.Thread(
-        target=listen, args=(client, events.append, lambda: connections.append(1), stop)
+        target=listen,
+        args=(client, events.append, lambda: connections.append(1), stop),
+        daemon=True,
     )
     thread.start()
     try:
@@ -26,11 +28,11 @@ def listening(client):
         yield events, connections
     finally:
         stop.set()
-        thread.join()
+        thread.join(120)
 
 
 def until(condition) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -94,6 +96,25 @@ def test_what_cannot_be_read_is_passed_over(client, publisher):
         publisher.open_scan(scan_number=1)
         until(lambda: events)
     assert [e.kind for e in events] == ["status"]
+
+
+def test_a_message_that_nobody_can_take_keeps_nobody_from_the_next(client, publisher, caplog):
+    events, connected, stop = [], threading.Event(), threading.Event()
+
+    def hear(event) -> None:
+        events.append(event)
+        if len(events) == 1:
+            raise TypeError("something that nobody has foreseen")
+
+    thread = threading.Thread(target=listen, args=(client, hear, connected.set, stop), daemon=True)
+    thread.start()
+    assert connected.wait(60)
+    with publisher.open_scan(scan_number=1):
+        until(lambda: events)
+    until(lambda: len(events) == 2)
+    stop.set()
+    thread.join(60)
+    assert "nobody has foreseen" in caplog.text
 
 
 def test_after_a_lost_connection_it_is_time_to_look_again(client, publisher):

@@ -29,7 +29,7 @@ def reading(client, scan_id, positions=None, queue_bytes=16 * MiB, devices=()) -
 
 
 def until(condition) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

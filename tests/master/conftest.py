@@ -32,7 +32,7 @@ def captured_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert any("is ready" in line for line in service.stderr)
             replay = zwriter("replay", CAPTURE, "--redis", redis.url, "--data-root", root)
             subprocess.run([*replay, "--speed", "100"], check=True)
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 300
             while not store.exists() or store.with_suffix(".zwriter").exists():
                 assert service.poll() is None, "the service ended by itself"
                 assert time.monotonic() < deadline, "waited in vain for the scan to be finished"

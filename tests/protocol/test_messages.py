@@ -57,6 +57,12 @@ def test_a_time_that_is_in_no_calendar_is_not_known(time: float):
     assert status.timestamp is None
 
 
+@pytest.mark.parametrize("state", [np.zeros(2), np.zeros(2, "f4,i2"), [], None, 5, "begun"])
+def test_a_status_that_is_none_is_said_to_be(state: Any):
+    with pytest.raises(BadMessage, match="ScanStatusMessage, status: "):
+        ScanStatus.of(Message("ScanStatusMessage", {**STATUS, "status": state}))
+
+
 def test_values_are_not_touched():
     frame = np.zeros((2, 2))
     data = {"cam": {"image": {"value": frame, "timestamp": None}}}

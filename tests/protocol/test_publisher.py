@@ -235,11 +235,11 @@ def test_devices_publish_from_threads_of_their_own(client: redis.Redis, scan: Pu
                     scan.add(device, "form", 1.0, max_shape=(None,))
 
     devices = [f"wave{n}" for n in range(4)]
-    threads = [threading.Thread(target=publish, args=(device,)) for device in devices]
+    threads = [threading.Thread(target=publish, args=(device,), daemon=True) for device in devices]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(120)
     for device in devices:
         assert [u.number for u in stream(client, device, "form")] == list(range(100))
 

@@ -44,7 +44,7 @@ def test_no_reader_in_another_process_ever_sees_a_wrong_row(tmp_path: Path):
     ]
     lines: list[list[str]] = [[] for _ in readers]
     threads = [
-        Thread(target=lambda r=reader, found=found: found.extend(r.stdout))
+        Thread(target=lambda r=reader, found=found: found.extend(r.stdout), daemon=True)
         for reader, found in zip(readers, lines, strict=True)
     ]
     for thread in threads:
@@ -58,10 +58,10 @@ def test_no_reader_in_another_process_ever_sees_a_wrong_row(tmp_path: Path):
     writer.finish()
     writer.close()
     for thread, reader in zip(threads, readers, strict=True):
-        thread.join()
+        thread.join(300)
         assert reader.stdout is not None
         reader.stdout.close()
-        assert reader.wait() == 0
+        assert reader.wait(300) == 0
     for kind, found in zip(KINDS, lines, strict=True):
         racing, last = json.loads(found[0]), json.loads(found[-1])
         assert racing["errors"] == [], kind
@@ -84,10 +84,10 @@ def test_a_reader_in_another_thread_reads_what_it_opened_however_far_the_writer_
         writer.finish()
         writer.close()
 
-    thread = Thread(target=write)
+    thread = Thread(target=write, daemon=True)
     thread.start()
     opened = []
-    for scan in open_scan(store).follow(interval=0.001):
+    for scan in open_scan(store).follow(interval=0.001, timeout=300):
         det = scan.devices["det"]
         opened.append((det["image"], det["image"].value, det["ragged"].rows))
         if len(opened) == 5 or scan.finished:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import msgpack
+import numpy as np
+import pytest
 
-from zwriter import ScanWriter, open_scan
-from zwriter.model import Add, Position, Rejected, Source, Update, Verdict
+from zwriter import ScanWriter, open_scan, verify
+from zwriter.model import (
+    Add,
+    AddSlice,
+    MaxShape,
+    Position,
+    Rejected,
+    Source,
+    Update,
+    Verdict,
+)
 from zwriter.settings import StoreSettings
 from zwriter.store.framed import read_frames
 
@@ -37,6 +50,75 @@ def test_signals_beyond_the_limit_go_to_quarantine_and_harm_no_others(tmp_path: 
     signals = open_scan(tmp_path / "S1.zarr").devices["dev"]
     assert len(signals) == 10
     assert signals["s3"].value[:].tolist() == [0, 100, 1, 101, 2, 102]
+
+
+def numbered(number: int, value: Any = 1, shape: MaxShape = (None,), stamp: Any = 1.0) -> Update:
+    return Update("dev", "sig", Add(shape), value, stamp, number, Source(b"%d" % number))
+
+
+def test_a_counter_that_jumps_leaves_no_more_room_than_its_limit(tmp_path: Path):
+    scan = ScanWriter(tmp_path / "S1.zarr", master=None)
+    for n in range(100):
+        scan.apply([numbered(100_000 * n)])
+        scan.commit()
+    assert scan.finish() is Verdict.COMPLETE_WITH_GAPS
+    scan.close()
+    signal = open_scan(tmp_path / "S1.zarr").devices["dev"]["sig"]
+    assert signal.ledger.missing == 99 * 99_999  # all of them
+    assert signal.value.shape == signal.timestamp.shape == (10 * 99_999 + 100,)
+    assert np.flatnonzero(signal.value[:]).tolist()[:3] == [0, 100_000, 200_000]
+    assert verify(tmp_path).problems == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "value", "stamps"),
+    [((None, 1), np.ones((1000, 1), "u1"), None), ((None, None), [1], np.ones(3000))],
+    ids=["rows", "timestamps"],
+)
+def test_room_for_many_rows_or_timestamps_takes_no_memory(
+    tmp_path: Path, shape: MaxShape, value: Any, stamps: Any
+):
+    scan = ScanWriter(tmp_path / "S1.zarr", master=None)
+    scan.apply([numbered(n, value, shape, stamps) for n in (0, 10_000)])
+    tracemalloc.start()
+    scan.apply([numbered(20_000, value, shape, stamps)])
+    assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    tracemalloc.stop()
+    scan.close()
+
+
+def test_a_counter_that_always_jumps_is_counted_though_not_all_its_gaps_are_listed(tmp_path: Path):
+    scan = ScanWriter(tmp_path / "S1.zarr", master=None)
+    scan.apply([numbered(2 * n) for n in range(30_000)])
+    scan.apply([numbered(59_997)])  # late, in a gap that is not listed
+    scan.commit()
+    scan.close()
+    scan = ScanWriter(tmp_path / "S1.zarr", master=None)
+    scan.apply([numbered(60_000)])
+    ledger = scan.ledgers["dev"]["sig"]
+    assert (ledger.written, ledger.quarantined, ledger.restarts) == (30_001, 1, 0)
+    assert ledger.missing == 30_000
+    assert len(ledger.missing_ranges) == 10_000
+    scan.close()
+
+
+def test_indices_that_jump_make_no_more_rows_without_data_than_their_limit(tmp_path: Path):
+    scan = ScanWriter(tmp_path / "S1.zarr", master=None)
+    pushed = 0
+    for index in range(400_000, 8_000_000, 400_000):
+        mode = AddSlice((None, 4), index)
+        scan.apply([Update("dev", "sig", mode, [1.0], source=Source(b"raw"))])
+        pushed += 1
+        scan.commit()
+        scan.close()  # what is known of the rows is known to the next writer
+        scan = ScanWriter(tmp_path / "S1.zarr", master=None)
+    scan.apply([Update("dev", "sig", AddSlice((None, 4), 800_001), [1.0])])  # as ever
+    ledger = scan.ledgers["dev"]["sig"]
+    assert (ledger.written, ledger.quarantined) == (3, pushed - 2)
+    assert scan.finish() is Verdict.COMPLETE_WITH_GAPS
+    scan.close()
+    assert open_scan(tmp_path / "S1.zarr").devices["dev"]["sig"].value.shape == (800_002, 4)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*")) < 20_000_000
 
 
 def test_a_limit_of_signals_holds_for_what_cannot_be_read_too(tmp_path: Path):

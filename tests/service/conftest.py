@@ -19,7 +19,7 @@ from zwriter.settings import RedisSettings, Settings
 
 def until(condition: Callable[[], object], what: str = "it") -> None:
     """Wait until the condition holds."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.01)
@@ -51,14 +51,15 @@ class Beamline:
                 errors.append(error)
                 raise
 
-        thread = threading.Thread(target=target)
+        thread = threading.Thread(target=target, daemon=True)
         thread.start()
         try:
             until(lambda: ready.is_set() or errors, "the service")
             yield
         finally:
             stop.set()
-            thread.join()
+            thread.join(120)
+        assert not thread.is_alive()
         assert not errors
 
     def store(self, number: int) -> Path:

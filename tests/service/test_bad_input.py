@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import pytest
 
 from zwriter.model import ScanState, Verdict
@@ -154,6 +155,17 @@ def test_control_messages_that_cannot_be_read_are_refused(beamline, caplog):
     assert written.devices["samx"]["samx"].value[:].tolist() == [1.0]
     assert caplog.text.count(f"a message on {keys.scan_status()} is ignored") == 1
     assert caplog.text.count("segment: quarantined") == 1
+
+
+def test_a_scan_may_have_arrays_for_parameters_and_open_twice(beamline):
+    positions = {"positions": np.arange(5.0)}
+    status = {"scan_id": "arrays", "scan_number": 1, "info": {"x": np.zeros(3)}}
+    with beamline.service():
+        for number, state in enumerate(("open", "open", "paused", "open", "closed")):
+            fields = {**status, "status": state, "timestamp": 1e9 + number}
+            raw = encode(Message("ScanStatusMessage", {**fields, "scan_parameters": positions}))
+            beamline.redis("PUBLISH", keys.scan_status(), raw)
+        assert beamline.written(1).verdict is Verdict.COMPLETE
 
 
 def test_a_point_with_a_huge_number_is_stored_and_delays_nothing(beamline):

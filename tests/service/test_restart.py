@@ -245,3 +245,14 @@ def test_a_scan_whose_journal_is_damaged_is_left_as_it_is(beamline, caplog):
         beamline.written(2)
     assert "its journal cannot be read" in caplog.text
     assert not open_scan(beamline.store(1)).finished
+
+
+def test_of_two_services_at_one_redis_and_root_one_writes_each_scan(beamline):
+    with beamline.service(), beamline.service():
+        for number in (1, 2, 3):
+            with beamline.publisher.open_scan(scan_number=number) as scan:
+                for i in range(20):
+                    scan.add("mcs", "counts", i, max_shape=(None,))
+            written = beamline.written(number)
+            assert written.verdict is Verdict.COMPLETE
+            assert written.devices["mcs"]["counts"].value[:].tolist() == list(range(20))

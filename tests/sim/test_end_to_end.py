@@ -26,14 +26,14 @@ from zwriter.sim.simulation import Simulation
 def service(url: str, root: Path) -> Iterator[None]:
     ready, stop = threading.Event(), threading.Event()
     settings = load_settings(root=root, redis={"url": url})
-    thread = threading.Thread(target=run, args=(settings, stop, ready.set))
+    thread = threading.Thread(target=run, args=(settings, stop, ready.set), daemon=True)
     thread.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(120)
         yield
     finally:
         stop.set()
-        thread.join()
+        thread.join(120)
 
 
 def test_a_simulated_scan_of_all_devices_is_written_as_it_was_pushed(
@@ -45,7 +45,7 @@ def test_a_simulated_scan_of_all_devices_is_written_as_it_was_pushed(
         path = tmp_path / "S00000-00999" / "S00001" / "S00001.zarr"
         while not path.exists():
             threading.Event().wait(0.05)
-        (*_, scan) = open_scan(path).follow(timeout=60)
+        (*_, scan) = open_scan(path).follow(timeout=300)
     assert scan.verdict == "COMPLETE"
     for made in simulation.devices.values():
         wanted = expected(made, simulation.pushed[made.name], simulation.start)

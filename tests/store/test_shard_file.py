@@ -18,6 +18,7 @@ import zarr
 from zwriter.store.arrays import AppendArray
 from zwriter.store.codecs import ChunkCodec
 from zwriter.store.hdf5_header import lookup3
+from zwriter.store.placed import PlacedArray
 
 RECORD = np.dtype([("x", "<i4"), ("y", "<f8")])
 DTYPES = ["?", "<i1", "<u2", "<i4", "<u8", "<f4", "<f8", "<c8", "<c16"]
@@ -85,6 +86,20 @@ def test_more_than_one_shard(tmp_path: Path, codec: str) -> None:
         with h5py.File(tmp_path / "a" / f"c/{shard}/0") as file:
             parts.append(file["data"][...])
     np.testing.assert_array_equal(np.concatenate(parts), data)
+
+
+def test_a_shard_to_which_nothing_was_written_is_a_whole_file(tmp_path: Path) -> None:
+    array = PlacedArray(tmp_path / "a", ChunkCodec(np.dtype("<f8"), "lz4", 5), (4,), 64)
+    array.write(2 * 255 * 3 + 1, 0, np.arange(4.0))  # in the last of four shards
+    array.flush()
+    array.publish(["row", "x"], {})
+    array.seal()
+    array.trim()
+    for shard in range(4):
+        with h5py.File(tmp_path / "a" / f"c/{shard}/0") as file:
+            assert np.isnan(file["data"][0]).all()
+    value = zarr.open_array(tmp_path / "a", mode="r")[...]
+    assert np.flatnonzero(np.isfinite(value[:, 0])).tolist() == [2 * 255 * 3 + 1]
 
 
 @pytest.mark.skipif(shutil.which("h5dump") is None, reason="h5dump is not installed")

@@ -18,7 +18,7 @@ from zwriter.errors import BadUpdate
 from zwriter.model import Add, AddSlice, MaxShape, Mode
 
 MAX_NEW_ROWS = 1_000_000  # how far beyond the rows that are there an index may reach
-MAX_NEW_BYTES = 2**30  # what rows without data may take, all of which a copy would write
+MAX_EMPTY_BYTES = 2**30  # what all rows without data may take, which a copy may write
 MAX_RAGGED_ROWS = 2**22  # rows with a length of their own in one update
 PADDED_BYTES = 256 * 1024  # what short rows may always take when they are padded
 PADDED_TIMES = 64  # and how many times their own size where that is more
@@ -166,6 +166,7 @@ class Slices(Layout):
     max_shape: MaxShape
     cursors: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     rows: int = 0
+    empty: int = 0  # rows that have no data yet
     name: ClassVar[str] = "slices"
 
     @property
@@ -176,8 +177,10 @@ class Slices(Layout):
         if self.width * array.dtype.itemsize > SLICE_ROW_BYTES:
             raise BadUpdate(f"rows of {self.width} values are too long to be written in pieces")
         piece, row = _piece(array, mode, self.rows)
-        if (row - self.rows) * self.width * array.dtype.itemsize > MAX_NEW_BYTES:
-            raise BadUpdate(f"index {row} is far beyond the {self.rows} rows that are there")
+        empty = self.empty + max(row - self.rows, 0)
+        nbytes = empty * self.width * array.dtype.itemsize
+        if row >= self.rows and (empty > MAX_NEW_ROWS or nbytes > MAX_EMPTY_BYTES):
+            raise BadUpdate(f"index {row} would make {empty} rows without data")
         column = int(self.cursors[row]) if row < self.rows else 0
         room = self.width - column
         if len(piece) <= room:
@@ -193,8 +196,16 @@ class Slices(Layout):
                 grown = np.zeros(max(fitted.row + 1, 2 * len(self.cursors)), np.int64)
                 grown[: self.rows] = self.cursors[: self.rows]
                 self.cursors = grown
+            self.empty += fitted.row + 1 - self.rows
             self.rows = fitted.row + 1
+        if not fitted.column and len(fitted.array):
+            self.empty -= 1
         self.cursors[fitted.row] = fitted.column + len(fitted.array)
+
+    def resume(self, cursors: NDArray[np.int64]) -> None:
+        """Go on with rows that are filled up to `cursors`."""
+        self.cursors, self.rows = cursors, len(cursors)
+        self.empty = int(np.count_nonzero(cursors == 0))
 
 
 @dataclass

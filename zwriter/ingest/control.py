@@ -108,9 +108,11 @@ def _handle(
         connected()  # also after a reconnection that the client made by itself
     elif message["type"] in ("message", "pmessage"):
         try:
-            events = events_in(channel, message["data"])
+            for event in events_in(channel, message["data"]):
+                heard(event)
         except BadMessage as error:
             log.warning("a message on %s is ignored: %s", channel, error)
-            return
-        for event in events:
-            heard(event)
+        except PASSING:
+            raise
+        except Exception:  # one message must not keep us from hearing the next
+            log.exception("a message on %s is ignored", channel)

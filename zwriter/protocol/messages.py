@@ -53,6 +53,13 @@ def _few(value: Any) -> Any:
     return value
 
 
+def _text(value: Any) -> Any:
+    """Refuses what an enumeration would be compared with, and what may be no truth: an array."""
+    if not isinstance(value, str):
+        raise ValueError(f"a {type(value).__name__} where text is expected")
+    return value
+
+
 def _known_moment(value: Any) -> Any:
     """A time that is none, in no calendar, is not known."""
     outside = isinstance(value, int | float) and not 0 <= value < _YEAR_10000
@@ -95,7 +102,7 @@ class ScanStatus(_View):
     bec_type = "ScanStatusMessage"
 
     scan_id: Name
-    status: Annotated[ScanState, Field(strict=False)]
+    status: Annotated[ScanState, Field(strict=False), BeforeValidator(_text)]
     reason: str | None = None
     scan_number: Count | None = None
     session_id: str | None = None

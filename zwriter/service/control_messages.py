@@ -168,7 +168,8 @@ class ControlMessages:
         if last is None:
             log.info("%s: %s", self._label, status.status)
             return True
-        if status == last or (status.timestamp or math.inf) < (last.timestamp or 0.0):
+        known = (status.status, status.timestamp) == (last.status, last.timestamp)
+        if known or (status.timestamp or math.inf) < (last.timestamp or 0.0):
             return False
         if status.status is last.status or last.status.ended:
             log.warning(

@@ -56,6 +56,10 @@ class ShardedArray:
         return (self.rows, *self.row_shape)
 
     @property
+    def row_bytes(self) -> int:
+        return max(math.prod(self.row_shape) * self.dtype.itemsize, 1)
+
+    @property
     def chunk_shape(self) -> tuple[int, ...]:
         return (self.chunk_rows, *self.row_shape)
 
@@ -281,10 +285,6 @@ class AppendArray(ShardedArray):
         if filled:
             array._tail = array.read_chunk(array.rows // array.chunk_rows).copy()
         return array
-
-    @property
-    def row_bytes(self) -> int:
-        return max(math.prod(self.row_shape) * self.dtype.itemsize, 1)
 
     @property
     def total_rows(self) -> int:

@@ -18,6 +18,7 @@ import h5py
 import hdf5plugin  # noqa: F401  (registers the Blosc filter)
 import numpy as np
 
+from zwriter.assemble import fill_value
 from zwriter.errors import StoreError
 
 USER_BLOCK = 4096
@@ -74,7 +75,15 @@ def _template(
     with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
         # one chunk more than the shard holds: a single chunk would be described in another way
         maxshape = ((capacity + 1) * chunk[0], *shape[1:])
-        data = file.create_dataset("data", shape, dtype, maxshape=maxshape, chunks=chunk, **filters)
+        data = file.create_dataset(
+            "data",
+            shape,
+            dtype,
+            maxshape=maxshape,
+            chunks=chunk,
+            fillvalue=fill_value(dtype) if dtype.kind in "fc" else None,  # zero, where None
+            **filters,
+        )
         data.id.write_direct_chunk((0,) * len(chunk), b"\0")
     return bytearray(buffer.getvalue())
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from zwriter.model import Ledger, Rejected, Run, Source, Update
 
+MAX_RANGES = 10_000  # of missing numbers: each is in every commit
 _ENDS = 4096
 
 
@@ -82,11 +83,15 @@ class Numbering:
             return 0
         gap = number - ledger.next_number
         if gap >= 0:
-            if gap:
+            if gap and len(ledger.missing_ranges) >= MAX_RANGES:
+                ledger.unlisted += gap
+                gap = 0  # no room is left for what has no range
+            elif gap:
                 ledger.missing_ranges.append([ledger.next_number, number - 1])
             ledger.next_number = number + 1
             return gap
         late = any(first <= number <= last for first, last in ledger.missing_ranges)
+        late |= bool(ledger.unlisted) and number > ledger.missing_ranges[-1][1]
         if (gap == -1 and self.last_content == _content(update) != 0) or (again and not late):
             ledger.repeated += 1
             return None

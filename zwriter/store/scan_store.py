@@ -259,6 +259,7 @@ class ScanStore:
         document["attributes"]["zwriter"]["finished"] = True
         failpoint("finish.consolidated")
         if self._sync:
+            self.sync()  # what lies beside a finished store is read until it is cleaned up
             sync_tree(self._tree)
         failpoint("finish.synced")
         write_json(self._tree / "zarr.json", document, sync=self._sync)

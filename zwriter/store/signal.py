@@ -40,8 +40,8 @@ INT64 = np.dtype("<i8")
 FLOAT64 = np.dtype("<f8")
 SMALL = 64 * 1024  # blocks below this are joined before they are stored
 LAST_GENERATION = 2
-MAX_GAP = 1_000_000  # missing updates for which room is left
-MAX_ROOM = 16 * 1024**3  # bytes of rows that are left for missing updates
+MAX_MISSING = 1_000_000  # missing updates of a signal, in all, for which room is left
+MAX_ROOM = 16 * 1024**3  # bytes of rows and timestamps that this room takes in all
 Stored = AppendArray | PlacedArray | WholeArray
 
 
@@ -210,14 +210,23 @@ class SignalWriter:
         None where an update's rows are not known, or would be too many: the ledger has the gap.
         """
         gap, self._gap = self._gap, 0
-        if gap > MAX_GAP or not isinstance(self.layout, Rows | Ragged | Slices | Pieces):
+        if isinstance(self.layout, Replaced) or not self._has_room(gap, block):
             return
         if isinstance(self.layout, Rows | Ragged) and not self._leave_rows(gap, block):
             return
         timestamp = self.arrays.get("timestamp")
         if isinstance(timestamp, AppendArray):
-            timestamp.append(np.full(gap * (block.stamps_each or 1), np.nan))
+            timestamp.append_fill(gap * (block.stamps_each or 1))
         self._pushes += gap
+
+    def _has_room(self, gap: int, block: Block) -> bool:
+        """Whether there may be room for `gap` updates more, besides those that have some."""
+        value, updates = self.arrays["value"], self._pushes - self.ledger.written + gap
+        assert not isinstance(value, WholeArray)
+        rows = block.rows_each if isinstance(self.layout, Rows) else 1
+        stamps = FLOAT64.itemsize * (block.stamps_each or 1)
+        each = rows * max(value.row_bytes, INT64.itemsize) + stamps
+        return updates <= MAX_MISSING and updates * each <= MAX_ROOM
 
     def _leave_rows(self, gap: int, block: Block) -> bool:
         value, layout = self.arrays["value"], self.layout
@@ -228,16 +237,16 @@ class SignalWriter:
             rows = gap * each
             if layout.max_shape[0] is not None:
                 rows = min(rows, max(layout.max_shape[0] - layout.rows, 0))
-            if not rows or rows * value.row_bytes > MAX_ROOM:
+            if not rows:
                 return False
             value.append_fill(rows)
             if len(layout.row_shape) == 1:
-                self._row_lengths(first).append(np.zeros(rows, INT64))
+                self._row_lengths(first).append_fill(rows)
         else:
             offsets = self.arrays["offsets"]
             assert isinstance(offsets, AppendArray)
             first, rows = offsets.total_rows - 1, gap
-            offsets.append(np.full(rows, value.total_rows, INT64))
+            offsets.append(np.broadcast_to(np.int64(value.total_rows), (rows,)))
         assert layout is not None
         layout.rows += rows
         self.ledger.missing_rows.append([first, first + rows - 1])
@@ -272,7 +281,7 @@ class SignalWriter:
         if length is None:
             assert isinstance(self.layout, Rows)
             length = self.arrays["length"] = self._append_array("length", INT64, ())
-            length.append(np.full(before, self.layout.row_shape[0], INT64))
+            length.append(np.broadcast_to(np.int64(self.layout.row_shape[0]), (before,)))
         assert isinstance(length, AppendArray)
         return length
 
@@ -301,7 +310,7 @@ class SignalWriter:
                 return
             timestamp = self._append_array("timestamp", FLOAT64, ())
             self.arrays["timestamp"] = timestamp
-            timestamp.append(np.full(self._pushes * (block.stamps_each or 1), np.nan))
+            timestamp.append_fill(self._pushes * (block.stamps_each or 1))
         assert isinstance(timestamp, AppendArray)
         timestamp.append(np.concatenate(block.timestamps))
 
@@ -415,7 +424,7 @@ class SignalWriter:
                 self.arrays[name] = AppendArray.restored(path, saved, self._chunk_bytes(name))
         length = self.arrays.get("length")
         if isinstance(self.layout, Slices) and isinstance(length, PlacedArray):
-            self.layout.cursors = length.values()
+            self.layout.resume(length.values())
 
     def seal(self) -> None:
         """Give every shard its HDF5 side. Nothing is written afterwards."""
