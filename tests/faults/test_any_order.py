@@ -1,5 +1,5 @@
-"""Sent, committed, killed, stalled, taken over, trimmed, finished: in any order, nothing is lost
-that Redis still held, nothing is there twice, and what is lost is named."""
+"""Sent, committed, killed, stalled, taken over, trimmed, reset, finished: in any order, nothing is
+lost that Redis still held, nothing is there twice, and what is lost is named."""
 
 from __future__ import annotations
 
@@ -148,6 +148,11 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(signal=st.sampled_from(list(MODES)), share=st.floats(0, 1))
     def trim(self, signal: str, share: float) -> None:
         self.trimmed[signal] = max(self.trimmed[signal], int(self.sent[signal] * share))
+
+    @rule()
+    def reset(self) -> None:
+        """Redis is replaced by one that has nothing."""
+        self.trimmed = dict(self.sent)
 
     @rule(operation=OPERATIONS.filter(lambda operation: operation != "finish"))
     def go_on(self, operation: str) -> None:

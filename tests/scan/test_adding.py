@@ -149,13 +149,14 @@ def test_a_disk_that_refuses_large_chunks_is_waited_for(tmp_path: Path, codec: s
 
 
 def test_a_fault_in_another_thread_fails_its_signal_alone(tmp_path: Path) -> None:
-    scan = ScanWriter(tmp_path / "S1.zarr", settings=SETTINGS, master=None)
+    settings = SETTINGS.model_copy(update={"default": SignalSettings(chunk_bytes=400_000)})
+    scan = ScanWriter(tmp_path / "S1.zarr", settings=settings, master=None)
     scan.add("dev", "image", np.zeros(FRAME, "<u2"))
     scan.commit()
     with failing("chunk.written", fault):
         for n in range(8):
             scan.add("dev", "image", np.full(FRAME, n, "<u2"))
-        scan._write_all_gathered()
+        scan.commit()
     for n in range(8):
         scan.add("dev", "cnt", n)
     scan.finish()

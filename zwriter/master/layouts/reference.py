@@ -233,7 +233,10 @@ def _add_account(entry: Group, scan: Scan, out: Path) -> None:
     group.put("missing", _table_of_signals([(d, s) for d, s, _ in gaps], bounds))
 
 
-_COUNTS = ("received", "written", "missing", "short", "cut", "promoted", "quarantined")
+_COUNTS = (
+    *("received", "written", "missing", "short", "cut", "promoted", "quarantined"),
+    *("repeated", "restarts", "unlisted"),
+)
 
 
 def _table_of_signals(names: list[tuple[str, str]], numbers: dict[str, list[int]]) -> Table:
