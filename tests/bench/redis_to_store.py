@@ -17,6 +17,7 @@ from tests.bench.work import DEVICE, Kind, frames, spectra, vectors
 from zwriter.ingest import StreamReader, connect
 from zwriter.protocol import redis_server
 from zwriter.scan import ScanWriter
+from zwriter.service.memory import keep_memory
 from zwriter.settings import RedisSettings
 
 _XREAD, _CLIENT = "XREAD alone", "XREAD by redis-py"
@@ -114,6 +115,7 @@ def in_this_process(
 ) -> float:
     """Messages a second of the service's data path, without the service around it."""
     with fresh(folder) as place:
+        keep_memory(_QUEUE)
         client = connect(RedisSettings(url=url))
         began = time.perf_counter()
         writer = ours.writer_in(place, ours.settings(flush_interval=flush_interval))

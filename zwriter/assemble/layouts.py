@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -64,7 +65,7 @@ class Rows(Layout):
     rows: int = 0
     name: ClassVar[str] = "rows"
 
-    @property
+    @cached_property
     def row_shape(self) -> tuple[int, ...]:
         return tuple(int(size) for size in self.max_shape[1:] if size is not None)
 

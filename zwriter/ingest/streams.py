@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 Batch = list[Update | Run | Rejected]
 
-_REPLY_BYTES = 8 * 1024 * 1024
+_REPLY_BYTES = 4 * 1024 * 1024
 _OBJECT_BYTES = 1024  # what the Python objects of one message take, besides its bytes
 _SHORTEST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.1

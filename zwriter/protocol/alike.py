@@ -9,9 +9,11 @@ copied out of it.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,9 +32,10 @@ _GIVE_UP = 8  # messages of as many lengths in a row that were not alike
 Bytes = NDArray[np.uint8]
 _INTEGERS = {0xCC: ">u1", 0xCD: ">u2", 0xCE: ">u4", 0xCF: ">u8", 0xD0: ">i1", 0xD1: ">i2"}
 _INTEGERS |= {0xD2: ">i4", 0xD3: ">i8"}
+_UNSIGNED_AND_SMALL = ("<u1", ">u1", ">u2", ">u4")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Region:
     """Where a value lies, and how: `dtype` and `shape` in the message; `lead` bytes before each
     item say its type, and must be the same everywhere."""
@@ -42,15 +45,15 @@ class Region:
     shape: tuple[int, ...] = ()
     lead: int = 0
 
-    @property
+    @cached_property
     def step(self) -> int:
         return self.lead + np.dtype(self.dtype).itemsize
 
-    @property
+    @cached_property
     def count(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
-    @property
+    @cached_property
     def end(self) -> int:
         return self.start + self.step * self.count
 
@@ -60,10 +63,13 @@ class Region:
 
     def read(self, messages: Bytes) -> NDArray[Any]:
         """The values (k, *shape) of k messages, little-endian."""
-        items = messages[:, self.start : self.end].reshape(len(messages), self.count, self.step)
-        raw = np.ascontiguousarray(items[:, :, self.lead :])
-        values = raw.view(self.dtype).reshape(len(messages), *self.shape)
-        return values.astype(values.dtype.newbyteorder("<"), copy=False)
+        raw = messages[:, self.start : self.end]
+        if self.lead:
+            raw = raw.reshape(len(messages), self.count, self.step)[:, :, self.lead :]
+        values = np.ascontiguousarray(raw).view(self.dtype).reshape(len(messages), *self.shape)
+        if values.dtype.isnative:
+            return values
+        return values.astype(values.dtype.newbyteorder("<"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +113,7 @@ class Alike:
 class _Template:
     def __init__(self, raw: bytes, signals: list[_Signal]) -> None:
         self._signals = signals
-        self._raw = np.frombuffer(raw, np.uint8)
+        self._length = len(raw)
         varies = np.zeros(len(raw), bool)
         for signal in signals:
             for region in (signal.value, signal.timestamp, signal.number):
@@ -115,11 +121,12 @@ class _Template:
                     varies[region.start : region.end] = True
                     varies[region.constant()] = False
         edges = np.flatnonzero(np.diff(varies, prepend=True, append=True))
-        self._fixed = [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+        fixed = [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+        self._fixed = [(part, raw[part]) for part in fixed]
 
     def runs_of(self, entries: Entries, stream: str) -> list[Run] | None:
         """A run for each signal; of long messages one for each message, which is not copied."""
-        if len(self._raw) < LONG:
+        if self._length < LONG:
             return self._runs(entries, stream)
         found: list[Run] = []
         for entry in entries:
@@ -131,8 +138,9 @@ class _Template:
 
     def _runs(self, entries: Entries, stream: str) -> list[Run] | None:
         joined = b"".join([raw for _, raw in entries])
-        messages = np.frombuffer(joined, np.uint8).reshape(len(entries), len(self._raw))
-        if not all((messages[:, part] == self._raw[part]).all() for part in self._fixed):
+        count = len(entries)
+        messages = np.frombuffer(joined, np.uint8).reshape(count, self._length)
+        if any(messages[:, part].tobytes() != fixed * count for part, fixed in self._fixed):
             return None
         runs = []
         for signal in self._signals:
@@ -140,7 +148,7 @@ class _Template:
             timestamps = None if signal.timestamp is None else signal.timestamp.read(messages)
             numbers = None if signal.number is None else signal.number.read(messages)
             if signal.number is not None and numbers is not None:
-                if _beyond(signal.number, numbers) or not _in_range(numbers):
+                if _beyond(signal.number, numbers) or not _in_range(signal.number, numbers):
                     return None
                 numbers = numbers.astype(np.int64)
             values = signal.value.read(messages)
@@ -163,7 +171,9 @@ def _beyond(region: Region, values: NDArray[Any]) -> bool:
     return limit is not None and bool((values >= limit).any())
 
 
-def _in_range(numbers: NDArray[Any]) -> bool:
+def _in_range(region: Region, numbers: NDArray[Any]) -> bool:
+    if region.dtype in _UNSIGNED_AND_SMALL:
+        return True
     return bool(((numbers >= 0) & (numbers < MAX_NUMBER)).all())
 
 

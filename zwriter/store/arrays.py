@@ -129,7 +129,8 @@ class ShardedArray:
         shown = (self.shape, self.dtype, self.generation, self.chunk_rows, dimension_names)
         if shown == self.shown:
             return
-        make_folder(self.path)
+        if not self.shown:
+            make_folder(self.path)
         chunk = (max(self.chunk_rows, 1), *self.row_shape)  # no rows yet, no chunk chosen
         document = array_json(
             self.shape,

@@ -58,7 +58,7 @@ class Numbering:
         if run.numbers is None:
             return True
         first = self._ledger.next_number
-        return bool((run.numbers == np.arange(first, first + len(run))).all())
+        return bool(np.array_equal(run.numbers, np.arange(first, first + len(run))))
 
     def took(self, run: Run) -> None:
         """Note that `run`, which follows, is written."""
