@@ -63,6 +63,11 @@ class Position:
     stream: str
     entry: str
 
+    @property
+    def time(self) -> float:
+        """When Redis got the entry, in seconds since 1970 of its clock."""
+        return int(self.entry.partition("-")[0]) / 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Source:

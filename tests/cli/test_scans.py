@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 import zarr
 
 from zwriter import ScanWriter
+from zwriter.model import Add, Position, Source, Update
+from zwriter.protocol import keys
 
 COUNTS = {"expected", "received", "written", "missing", "short", "cut", "quarantined"}
 
@@ -49,6 +52,22 @@ def test_show_json_of_a_running_scan_has_no_verdict_yet(cli, tmp_path: Path):
         facts = json.loads(cli("show", tmp_path / "S1.zarr", "--json").stdout)
     assert facts["verdict"] is None
     assert facts["devices"]["adc"]["adc_value"]["written"] == 1
+
+
+def test_show_says_how_far_a_running_scan_is_behind(cli, tmp_path: Path):
+    stream = keys.async_signal("one", "adc", "adc_value")
+    entry = f"{int((time.time() - 7200) * 1000)}-0"  # two hours ago
+    source = Source(b"", Position(stream, entry))
+    with ScanWriter(tmp_path / "S1.zarr", scan_id="one") as writer:
+        writer.apply([Update("adc", "adc_value", Add((None,)), 1.0, None, 0, source)])
+        writer.commit()
+        lag = json.loads(cli("show", tmp_path / "S1.zarr", "--json").stdout)["lag"]["adc"]
+        assert f"it still runs, lag {lag:.1f} s" in cli("show", tmp_path / "S1.zarr").stdout
+        writer.expect("adc", "adc_value", 1)
+        writer.commit()
+        later = json.loads(cli("show", tmp_path / "S1.zarr", "--json").stdout)["lag"]
+    assert lag >= 7200
+    assert later == {"adc": None}  # nothing has come since then
 
 
 def test_show_prints_a_line_for_each_signal(cli, scan: Path):

@@ -48,7 +48,9 @@ def show(scan: ScanPath, as_json: Json = False) -> None:
 
     With --json: scan_id, scan_number, status, verdict (null while it runs) and, in devices, each
     signal's shape, dtype, expected, received, written, missing, short, cut and quarantined updates;
-    in gaps, what is known to be missing and why messages are in quarantine.
+    in lag, how many seconds old each device's newest message was when it was committed (null if
+    none came since the commit before); in gaps, what is known to be missing and why messages are
+    in quarantine.
     """
     from zwriter import open_scan
 
@@ -58,7 +60,7 @@ def show(scan: ScanPath, as_json: Json = False) -> None:
         print_json(facts | {"gaps": gaps})
         return
     typer.echo(f"scan {_number(facts['scan_number'])}  {facts['scan_id']}")
-    typer.echo(f"status {facts['status']}, verdict {facts['verdict'] or '- (it still runs)'}")
+    typer.echo(f"status {facts['status']}, verdict {facts['verdict'] or _still_runs(facts)}")
     counts = ("expected", "received", "written", "missing", "short", "cut", "quarantined")
     table = _table("device", "signal", "shape", "dtype", *counts)
     for device, signals in facts["devices"].items():
@@ -146,6 +148,11 @@ def verify(
             typer.echo(line)
         typer.echo(f"{path}: {report.verdict or 'not finished'}, {len(report.problems)} problems")
     raise typer.Exit(report.exit_code)
+
+
+def _still_runs(facts: dict[str, Any]) -> str:
+    lag = max((lag for lag in facts["lag"].values() if lag is not None), default=None)
+    return "- (it still runs)" if lag is None else f"- (it still runs, lag {lag:.1f} s)"
 
 
 def _number(scan_number: int | None) -> str:

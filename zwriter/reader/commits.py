@@ -36,13 +36,16 @@ class SignalCommit:
 
 @dataclass(frozen=True, slots=True)
 class DeviceCommit:
-    """One commit. `time`: seconds since 1970; positions: stream key -> id of the last entry."""
+    """One commit. `time`: seconds since 1970; positions: stream key -> id of the last entry; lag:
+    how old, in seconds, the newest message in it was; None if no message came since the one before.
+    """
 
     epoch: int
     seq: int
     time: float
     positions: dict[str, str]
     signals: dict[str, SignalCommit]
+    lag: float | None
 
 
 def read_commit(location: Location, device: str) -> DeviceCommit | None:
@@ -62,6 +65,7 @@ def parse_commit(data: dict[str, Any], where: str) -> DeviceCommit:
             data["time"],
             dict(data["positions"]),
             {name: _signal(signal) for name, signal in data["signals"].items()},
+            data.get("lag"),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{where}: the commit is damaged ({error!r})") from None

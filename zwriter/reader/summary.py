@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
 
 def summary(scan: Scan) -> dict[str, Any]:
-    """All facts of a scan and, for each signal, what was expected, received and written.
+    """All facts of a scan and, for each signal, what was expected, received and written; `lag` is
+    each device's, see `DeviceCommit`.
 
     No array is opened: this is quick for any size of scan.
     """
@@ -22,6 +23,7 @@ def summary(scan: Scan) -> dict[str, Any]:
         "finished": scan.finished,
         "start_time": scan.start_time,
         "end_time": scan.end_time,
+        "lag": {name: commit.lag for name, commit in scan.commits.items()},
         "devices": {
             name: {signal: device.facts(signal) for signal in device}
             for name, device in scan.devices.items()

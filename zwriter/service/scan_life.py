@@ -9,6 +9,7 @@ from zwriter.ingest import PASSING, Announced, Counts, StreamReader
 from zwriter.scan import UNCOMMITTED_BYTES, ScanWriter
 from zwriter.service.alarms import BadInput, Reading, SlowDisk
 from zwriter.service.control_messages import ControlMessages, Inbox
+from zwriter.service.lag import Lag
 from zwriter.service.shared import Shared
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class ScanLife:
         self._control = ControlMessages(shared.client, scan_id, label, writer, inbox)
         self._control.journal_heard()  # the status, which names the devices
         self._announced = Announced(shared.client)
+        self._lag = Lag(label)
         self._bad_input = BadInput(shared.outbox, scan_id, writer)
         self._expected: Counts = {}
         self._reader = StreamReader(
@@ -84,6 +86,7 @@ class ScanLife:
         if batch:
             with self._slow.watched():
                 self._writer.apply(batch)
+            self._lag.took(batch)
         elif not self._reader.alive:
             raise RuntimeError("its streams can be read no more; the log says why")
         if self._control.journal_heard() or batch:
@@ -103,6 +106,7 @@ class ScanLife:
         """Look at what Redis keeps; False if it is away."""
         self._last_look = time.monotonic()
         self._bad_input.raise_alarms()
+        self._lag.tell(self._reader.batches.nbytes)
         try:
             if self._control.look():
                 self._last_news = time.monotonic()

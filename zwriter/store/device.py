@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from copy import deepcopy
@@ -15,7 +16,7 @@ from typing import Any
 from zwriter.assemble.blocks import reject
 from zwriter.errors import Fenced
 from zwriter.failpoint import failpoint
-from zwriter.model import Ledger, Rejected, Run, Update
+from zwriter.model import Ledger, Position, Rejected, Run, Update
 from zwriter.settings import StoreSettings
 from zwriter.store.commits import CommitLog
 from zwriter.store.disk import make_folder, passing, remove
@@ -42,6 +43,7 @@ class DeviceWriter:
         self._check = check
         self._log = CommitLog(commits)
         self.positions: dict[str, str] = {}
+        self._read_since: Position | None = None  # the newest message since the last commit
         self.signals: dict[str, SignalWriter] = {}
         self._states: dict[str, dict[str, Any]] = {}
         self._pending: dict[str, list[Update | Run]] = {}  # taken since the last commit
@@ -169,6 +171,7 @@ class DeviceWriter:
     def read_up_to(self, stream: str, entry: str) -> None:
         """Note the position that belongs to what was taken."""
         self.positions[stream] = entry
+        self._read_since = Position(stream, entry)
         self.dirty = True
 
     def publish(self) -> list[Rejected]:
@@ -214,10 +217,17 @@ class DeviceWriter:
         if sync:
             for signal in self.signals.values():
                 signal.sync(self.path.parent)
-        self._document = self._log.commit(self._state(), sync=sync)
+        self._document = self._log.commit({**self._state(), "lag": self._lag()}, sync=sync)
         self._pending.clear()
+        self._read_since = None
         self._show()
         self.dirty = False
+
+    def _lag(self) -> float | None:
+        """How old the newest message is that came since the last commit, in seconds."""
+        if self._read_since is None:
+            return None
+        return round(max(0.0, time.time() - self._read_since.time), 3)
 
     def _state(self) -> dict[str, Any]:
         return {"positions": self.positions, "signals": self._states}
