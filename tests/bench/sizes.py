@@ -36,10 +36,10 @@ class Sizes:
 
 
 QUICK = Sizes(
-    rounds=3,
-    frames=256,
-    spectra=50_000,
-    vectors=300_000,
+    rounds=2,
+    frames=192,
+    spectra=40_000,
+    vectors=250_000,
     blocks=25_000,
     scalars=100_000,
     rival_seconds=0.3,
@@ -47,8 +47,8 @@ QUICK = Sizes(
     commit_costs=False,
     bec_frames=50,
     bec_messages=1000,
-    many_signals_seconds=8,
-    visibility_seconds=8,
+    many_signals_seconds=6,
+    visibility_seconds=6,
     memory_bytes=(2 * GiB,),
     growth_messages=2_000_000,
     finalize_bytes=(GiB // 4, 4 * GiB),
