@@ -66,7 +66,9 @@ class Service:
         self.process.wait()
 
     def stop(self) -> int:
-        """Ask it to stop, as systemd does; its exit code."""
+        """Ask it to stop, as systemd does, once it has started; its exit code."""
+        while self.alive and not self.said("zwriter is ready"):
+            time.sleep(0.05)
         self.process.terminate()
         try:
             return self.process.wait(30)

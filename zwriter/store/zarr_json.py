@@ -5,7 +5,7 @@ there.
 from __future__ import annotations
 
 import json
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def array_json(
     }
 
 
-@cache
+@lru_cache(1000)
 def _dtype_json(dtype: np.dtype[Any]) -> tuple[Any, Any]:
     zdtype = parse_dtype(dtype, zarr_format=3)
     return zdtype.to_json(zarr_format=3), zdtype.to_json_scalar(fill_value(dtype), zarr_format=3)
