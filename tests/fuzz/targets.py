@@ -31,7 +31,7 @@ from zwriter.settings import MasterSettings, Settings, SignalSettings, StoreSett
 from zwriter.store.record import ScanRecord, journal_entry
 
 LONGEST_REASON = 1000
-LARGEST_SCAN = 2**30  # bytes on the disk, of a thousand inputs of some kB
+LARGEST_SCAN = 2**31  # bytes in files, of a thousand inputs: rows without data may be 1 GiB of it
 KINDS = ("status", "segment", "baseline", "config", "file", "state", "deployment", "account", "?")
 SMALL = StoreSettings(
     flush_interval=60,

@@ -350,3 +350,17 @@ def test_a_signal_that_was_read_at_points_before_it_pushed_updates_has_both(tmp_
     assert [entry.name for entry in (path / "counts").glob("*/")] == ["value"]
     assert stored(tmp_path / "S1.zarr", "mcs", "counts")[...].tolist() == [0, 1, 2]
     assert stored(tmp_path / "S1.zarr", "mcs", "counts_sync")[...].tolist() == [0.5]
+
+
+def test_a_single_record_is_replaced_and_read(tmp_path: Path) -> None:
+    dtype = np.dtype([("x", "<f4"), ("n", "<i2")])
+    with ScanWriter(tmp_path / "S1.zarr") as scan:
+        for n in range(3):
+            scan.replace("det", "last", np.array((n / 2, n), dtype))
+    assert scan.verdict is Verdict.COMPLETE
+    value = open_scan(tmp_path / "S1.zarr").devices["det"]["last"].value
+    assert (value.shape, value.dtype) == ((), dtype)
+    assert value[()].tolist() == (1.0, 2)
+    with h5py.File(tmp_path / "S1_master.h5") as file:
+        assert file[f"{DEVICES}/det/last/value"][()].tolist() == (1.0, 2)
+    assert verify(tmp_path).problems == []

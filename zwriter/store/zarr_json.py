@@ -65,7 +65,8 @@ def array_json(
     name, separator = GENERATIONS[generation % 3]
     if dtype.kind == "V":
         shape, chunk_grid = stored_shape(shape, dtype), stored_shape(chunk_grid, dtype)
-        dimension_names = [*dimension_names, f"{dimension_names[0]}_byte"]
+        first = dimension_names[0] if dimension_names else "record"
+        dimension_names = [*dimension_names, f"{first}_byte"]
         attributes = {**attributes, "zwriter": {"record": [list(field) for field in dtype.descr]}}
         dtype = np.dtype(np.uint8)
     data_type, fill = _dtype_json(dtype)
