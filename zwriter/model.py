@@ -204,7 +204,8 @@ class Ledger:
     @property
     def whole(self) -> bool:
         """Nothing missing, cut or quarantined: the verdict may be COMPLETE."""
-        return not (self.missing or self.cut or self.quarantined or self.failed)
+        lost = self.received > self.written + self.quarantined + self.repeated
+        return not (lost or self.missing or self.cut or self.quarantined or self.failed)
 
     def close(self) -> None:
         """The scan is over: what is announced beyond the last number never came."""

@@ -170,6 +170,8 @@ class ScanWriter:
         if not self._gathering.add(device, signal, value, timestamp, max_shape):
             shape = (None, *np.shape(value)) if max_shape is None else tuple(max_shape)
             self._update(device, signal, Add(shape), value, timestamp)
+        elif self._gathering.nbytes + self._uncommitted > UNCOMMITTED_BYTES:
+            self.commit()
         elif self._gathering.ready or time.monotonic() >= self._due:
             self._write_gathered()
             self.commit_due()
@@ -207,8 +209,9 @@ class ScanWriter:
 
     @_patiently
     def _write_gathered(self) -> None:
-        ready, self._gathering.ready = self._gathering.ready, []
-        for run in ready:
+        ready = self._gathering.ready
+        while ready:
+            run = ready.pop(0)
             self._uncommitted += run.nbytes
             self._made_here(run)
 

@@ -55,7 +55,7 @@ QUICK = Sizes(
 )
 
 FULL = Sizes(
-    rounds=5,
+    rounds=3,
     frames=1024,
     spectra=100_000,
     vectors=1_000_000,
@@ -66,8 +66,8 @@ FULL = Sizes(
     commit_costs=True,
     bec_frames=200,
     bec_messages=5000,
-    many_signals_seconds=60,
-    visibility_seconds=60,
+    many_signals_seconds=30,
+    visibility_seconds=30,
     memory_bytes=(2 * GiB, 20 * GiB),
     growth_messages=10_000_000,
     finalize_bytes=(GiB, 16 * GiB),

@@ -232,6 +232,12 @@ def test_large_messages_of_many_streams_are_not_asked_for_at_once():
     assert [len(call.streams) for call in planned] == [3, 3, 3, 3, 3, 3, 2]
 
 
+def test_of_thousands_of_streams_as_many_small_messages_are_asked_for_as_are_read_at_once():
+    planned = calls([stream(f"small{i}", 1300) for i in range(5000)], 4 * MiB)
+    assert {call.count for call in planned} == {4}
+    assert sum(len(call.streams) for call in planned) == 5000
+
+
 def test_of_a_stream_that_was_never_read_one_message_is_asked_for():
     (call,) = calls([stream("new", 0)], 32 * MiB)
     assert call.count == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
@@ -184,3 +185,20 @@ def test_whatever_comes_is_read_as_alone_or_not_at_all(pairs: list[tuple[Any, in
 @given(st.binary(min_size=4, max_size=200))
 def test_bytes_that_are_no_message_are_never_alike(raw: bytes) -> None:
     assert Alike(STREAM, "dev").runs(entries([raw] * 5)) is None
+
+
+@pytest.mark.parametrize("value", [1.25, [1.0, 2.0, 3.0]])
+def test_floats_of_32_bits_are_read_singly(value: Any) -> None:
+    def packed(n: int) -> bytes:
+        wanted = message(n, value)
+        single, double = msgpack.Packer(use_single_float=True), msgpack.Packer()
+        return wanted.replace(double.pack(value), single.pack(value))
+
+    raws = [packed(n) for n in range(8)]
+    assert [update.value for update in one_by_one(raws)] == [value] * 8
+    assert Alike(STREAM, "dev").runs(entries(raws)) is None
+
+
+def test_numbers_that_are_stored_as_smaller_ones_are_read_singly() -> None:
+    raws = [message(n, np.full(3, n, np.longdouble), shape=(None, 3)) for n in range(8)]
+    assert Alike(STREAM, "dev").runs(entries(raws)) is None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,8 +18,9 @@ from hypothesis import given
 from hypothesis import settings as run_settings
 from hypothesis import strategies as st
 
-from zwriter import ScanWriter, open_scan
-from zwriter.model import Add, Update
+from zwriter import ScanWriter, open_scan, verify
+from zwriter import scan as scan_module
+from zwriter.model import Add, Update, Verdict
 from zwriter.protocol import decode
 from zwriter.reader import Scan
 from zwriter.settings import SignalSettings, StoreSettings
@@ -166,3 +170,85 @@ def test_a_fault_in_another_thread_fails_its_signal_alone(tmp_path: Path) -> Non
     assert devices["image"].value.shape == (1, *FRAME)
     assert devices["image"].ledger.quarantined == 8
     assert "a fault" in str(devices["image"].ledger.failed)
+
+
+class Impatient:
+    """Tells at once what the disk refuses."""
+
+    def refused(self, error: OSError) -> None:
+        raise error
+
+    def accepted(self) -> None:
+        """Nothing was waited for."""
+
+
+def test_what_a_refusal_interrupts_is_not_called_complete(tmp_path: Path) -> None:
+    left = [6]
+
+    def refuse() -> None:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    settings = SETTINGS.model_copy(update={"default": SignalSettings(chunk_bytes=400_000)})
+    scan = ScanWriter(tmp_path / "S1.zarr", settings=settings, master=None, patience=Impatient())
+    scan.add("dev", "image", np.zeros(FRAME, "<u2"))
+    scan.commit()
+    with failing("chunk.written", refuse):
+        for n in range(1, 40):
+            with suppress(OSError):
+                scan.add("dev", "image", np.full(FRAME, n, "<u2"))
+    scan.finish()
+    scan.close()
+    read = open_scan(tmp_path / "S1.zarr")
+    signal = read.devices["dev"]["image"]
+    stored = [int(frame.max()) for frame in signal.value]
+    assert stored == [int(frame.min()) for frame in signal.value] == list(range(len(stored)))
+    assert signal.ledger.received == signal.ledger.written + signal.ledger.quarantined
+    assert (read.verdict is Verdict.COMPLETE) == (len(stored) == 40)
+    assert verify(tmp_path / "S1.zarr").problems == []
+
+
+def test_a_thread_that_outlives_the_main_thread_still_writes(tmp_path: Path) -> None:
+    program = f"""
+import threading, time
+import numpy as np
+from zwriter import ScanWriter
+
+def acquire():
+    threading.main_thread().join()
+    with ScanWriter({str(tmp_path / "S1.zarr")!r}) as scan:
+        for n in range(8):
+            scan.add("dev", "image", np.full({FRAME}, n, "<u2"))
+
+threading.Thread(target=acquire).start()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    read = open_scan(tmp_path / "S1.zarr")
+    assert read.verdict is Verdict.COMPLETE
+    assert len(read.devices["dev"]["image"].value) == 8
+
+
+def test_what_is_gathered_of_many_signals_is_bounded(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(scan_module, "UNCOMMITTED_BYTES", 1_000_000)
+    scan = ScanWriter(tmp_path / "S1.zarr", settings=SETTINGS, master=None)
+    most = 0
+    for n in range(30):
+        for signal in range(20):
+            scan.add("dev", f"sig{signal}", np.full(1000, n, "f8"))
+            most = max(most, scan._gathering.nbytes + scan._uncommitted)
+    assert most <= 1_000_000
+    scan.finish()
+    scan.close()
+    devices = open_scan(tmp_path / "S1.zarr").devices["dev"]
+    assert {len(devices[name].value) for name in devices} == {30}
+
+
+def test_extended_numbers_are_stored_as_doubles(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", settings=SETTINGS, master=None) as scan:
+        for n in range(3):
+            scan.add("dev", "long", np.full(2, n, np.longdouble))
+            scan.add("dev", "complex", np.full(2, n, np.clongdouble))
+    devices = open_scan(tmp_path / "S1.zarr").devices["dev"]
+    assert (devices["long"].value.dtype, devices["complex"].value.dtype) == ("f8", "c16")
+    assert devices["long"].value[:, 0].tolist() == [0, 1, 2]

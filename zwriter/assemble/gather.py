@@ -50,8 +50,8 @@ class Gather:
         self._key: Key = (scalar or example.dtype, shape)
         self._mode = Add((None, *shape) if said is None else tuple(said))
         self._stamped = timestamp is not None
-        nbytes = scalar.itemsize if scalar else example.nbytes
-        self._room = max(1, min(MOST, BLOCK_BYTES // nbytes))
+        self.value_bytes: int = scalar.itemsize if scalar else example.nbytes
+        self._room = max(1, min(MOST, BLOCK_BYTES // self.value_bytes))
         self._values: NDArray[Any] | None = None
         self._stamps: list[float] = []
         self._count = 0
@@ -93,10 +93,12 @@ class Gather:
 
 
 class Gathering:
-    """All signals that a program adds to. `ready`: runs that are to be written, in order."""
+    """All signals that a program adds to. `ready`: runs that are to be written, in order; `nbytes`:
+    of what is gathered and not ready."""
 
     def __init__(self) -> None:
         self.ready: list[Run] = []
+        self.nbytes = 0
         self._gathers: dict[tuple[str, str], Gather] = {}
         self._blocks = Blocks()
 
@@ -114,6 +116,7 @@ class Gathering:
             if not gather.take(value, timestamp, said, self._blocks):
                 return False
             self._gathers[device, signal] = gather
+        self.nbytes += gather.value_bytes
         if gather.full:
             self._make_ready(gather)
         return True
@@ -132,6 +135,7 @@ class Gathering:
     def _make_ready(self, gather: Gather) -> None:
         run = gather.run()
         if run is not None:
+            self.nbytes -= run.nbytes
             self.ready.append(run)
 
     def committed(self) -> None:
@@ -151,5 +155,6 @@ def _can_be_gathered(value: Any, said: Any, timestamp: Any) -> bool:
         type(value) is np.ndarray
         and value.dtype.kind in NUMERIC
         and value.dtype.isnative
+        and value.dtype.itemsize <= (16 if value.dtype.kind == "c" else 8)
         and value.nbytes > 0
     )

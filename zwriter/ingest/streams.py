@@ -20,7 +20,7 @@ from zwriter.ingest.connection import PASSING, until_it_works
 from zwriter.ingest.discovery import Discovery, StreamName
 from zwriter.ingest.resume import BEGINNING, divided, resume
 from zwriter.model import Position, Rejected, Run, Source, Update
-from zwriter.protocol.alike import LONG, Alike, equal_lengths
+from zwriter.protocol.alike import FEWEST, LONG, Alike, equal_lengths
 from zwriter.protocol.codec import DATA, messages_in
 from zwriter.protocol.updates import updates_in
 
@@ -288,6 +288,8 @@ def calls(streams: Iterable[Stream], budget: int) -> list[_Call]:
     result: list[_Call] = []
     for stream in ordered:
         fits = max(1, share // stream.size) if stream.size else 1
+        if 0 < stream.size * FEWEST < LONG:
+            fits = max(fits, FEWEST)  # of small messages, as many as can be read at once
         count = 1 << (fits.bit_length() - 1)
         nbytes = count * stream.size
         last = result[-1] if result else None

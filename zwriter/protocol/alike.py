@@ -124,6 +124,14 @@ class _Template:
         fixed = [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
         self._fixed = [(part, raw[part]) for part in fixed]
 
+    def reads(self, raw: bytes) -> bool:
+        """Whether the message that it was made from gives what it gives when it is decoded."""
+        runs = self._runs([("0-0", raw)], "")
+        return runs is not None and all(
+            _same(run.updates()[0], signal.example)
+            for run, signal in zip(runs, self._signals, strict=True)
+        )
+
     def runs_of(self, entries: Entries, stream: str) -> list[Run] | None:
         """A run for each signal; of long messages one for each message, which is not copied."""
         if self._length < LONG:
@@ -165,6 +173,18 @@ class _Template:
         return runs
 
 
+def _same(one: Update, other: Update) -> bool:
+    values = np.asarray(one.value), np.asarray(other.value)
+    equal_nan = values[1].dtype.kind in "fc"
+    return (
+        np.array_equal(*values, equal_nan=equal_nan)
+        and np.array_equal(
+            np.asarray(one.timestamp, float), np.asarray(other.timestamp, float), equal_nan=True
+        )
+        and one.number == other.number
+    )
+
+
 def _beyond(region: Region, values: NDArray[Any]) -> bool:
     """Whether one of `values` is no integer as the region has them, or needs more than 63 bits."""
     limit = {"<u1": 2**7, ">u8": 2**63}.get(region.dtype)
@@ -193,7 +213,8 @@ def _template(raw: bytes, device: str) -> _Template | None:
             timestamp = _float_region(raw, reading.get("timestamp"), example.timestamp)
             number = _number_region(raw, data["metadata"], example)
             signals.append(_Signal(example, value, timestamp, number))
-        return _Template(raw, signals) if signals else None
+        template = _Template(raw, signals)
+        return template if signals and template.reads(raw) else None
     except (BadMessage, LookupError, TypeError, ValueError, RecursionError, struct.error):
         return None
 
@@ -207,10 +228,13 @@ def _value_region(raw: bytes, node: Any, value: Any) -> Region:
         start, nbytes = node["__bec_codec__"]["data"][b"data"]
         if value.dtype.kind not in "biufc" or nbytes != value.nbytes or not nbytes:
             raise ValueError("no array of numbers")
+        if value.dtype.itemsize > (16 if value.dtype.kind == "c" else 8):
+            raise TypeError("numbers that are stored as smaller ones")
         return Region(start, value.dtype.str, value.shape)
     if isinstance(value, list):
         return _list_region(raw, node, value)
     if isinstance(value, float):
+        _check_double(raw, node)
         return Region(node[0] + 1, ">f8")
     if isinstance(value, int) and not isinstance(value, bool):
         return _integer_region(raw, node)
@@ -220,15 +244,24 @@ def _value_region(raw: bytes, node: Any, value: Any) -> Region:
 def _list_region(raw: bytes, node: Any, value: list[Any]) -> Region:
     if set(map(type, value)) != {float}:
         raise TypeError("a list that is not of floats")
+    for item in node:
+        _check_double(raw, item)
     return Region(node[0][0], ">f8", (len(value),), lead=1)
 
 
 def _float_region(raw: bytes, node: Any, value: Any) -> Region | None:
     if value is None:
         return None
-    if not isinstance(value, float) or raw[node[0]] != 0xCB:
+    if not isinstance(value, float):
         raise TypeError("a timestamp that is not a float")
+    _check_double(raw, node)
     return Region(node[0] + 1, ">f8")
+
+
+def _check_double(raw: bytes, node: Any) -> None:
+    """Python's floats may have been 32 bits in the message."""
+    if raw[node[0]] != 0xCB:
+        raise TypeError("a float that is not of 64 bits")
 
 
 def _number_region(raw: bytes, metadata: Any, example: Update) -> Region | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -369,7 +370,7 @@ class AppendArray(ShardedArray):
         new = AppendArray(self.path, codec, self.row_shape, self._chunk_bytes)
         new.generation = self.generation + 1
         new.chunk_rows = self.chunk_rows
-        for block in (*self.blocks(), *self._waiting):
+        for block in chain(self.blocks(), self._waiting):
             cast = cast_exact(block, dtype)
             if cast is None:
                 new.close()

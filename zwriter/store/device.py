@@ -47,6 +47,7 @@ class DeviceWriter:
         self.signals: dict[str, SignalWriter] = {}
         self._states: dict[str, dict[str, Any]] = {}
         self._pending: dict[str, list[Update | Run]] = {}  # taken since the last commit
+        self._torn: dict[str, tuple[Ledger, BaseException]] = {}  # interrupted: half taken
         self.dirty = False
         self._document = self._log.latest()
         if self._document:
@@ -87,7 +88,7 @@ class DeviceWriter:
 
     def apply(self, items: Iterable[Update | Run]) -> list[Rejected]:
         """Take updates, in order; what cannot be taken comes back."""
-        rejected: list[Rejected] = []
+        rejected = self._fail_what_is_torn()
         self.dirty = True
         for name, of_signal in groupby(items, key=lambda item: item.signal):
             rejected += self._apply(name, list(of_signal))
@@ -107,16 +108,25 @@ class DeviceWriter:
             failpoint("signal.applying")
             rejected = signal.apply(items)
             failpoint("signal.applied")
-        except Exception as error:
-            if passing(error):
-                raise
+        except BaseException as error:
             count = len(_singly(items))
             before.received += count
             before.quarantined += count
-            return self._fail(name, before, error)
+            if isinstance(error, Exception) and not passing(error):
+                return self._fail(name, before, error)
+            self._torn[name] = before, error
+            raise
         return rejected
 
-    def _fail(self, name: str, ledger: Ledger, error: Exception) -> list[Rejected]:
+    def _fail_what_is_torn(self) -> list[Rejected]:
+        """Signals that were interrupted while they took updates go back to their commits."""
+        rejected: list[Rejected] = []
+        while self._torn:
+            name, (ledger, error) = self._torn.popitem()
+            rejected += self._fail(name, ledger, error)
+        return rejected
+
+    def _fail(self, name: str, ledger: Ledger, error: BaseException) -> list[Rejected]:
         """Go back to the last commit of a signal; what came since then comes back.
 
         ledger: what is known of it, all that came counted.
@@ -176,7 +186,7 @@ class DeviceWriter:
 
     def publish(self) -> list[Rejected]:
         """Make what was taken visible; updates of signals that fail over it come back."""
-        rejected: list[Rejected] = []
+        rejected = self._fail_what_is_torn()
         for name, signal in list(self.signals.items()):
             if signal.dirty:
                 rejected += self._publish(name, signal)
@@ -290,7 +300,7 @@ def _singly(items: Iterable[Update | Run]) -> list[Update]:
     return found
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return f"the signal has failed: {type(error).__name__}: {error}"[:1000]
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,15 @@ _shared = {"pool": _new_pool()}
 os.register_at_fork(after_in_child=lambda: _shared.update(pool=_new_pool()))
 
 
+def _begin(work: Callable[[], Place]) -> Future[Place]:
+    try:
+        return _shared["pool"].submit(work)
+    except RuntimeError:  # the interpreter is ending: it gives no more threads
+        done: Future[Place] = Future()
+        done.set_result(work())
+        return done
+
+
 @dataclass(frozen=True, slots=True)
 class _Chunk:
     """A chunk on its way into a shard, and its `data`, which must not change until it is there."""
@@ -37,6 +47,7 @@ class _Chunk:
     number: int
     whole: bool
     data: NDArray[Any]
+    write: Callable[[], Place]
     place: Future[Place]
 
 
@@ -62,14 +73,17 @@ class OnTheirWay:
         def write() -> Place:
             return shard.write(codec.encode(data), whole=whole)
 
-        self._chunks.append(_Chunk(shard, number, whole, data, _shared["pool"].submit(write)))
+        self._chunks.append(_Chunk(shard, number, whole, data, write, _begin(write)))
 
     def next(self) -> NDArray[Any]:
         """Wait for the oldest one; its data. Raises what encoding raised; if the disk refused it,
         it is written here and now, as patiently as anything else.
         """
-        chunk = self._chunks.popleft()
-        chunk.shard.take(chunk.number, chunk.place.result())
+        chunk = self._chunks[0]
+        # what no thread has begun, because another disk hangs for one, is done in this one
+        place = chunk.write() if chunk.place.cancel() else chunk.place.result()
+        chunk.shard.take(chunk.number, place)
+        self._chunks.popleft()  # not sooner: an interrupt must not lose it
         return chunk.data
 
     def forget(self) -> None:

@@ -71,6 +71,7 @@ class SignalWriter:
 
     def apply(self, items: list[Update | Run]) -> list[Rejected]:
         """Take updates; what cannot be taken, or was cut off, comes back."""
+        self.dirty = True
         rejected: list[Rejected] = []
         single: list[Update] = []
         for item in items:
@@ -83,7 +84,6 @@ class SignalWriter:
                 rejected += self._apply_singly(item.updates())
         rejected += self._apply_singly(single)
         self.ledger.quarantined += len(rejected)
-        self.dirty = True
         return rejected
 
     def _join(self, run: Run) -> bool:
