@@ -9,7 +9,7 @@ import redis
 from pydantic import SecretStr
 
 from zwriter.model import Verdict
-from zwriter.protocol import keys
+from zwriter.protocol import Message, encode, keys
 from zwriter.testing.broker import Broker
 from zwriter.testing.broker import broker as broker_of
 from zwriter.testing.proxy import proxy
@@ -86,16 +86,17 @@ def test_a_redis_that_forgets_an_open_scan_raises_an_alarm(broker, beamline_at, 
 
 def add_at(client: redis.Redis, scan, entry: str, n: int) -> None:
     """Push number n of mcs/counts under an id of our choice."""
-    key = keys.async_signal(scan.scan_id, "mcs", "counts")
-    scan.add("mcs", "counts", n, max_shape=(None,))
-    ((added, fields),) = client.xrevrange(key, count=1)
-    client.xdel(key, added)
-    # an id below that of an entry that was there is possible only in a new stream
-    kept = client.xrange(key)
-    client.delete(key)
-    for old, of_old in kept:
-        client.xadd(key, of_old, id=old)
-    client.xadd(key, fields, id=entry)
+    names = scan.scan_id, "mcs", "counts"
+    said = {"async_update": {"type": "add", "max_shape": [None]}}
+    numbers = {"counts": n}
+    reading = {"signals": {"counts": {"value": n, "timestamp": float(n)}}}
+    index = {"scan_id": scan.scan_id, "device": "mcs", "signal": "counts", "indices": numbers}
+    index |= {"shapes": {"counts": []}, "async_update": {**said["async_update"], "index": None}}
+    update = encode(Message("DeviceMessage", reading, {**said, "async_indices": numbers}))
+    client.xadd(keys.async_signal(*names), {"data": update}, id=entry)
+    client.rpush(
+        keys.async_signal_index(*names), encode(Message("DeviceAsyncSignalIndexMessage", index))
+    )
 
 
 @pytest.mark.slow
