@@ -45,7 +45,6 @@ class _Chunk:
 
     shard: ShardFile
     number: int
-    whole: bool
     data: NDArray[Any]
     write: Callable[[], Place]
     place: Future[Place]
@@ -73,7 +72,7 @@ class OnTheirWay:
         def write() -> Place:
             return shard.write(codec.encode(data), whole=whole)
 
-        self._chunks.append(_Chunk(shard, number, whole, data, write, _begin(write)))
+        self._chunks.append(_Chunk(shard, number, data, write, _begin(write)))
 
     def next(self) -> NDArray[Any]:
         """Wait for the oldest one; its data. Raises what encoding raised; if the disk refused it,
