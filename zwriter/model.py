@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
 
 MaxShape = tuple[int | None, ...]
 
@@ -95,16 +100,82 @@ class Update:
     source: Source | None = None
 
 
-Entries = list[tuple[str, bytes]]  # of a stream: id and message
+class Messages:
+    """Consecutive messages of a stream, each `length` bytes, where they lie in `memory`.
+
+    memory: (n,) uint8, which does not change any more; starts: (k,) where each message begins;
+    entry: gives the id of message i.
+    """
+
+    __slots__ = ("_entry", "_memory", "_starts", "length")
+
+    def __init__(
+        self,
+        memory: NDArray[np.uint8],
+        starts: NDArray[np.int64],
+        length: int,
+        entry: Callable[[int], str],
+    ) -> None:
+        self._memory, self._starts, self.length, self._entry = memory, starts, length, entry
+
+    @classmethod
+    def of(cls, entries: Sequence[tuple[str, bytes]]) -> Messages:
+        """Of (id, message), all of one length."""
+        memory = np.frombuffer(b"".join([raw for _, raw in entries]), np.uint8)
+        length = len(entries[0][1])
+        starts = np.arange(len(entries), dtype=np.int64) * length
+        return cls(memory, starts, length, lambda i: entries[i][0])
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @property
+    def nbytes(self) -> int:
+        return len(self) * self.length
+
+    def entry(self, i: int) -> str:
+        """The id of message `i`, from 0."""
+        return self._entry(i)
+
+    def raw(self, i: int) -> memoryview:
+        """Message `i`, from 0, not copied."""
+        start = int(self._starts[i])
+        return self._memory[start : start + self.length].data
+
+    def one(self, i: int) -> Messages:
+        """Message `i` alone."""
+        return Messages(
+            self._memory, self._starts[i : i + 1], self.length, lambda _: self._entry(i)
+        )
+
+    def pairs(self) -> list[tuple[str, bytes]]:
+        """(id, message) of each, copied."""
+        return [(self._entry(i), bytes(self.raw(i))) for i in range(len(self))]
+
+    def bytes_of_each(self) -> NDArray[np.uint8]:
+        """(k, length): copied only where the messages do not lie at equal distances."""
+        first, count = int(self._starts[0]), len(self)
+        step = int(self._starts[-1] - first) // max(count - 1, 1)
+        if count < 3 or (self._starts == np.arange(first, first + step * count, step)).all():
+            return as_strided(self._memory[first:], (count, self.length), (step, 1))
+        places = len(self._memory) - self.length + 1
+        result: NDArray[np.uint8] = as_strided(self._memory, (places, self.length), (1, 1))[
+            self._starts
+        ]
+        return result
+
+    def holds(self, values: NDArray[Any]) -> bool:
+        """Whether `values` lie in the same memory."""
+        return np.may_share_memory(values, self._memory)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """Consecutive updates of one signal that are alike but for their values.
 
-    values: (k, *shape) of the k updates; timestamps: (k,) seconds, or None where there are none;
-    numbers: (k,) the producer's, or None; entries: the k messages in `stream`, none if a program
-    made the updates.
+    values: (k, *shape) of the k updates, perhaps neither contiguous nor aligned; timestamps: (k,)
+    seconds, or None where there are none; numbers: (k,) the producer's, or None; messages: the k
+    messages in `stream`, None if a program made the updates.
     """
 
     device: str
@@ -114,33 +185,33 @@ class Run:
     timestamps: Any
     numbers: Any
     stream: str
-    entries: Entries
+    messages: Messages | None
 
     def __len__(self) -> int:
         return len(self.values)
 
     @property
     def nbytes(self) -> int:
-        """Memory that it keeps; a single message is not copied for its values."""
-        if not self.entries:
+        """Memory that it keeps."""
+        if self.messages is None:
             return int(self.values.nbytes)
-        entries = len(self.entries) * len(self.entries[0][1])
-        return entries if len(self) == 1 else entries + int(self.values.nbytes)
+        own = 0 if self.messages.holds(self.values) else int(self.values.nbytes)
+        return self.messages.nbytes + own
 
     @property
-    def source(self) -> Source | None:
-        """The last message: when the run is taken, all up to it are."""
-        if not self.entries:
+    def position(self) -> Position | None:
+        """Of the last message: when the run is taken, all up to it are."""
+        if self.messages is None:
             return None
-        entry, raw = self.entries[-1]
-        return Source(raw, Position(self.stream, entry))
+        return Position(self.stream, self.messages.entry(len(self) - 1))
 
     def updates(self) -> list[Update]:
         """The same, one by one."""
         stamps = [None] * len(self) if self.timestamps is None else self.timestamps.tolist()
         numbers = [None] * len(self) if self.numbers is None else self.numbers.tolist()
+        entries = [] if self.messages is None else self.messages.pairs()
         sources: list[Source | None] = [
-            Source(raw, Position(self.stream, entry)) for entry, raw in self.entries
+            Source(raw, Position(self.stream, entry)) for entry, raw in entries
         ]
         return [
             Update(self.device, self.signal, self.mode, *fields)

@@ -233,19 +233,21 @@ class ScanWriter:
         for item in items:
             reason = _bad_name(item)
             if reason:
-                self._quarantine(Rejected(item.device, item.signal, reason, item.source))
+                for one in item.updates() if isinstance(item, Run) else [item]:
+                    self._quarantine(Rejected(item.device, item.signal, reason, one.source))
                 continue
             if isinstance(item, Rejected):
                 self._reject(item)
             else:
                 by_device.setdefault(item.device, {}).setdefault(item.signal, []).append(item)
-            source = item.source
             if isinstance(item, Run):
                 self._uncommitted += item.nbytes
-            elif source is not None:
-                self._uncommitted += len(source.raw)
-            if item.device and source and source.position and not source.again:
-                position = source.position
+                position = item.position
+            else:
+                source = item.source
+                self._uncommitted += len(source.raw) if source else 0
+                position = source.position if source and not source.again else None
+            if item.device and position:
                 read_up_to.setdefault(item.device, {})[position.stream] = position.entry
         for device, signals in by_device.items():
             updates: list[Update | Run] = []

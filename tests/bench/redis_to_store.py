@@ -122,7 +122,7 @@ def in_this_process(
         reader = StreamReader(client, producer.scan_id, {}, _QUEUE, {DEVICE})
         reader.start()
         while _received(writer, kind) < count:
-            batch = reader.batches.get(0.1)
+            batch = reader.get(0.1)
             if batch:
                 writer.apply(batch)
             elif not reader.alive:

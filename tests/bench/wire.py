@@ -144,9 +144,9 @@ def xread_by_client(client: Commands, stream: str, count: int, message_bytes: in
     while count > 0:
         reply = client.xread({key: position}, count=_at_once(message_bytes))
         assert reply
-        entries = reply[key]
-        count -= len(entries)
-        position = entries[-1][0].decode()
+        messages = reply[key]
+        count -= sum(map(len, messages))
+        position = messages[-1].entry(len(messages[-1]) - 1)
 
 
 def _at_once(message_bytes: int) -> int:

@@ -22,7 +22,7 @@ from zwriter.errors import BadMessage
 from zwriter.master.layouts.metadata import experiment, metadata, motors, readout_priority, user
 from zwriter.master.layouts.reference import reference_tree
 from zwriter.master.tree import describe_group
-from zwriter.model import Add, Position, Rejected, Source, Update
+from zwriter.model import Add, Messages, Position, Rejected, Source, Update
 from zwriter.protocol import CONTROL, DATA, Message, ScanStatus, decode, encode, messages_in
 from zwriter.protocol.alike import Alike
 from zwriter.protocol.updates import updates_in
@@ -194,7 +194,7 @@ class Together(Target):
 
     def __call__(self, raw: bytes) -> None:
         entries = [(f"{n}-0", self._other(raw) if n else raw) for n in range(5)]
-        runs = self.alike.runs(entries)
+        runs = self.alike.runs(Messages.of(entries))
         if runs is None:
             self.alike = Alike("stream", "dev")  # it gives up when nothing is alike
             return

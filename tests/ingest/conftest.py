@@ -34,7 +34,7 @@ def take() -> Callable[[StreamReader, int], list[Update | Rejected]]:
         deadline = time.monotonic() + 120
         while len(items) < n:
             assert time.monotonic() < deadline, f"only {len(items)} of {n} updates came"
-            for item in reader.batches.get(0.1) or []:
+            for item in reader.get(0.1) or []:
                 items += item.updates() if isinstance(item, Run) else [item]
         return items
 

@@ -87,7 +87,7 @@ def test_streams_of_another_scan_are_not_read(client, publisher, take):
             assert [item.value for item in take(reader, 1)] == [2]
             moment = time.monotonic()
             until(lambda: reader.emptied(moment))
-            assert reader.batches.get() is None
+            assert reader.get() is None
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xc1junk", b"\x80", b"x" * 1000])
@@ -158,8 +158,8 @@ def test_reading_stops_while_the_queue_is_full_and_loses_nothing(client, publish
         for _ in range(40):
             scan.add("d", "s", frame, max_shape=(None, MiB))
         with reading(client, scan.scan_id, queue_bytes=4 * MiB) as reader:
-            until(lambda: reader.batches.nbytes > 2 * MiB)
-            assert reader.batches.nbytes <= 4 * MiB
+            until(lambda: reader.nbytes > 2 * MiB)
+            assert reader.nbytes <= 4 * MiB
             items = take(reader, 40)
     assert [item.number for item in items] == list(range(40))
 
@@ -169,7 +169,7 @@ def test_a_stream_is_emptied_only_when_looked_at_after_the_moment(client, publis
         scan.add("d", "s", 1, max_shape=(None,))
         moment = time.monotonic()
         until(lambda: reader.emptied(moment))
-        assert [item.value for item in reader.batches.get()] == [1]
+        assert [item.value for item in reader.get()] == [1]
 
 
 def test_a_stream_that_a_device_says_is_not_to_be_saved_is_not_read(client, publisher, take):
@@ -193,7 +193,7 @@ def test_a_stream_that_a_device_says_is_not_to_be_saved_is_not_read(client, publ
             assert take(reader, 1)[0].value == 2
             moment = time.monotonic()
             until(lambda: reader.emptied(moment))
-            assert reader.batches.get() is None
+            assert reader.get() is None
 
 
 def test_all_signals_of_a_message_are_in_one_batch(client, publisher):
@@ -206,7 +206,7 @@ def test_all_signals_of_a_message_are_in_one_batch(client, publisher):
         with reading(client, scan.scan_id, queue_bytes=MiB) as reader:
             seen = 0
             while seen < 300:
-                batch = reader.batches.get(5)
+                batch = reader.get(5)
                 counts = Counter()
                 for item in batch:
                     counts[item.signal] += len(item) if isinstance(item, Run) else 1

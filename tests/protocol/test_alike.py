@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zwriter.model import Run, Source, Update
+from zwriter.model import Messages, Run, Source, Update
 from zwriter.protocol import Message, encode, updates_in
 from zwriter.protocol.alike import Alike, equal_lengths
 from zwriter.protocol.codec import messages_in
@@ -27,6 +27,10 @@ def message(n: int, value: Any, timestamp: Any = 1.5, shape: Any = (None,), **mo
 
 def entries(raws: list[bytes]) -> list[tuple[str, bytes]]:
     return [(f"{n}-0", raw) for n, raw in enumerate(raws)]
+
+
+def of_one_length(raws: list[bytes]) -> Messages:
+    return Messages.of(entries(raws))
 
 
 def one_by_one(raws: list[bytes]) -> list[Update]:
@@ -86,11 +90,12 @@ def test_values_of_all_kinds_are_found(value: Any, timestamp: Any) -> None:
 def test_the_values_of_long_messages_stay_where_they_are() -> None:
     frames = [np.full((200, 300), n, "<u2") for n in range(3)]
     raws = [message(n, frame, 1.7e9 + n, (None, 200, 300)) for n, frame in enumerate(frames)]
-    runs = Alike(STREAM, "dev").runs(entries(raws))
+    messages = of_one_length(raws)
+    runs = Alike(STREAM, "dev").runs(messages)
     assert runs is not None
     assert [len(run) for run in runs] == [1, 1, 1]
-    for run, raw, frame in zip(runs, raws, frames, strict=True):
-        assert np.shares_memory(run.values, np.frombuffer(raw, np.uint8))
+    for i, (run, frame) in enumerate(zip(runs, frames, strict=True)):
+        assert np.shares_memory(run.values, np.frombuffer(messages.raw(i), np.uint8))
         assert not run.values.flags.writeable
         np.testing.assert_array_equal(run.values, frame[np.newaxis])
     assert_same(raws)
@@ -104,7 +109,7 @@ def test_numbers_that_grow_longer_are_read(first: int) -> None:
     for same in runs:
         got = alike.runs(same)
         assert got is not None
-        at = int(same[0][0].split("-")[0])
+        at = int(same.entry(0).split("-")[0])
         assert got[0].numbers.tolist() == [first + at + i for i in range(len(same))]
 
 
@@ -120,7 +125,7 @@ def test_several_signals_in_a_message_are_several_runs() -> None:
         )
         for n in range(8)
     ]
-    runs = Alike(STREAM, "dev").runs(entries(raws))
+    runs = Alike(STREAM, "dev").runs(of_one_length(raws))
     assert runs is not None
     assert [run.signal for run in runs] == ["dev_a", "dev_b"]
     assert runs[1].values[:, 0].tolist() == [n / 2 for n in range(8)]
@@ -140,7 +145,7 @@ def test_a_message_that_differs_is_not_taken_for_one_that_is_alike(odd: bytes) -
     raws = [message(n, n / 2) for n in range(8)]
     length = len(raws[0])
     raws[3] = odd.ljust(length, b"\x00")[:length]
-    assert Alike(STREAM, "dev").runs(entries(raws)) is None
+    assert Alike(STREAM, "dev").runs(of_one_length(raws)) is None
 
 
 def test_integers_beyond_63_bits_are_left_to_be_read_singly() -> None:
@@ -175,7 +180,7 @@ def test_whatever_comes_is_read_as_alone_or_not_at_all(pairs: list[tuple[Any, in
     for same in equal_lengths(entries(raws)):
         runs = alike.runs(same)
         for run in runs or []:
-            wanted = one_by_one([raw for _, raw in same])
+            wanted = one_by_one([raw for _, raw in same.pairs()])
             assert isinstance(run, Run)
             for update, alone in zip(run.updates(), wanted, strict=True):
                 np.testing.assert_array_equal(update.value, alone.value)
@@ -184,7 +189,7 @@ def test_whatever_comes_is_read_as_alone_or_not_at_all(pairs: list[tuple[Any, in
 
 @given(st.binary(min_size=4, max_size=200))
 def test_bytes_that_are_no_message_are_never_alike(raw: bytes) -> None:
-    assert Alike(STREAM, "dev").runs(entries([raw] * 5)) is None
+    assert Alike(STREAM, "dev").runs(of_one_length([raw] * 5)) is None
 
 
 @pytest.mark.parametrize("value", [1.25, [1.0, 2.0, 3.0]])
@@ -196,9 +201,9 @@ def test_floats_of_32_bits_are_read_singly(value: Any) -> None:
 
     raws = [packed(n) for n in range(8)]
     assert [update.value for update in one_by_one(raws)] == [value] * 8
-    assert Alike(STREAM, "dev").runs(entries(raws)) is None
+    assert Alike(STREAM, "dev").runs(of_one_length(raws)) is None
 
 
 def test_numbers_that_are_stored_as_smaller_ones_are_read_singly() -> None:
     raws = [message(n, np.full(3, n, np.longdouble), shape=(None, 3)) for n in range(8)]
-    assert Alike(STREAM, "dev").runs(entries(raws)) is None
+    assert Alike(STREAM, "dev").runs(of_one_length(raws)) is None

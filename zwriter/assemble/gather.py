@@ -89,7 +89,7 @@ class Gather:
         values = self._values[: self._count]
         stamps = np.array(self._stamps) if self._stamped else None
         self._values, self._stamps, self._count = None, [], 0
-        return Run(self._device, self._signal, self._mode, values, stamps, None, "", [])
+        return Run(self._device, self._signal, self._mode, values, stamps, None, "", None)
 
 
 class Gathering:

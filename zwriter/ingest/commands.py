@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from zwriter.model import Messages
+
 Key = str | bytes
 Entry = tuple[bytes, dict[bytes, bytes]]
 
@@ -27,9 +29,7 @@ class Commands(Protocol):
     def llen(self, name: str) -> int: ...
     def lindex(self, name: str, index: int) -> bytes | None: ...
     def lrange(self, name: str, start: int, end: int) -> list[bytes]: ...
-    def xread(
-        self, streams: Mapping[bytes, str], count: int
-    ) -> Mapping[bytes, list[tuple[bytes, list[bytes]]]] | None: ...
+    def xread(self, streams: Mapping[bytes, str], count: int) -> Mapping[bytes, list[Messages]]: ...
     def xrange(self, name: str, min: bytes) -> list[Entry]: ...  # noqa: A002
     def xrevrange(
         self,

@@ -14,6 +14,7 @@ from redis.retry import Retry
 
 from zwriter.errors import ServiceError, UsageError
 from zwriter.ingest.commands import Commands
+from zwriter.ingest.replies import ReplyParser, messages_of
 from zwriter.settings import RedisSettings
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,13 @@ class _Client(redis.Redis):
         pool: Any = self.connection_pool
         return int(pool.connections)
 
+    def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
+        parse: Callable[..., Any] = super().parse_response
+        if command_name != "XREAD":
+            return parse(connection, command_name, **options)
+        with connection._parser.entries_come():  # noqa: SLF001
+            return parse(connection, command_name, **options)
+
 
 def connect(settings: RedisSettings) -> Commands:
     """A client of the Redis of the settings, which has answered a PING. Threads may share it.
@@ -68,6 +76,7 @@ def connect(settings: RedisSettings) -> Commands:
         pool = _Pool.from_url(
             url,
             protocol=3,
+            parser_class=ReplyParser,
             socket_read_size=_READ_SIZE,
             socket_timeout=_SECONDS_TO_ANSWER,
             socket_connect_timeout=_SECONDS_TO_ANSWER,
@@ -89,8 +98,7 @@ def connect(settings: RedisSettings) -> Commands:
             f"Redis at {where} does not answer ({_first_line(error)});"
             " is it running, and is this its address?"
         ) from error
-    # XREAD's reply as it is on the wire: {stream: [[entry id, [field, value, ...]], ...]}
-    client.set_response_callback("XREAD", _unchanged)
+    client.set_response_callback("XREAD", messages_of)
     return cast("Commands", client)
 
 
@@ -118,10 +126,6 @@ def until_it_works(what: str, work: Callable[[], None], stop: threading.Event) -
             if pause:
                 log.info("%s: Redis is back", what)
             return
-
-
-def _unchanged(reply: object, **_options: object) -> object:
-    return reply
 
 
 def _first_line(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from zwriter.ingest.commands import Commands
 
@@ -24,9 +24,11 @@ def resume(client: Commands, key: bytes, position: str) -> tuple[str, str]:
     return (position, BEGINNING) if newest == position else (BEGINNING, newest)
 
 
-def divided(entries: list[Any], until: str) -> tuple[list[Any], list[Any]]:
-    """The entries up to `until`, and those behind it."""
-    known = sum(_order(entry.decode()) <= _order(until) for entry, _ in entries)
+def divided(
+    entries: Sequence[tuple[str, bytes]], until: str
+) -> tuple[Sequence[tuple[str, bytes]], Sequence[tuple[str, bytes]]]:
+    """The entries (id, message) up to `until`, and those behind it."""
+    known = sum(_order(entry) <= _order(until) for entry, _ in entries)
     return entries[:known], entries[known:]
 
 

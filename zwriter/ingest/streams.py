@@ -1,4 +1,4 @@
-"""The async streams of one scan, read by one thread into batches of updates."""
+"""The async streams of one scan: one thread reads them, another one gets what is in them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import redis
 
@@ -19,7 +18,7 @@ from zwriter.ingest.commands import Commands
 from zwriter.ingest.connection import PASSING, until_it_works
 from zwriter.ingest.discovery import Discovery, StreamName
 from zwriter.ingest.resume import BEGINNING, divided, resume
-from zwriter.model import Position, Rejected, Run, Source, Update
+from zwriter.model import Messages, Position, Rejected, Run, Source, Update
 from zwriter.protocol.alike import FEWEST, LONG, Alike, equal_lengths
 from zwriter.protocol.codec import DATA, messages_in
 from zwriter.protocol.updates import updates_in
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 Batch = list[Update | Run | Rejected]
 
 _REPLY_BYTES = 4 * 1024 * 1024
-_OBJECT_BYTES = 1024  # what the Python objects of one message take, besides its bytes
+_ENTRY_BYTES = 64  # what one message takes besides its own bytes
 _SHORTEST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.1
 _GATHERED = 32  # messages of the busiest stream, and
@@ -53,6 +52,28 @@ class Stream:
         self.alike = Alike(self.name.key, self.name.device)
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Messages of one stream; `again`: they may be known already."""
+
+    stream: Stream
+    groups: list[Messages]
+    again: bool
+
+    def decoded(self) -> Batch:
+        batch: Batch = []
+        name = self.stream.name
+        for messages in self.groups:
+            runs = None if self.again else self.stream.alike.runs(messages)
+            if runs is not None:
+                batch.extend(runs)
+                continue
+            for entry, raw in messages.pairs():
+                source = Source(raw, Position(name.key, entry), self.again)
+                batch.extend(_updates(source, name.device))
+        return batch
+
+
 @dataclass(slots=True)
 class _Call:
     """One XREAD: `count` messages at most from each of `streams`."""
@@ -63,10 +84,10 @@ class _Call:
 
 
 class StreamReader:
-    """Reads all async streams of a scan, in the order of each, into `batches`.
+    """Reads all async streams of a scan, in the order of each, for `get`.
 
-    Reading begins behind `positions` (stream key -> entry id). All updates of a message are in one
-    batch. When `batches` is full, reading stops until there is room: Redis holds the rest.
+    Reading begins behind `positions` (stream key -> entry id). When `queue_bytes` wait to be got,
+    reading stops until there is room: Redis holds the rest.
     """
 
     def __init__(
@@ -77,7 +98,7 @@ class StreamReader:
         queue_bytes: int,
         devices: Iterable[str] = (),
     ) -> None:
-        self.batches: ByteQueue[Batch] = ByteQueue(queue_bytes)
+        self._waiting: ByteQueue[_Read] = ByteQueue(queue_bytes)
         self.troubles: deque[str] = deque(maxlen=100)  # what somebody should be told
         self._client = client
         self._scan_id = scan_id
@@ -98,15 +119,20 @@ class StreamReader:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; what is in `batches` can still be taken."""
+        """End the thread; what was read can still be got."""
         self._stop.set()
-        self.batches.close()
+        self._waiting.close()
         if self._thread.ident is not None:
             self._thread.join()
 
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that were read and not yet got."""
+        return self._waiting.nbytes
 
     @property
     def streams(self) -> list[StreamName]:
@@ -166,7 +192,7 @@ class StreamReader:
             self._stop.wait(self._pause)
 
     def _read(self, call: _Call) -> int:
-        """Put what one XREAD gives into `batches`; the most messages that came of one stream."""
+        """Take what one XREAD gives; the most messages that came of one stream."""
         wanted = {s.name.key.encode("utf-8", "surrogateescape"): s for s in call.streams}
         try:
             reply = self._client.xread(
@@ -182,13 +208,14 @@ class StreamReader:
             return call.count
         most = 0
         for key, stream in wanted.items():
-            entries = (reply or {}).get(key, [])
-            stream.refused, stream.behind = 0.0, len(entries) >= call.count
-            most = max(most, len(entries))
+            groups = reply.get(key, [])
+            came = sum(map(len, groups))
+            stream.refused, stream.behind = 0.0, came >= call.count
+            most = max(most, came)
             if stream.again != BEGINNING:
-                entries = self._take_again(stream, entries)
-            if entries:
-                self._take(stream, entries)
+                groups = self._take_again(stream, groups)
+            if groups:
+                self._take(stream, groups)
         return most
 
     def _read_singly(self, call: _Call, error: redis.ResponseError) -> int:
@@ -220,47 +247,34 @@ class StreamReader:
                         self._tell(f"{stream.name.key} is not the stream that was read so far")
             self._connections = now
 
-    def _take_again(self, stream: Stream, entries: list[Any]) -> list[Any]:
-        """Take what may be known already, marked as such; what is left of `entries`."""
-        known, new = divided(entries, stream.again)
-        batch: Batch = []
-        for entry, fields in known:
-            source = Source(_data(fields), Position(stream.name.key, entry.decode()), again=True)
-            batch.extend(_updates(source, stream.name.device))
-        if known and self.batches.put(batch, sum(len(_data(fields)) for _, fields in known)):
-            stream.position = known[-1][0].decode()
+    def _take_again(self, stream: Stream, groups: list[Messages]) -> list[Messages]:
+        """Take what may be known already, marked as such; what is left of `groups`."""
+        known, new = divided([pair for group in groups for pair in group.pairs()], stream.again)
+        if known:
+            self._take(stream, list(equal_lengths(known)), again=True)
         if new:
             stream.again = BEGINNING
-        return new
+        return list(equal_lengths(new))
 
     def _tell(self, text: str) -> None:
         log.error("scan %s: %s", self._scan_id, text)
         self.troubles.append(text)
 
-    def _take(self, stream: Stream, entries: list[tuple[bytes, list[bytes]]]) -> None:
-        batch: Batch = []
-        nbytes = largest = 0
-        messages = [
-            (entry.decode(), data[1] if len(data) == 2 and data[0] == b"data" else _data(data))
-            for entry, data in entries
-        ]
-        for alike in equal_lengths(messages):
-            length = len(alike[0][1])
-            largest = max(largest, length)
-            runs = stream.alike.runs(alike)
-            if runs is not None:
-                nbytes += (length if length >= LONG else 2 * length) * len(alike)
-                batch.extend(runs)
-                continue
-            nbytes += (2 * length + _OBJECT_BYTES) * len(alike)
-            for entry, raw in alike:
-                source = Source(raw, Position(stream.name.key, entry))
-                batch.extend(_updates(source, stream.name.device))
-        stream.size = largest + _OBJECT_BYTES
+    def _take(self, stream: Stream, groups: list[Messages], *, again: bool = False) -> None:
+        nbytes = sum(messages.nbytes + _ENTRY_BYTES * len(messages) for messages in groups)
+        stream.size = max(messages.length for messages in groups) + _ENTRY_BYTES
         self._nbytes += nbytes
-        if self.batches.put(batch, nbytes):
+        if self._waiting.put(_Read(stream, groups, again), nbytes):
             failpoint("ingest.queued")
-            stream.position = entries[-1][0].decode()
+            stream.position = groups[-1].entry(len(groups[-1]) - 1)
+
+    def get(self, timeout: float = 0.0) -> Batch | None:
+        """What was read first, decoded; None if nothing is there within `timeout` seconds.
+
+        For one thread. All updates of a message are in one batch.
+        """
+        read = self._waiting.get(timeout)
+        return None if read is None else read.decoded()
 
 
 def next_pause(last: float, messages: int, nbytes: int) -> float:
@@ -299,14 +313,6 @@ def calls(streams: Iterable[Stream], budget: int) -> list[_Call]:
         else:
             result.append(_Call(count, [stream], nbytes))
     return result
-
-
-def _data(fields: list[Any]) -> bytes:
-    """The message of an entry: its field `data`. Without one, all that is in it: no message."""
-    for name, value in zip(fields[::2], fields[1::2], strict=False):
-        if name == b"data":
-            return bytes(value)
-    return b" ".join(fields)
 
 
 def _updates(source: Source, device: str) -> Iterable[Update | Rejected]:

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zwriter.errors import BadMessage
-from zwriter.model import Add, Entries, Mode, Run, Source, Update
+from zwriter.model import Add, Messages, Mode, Run, Source, Update
 from zwriter.protocol.codec import DATA, messages_in
 from zwriter.protocol.updates import MAX_NUMBER, updates_in
 
@@ -62,11 +63,12 @@ class Region:
         return [self.start + i * self.step for i in range(self.count * bool(self.lead))]
 
     def read(self, messages: Bytes) -> NDArray[Any]:
-        """The values (k, *shape) of k messages, little-endian."""
+        """The values (k, *shape) of k messages, little-endian; not copied where that can be."""
         raw = messages[:, self.start : self.end]
         if self.lead:
             raw = raw.reshape(len(messages), self.count, self.step)[:, :, self.lead :]
-        values = np.ascontiguousarray(raw).view(self.dtype).reshape(len(messages), *self.shape)
+            raw = np.ascontiguousarray(raw).reshape(len(messages), -1)
+        values = raw.view(self.dtype).reshape(len(messages), *self.shape)
         if values.dtype.isnative:
             return values
         return values.astype(values.dtype.newbyteorder("<"))
@@ -91,17 +93,17 @@ class Alike:
         self._templates: dict[int, _Template | None] = {}
         self._failures = 0
 
-    def runs(self, entries: Entries) -> list[Run] | None:
-        """What `entries` (id, message), all of one length, become; None if they are not alike."""
-        length = len(entries[0][1])
-        if self._failures >= _GIVE_UP or (len(entries) < FEWEST and length < LONG):
+    def runs(self, messages: Messages) -> list[Run] | None:
+        """What `messages` become; None if they are not alike."""
+        length = messages.length
+        if self._failures >= _GIVE_UP or (len(messages) < FEWEST and length < LONG):
             return None
         if length not in self._templates:
             if len(self._templates) >= _TEMPLATES:
                 self._templates.pop(next(iter(self._templates)))
-            self._templates[length] = _template(entries[0][1], self._device)
+            self._templates[length] = _template(bytes(messages.raw(0)), self._device)
         template = self._templates[length]
-        runs = template.runs_of(entries, self._stream) if template else None
+        runs = template.runs_of(messages, self._stream) if template else None
         if runs is None:
             self._failures += 1
             self._templates.pop(length)  # the next may be of another kind
@@ -126,40 +128,38 @@ class _Template:
 
     def reads(self, raw: bytes) -> bool:
         """Whether the message that it was made from gives what it gives when it is decoded."""
-        runs = self._runs([("0-0", raw)], "")
+        runs = self._runs(Messages.of([("0-0", raw)]), "")
         return runs is not None and all(
             _same(run.updates()[0], signal.example)
             for run, signal in zip(runs, self._signals, strict=True)
         )
 
-    def runs_of(self, entries: Entries, stream: str) -> list[Run] | None:
+    def runs_of(self, messages: Messages, stream: str) -> list[Run] | None:
         """A run for each signal; of long messages one for each message, which is not copied."""
         if self._length < LONG:
-            return self._runs(entries, stream)
+            return self._runs(messages, stream)
         found: list[Run] = []
-        for entry in entries:
-            runs = self._runs([entry], stream)
+        for i in range(len(messages)):
+            runs = self._runs(messages.one(i), stream)
             if runs is None:
                 return None
             found += runs
         return found
 
-    def _runs(self, entries: Entries, stream: str) -> list[Run] | None:
-        joined = b"".join([raw for _, raw in entries])
-        count = len(entries)
-        messages = np.frombuffer(joined, np.uint8).reshape(count, self._length)
-        if any(messages[:, part].tobytes() != fixed * count for part, fixed in self._fixed):
+    def _runs(self, messages: Messages, stream: str) -> list[Run] | None:
+        each, count = messages.bytes_of_each(), len(messages)
+        if any(each[:, part].tobytes() != fixed * count for part, fixed in self._fixed):
             return None
         runs = []
         for signal in self._signals:
             example = signal.example
-            timestamps = None if signal.timestamp is None else signal.timestamp.read(messages)
-            numbers = None if signal.number is None else signal.number.read(messages)
+            timestamps = None if signal.timestamp is None else signal.timestamp.read(each)
+            numbers = None if signal.number is None else signal.number.read(each)
             if signal.number is not None and numbers is not None:
                 if _beyond(signal.number, numbers) or not _in_range(signal.number, numbers):
                     return None
                 numbers = numbers.astype(np.int64)
-            values = signal.value.read(messages)
+            values = signal.value.read(each)
             if isinstance(example.value, int):
                 if _beyond(signal.value, values):
                     return None
@@ -167,7 +167,7 @@ class _Template:
             runs.append(
                 Run(
                     example.device, example.signal, example.mode, values, timestamps, numbers,
-                    stream, entries,
+                    stream, messages,
                 )
             )  # fmt: skip
         return runs
@@ -340,14 +340,7 @@ _COUNTED: dict[int, Any] = {
 }
 
 
-def equal_lengths(entries: Entries) -> Iterator[Entries]:
-    """`entries` in runs of messages of one length."""
-    lengths = [len(raw) for _, raw in entries]
-    if lengths.count(lengths[0]) == len(lengths):  # nearly always
-        yield entries
-        return
-    first = 0
-    for i in range(1, len(entries) + 1):
-        if i == len(entries) or lengths[i] != lengths[first]:
-            yield entries[first:i]
-            first = i
+def equal_lengths(entries: Sequence[tuple[str, bytes]]) -> Iterator[Messages]:
+    """`entries` (id, message) in runs of messages of one length."""
+    for _, same in groupby(entries, key=lambda entry: len(entry[1])):
+        yield Messages.of(list(same))

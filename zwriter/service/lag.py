@@ -25,10 +25,14 @@ class Lag:
 
     def took(self, batch: Sequence[Update | Run | Rejected]) -> None:
         """Note what was written just now."""
-        source = batch[-1].source
-        if source is not None and source.position is not None:
-            self._newest = source.position
-            self._lag = max(0.0, time.time() - source.position.time)
+        last = batch[-1]
+        if isinstance(last, Run):
+            position = last.position
+        else:
+            position = last.source.position if last.source else None
+        if position is not None:
+            self._newest = position
+            self._lag = max(0.0, time.time() - position.time)
 
     def tell(self, waiting_bytes: int) -> None:
         """Say it now and then, if anything was written since then; more often if it is large."""

@@ -82,7 +82,7 @@ class ScanLife:
 
     def _step(self) -> None:
         """Take what has come, and make visible what is due."""
-        batch = self._reader.batches.get(_TICK)
+        batch = self._reader.get(_TICK)
         if batch:
             with self._slow.watched():
                 self._writer.apply(batch)
@@ -106,7 +106,7 @@ class ScanLife:
         """Look at what Redis keeps; False if it is away."""
         self._last_look = time.monotonic()
         self._bad_input.raise_alarms()
-        self._lag.tell(self._reader.batches.nbytes)
+        self._lag.tell(self._reader.nbytes)
         try:
             if self._control.look():
                 self._last_news = time.monotonic()
@@ -131,7 +131,7 @@ class ScanLife:
         endless = now - self._ended_at >= _LONG * self._drain_timeout
         if quiet < min(_SETTLE, self._drain_timeout) and not endless:
             return False
-        if not self._reader.emptied(self._ended_at) or self._reader.batches.nbytes:
+        if not self._reader.emptied(self._ended_at) or self._reader.nbytes:
             return False
         if not self._look() or (self._last_news > now and not endless):
             return False

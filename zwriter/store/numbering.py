@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zwriter.model import Ledger, Rejected, Run, Source, Update
+from zwriter.model import Ledger, Rejected, Run, Update
 
 MAX_RANGES = 10_000  # of missing numbers: each is in every commit
 _ENDS = 4096
@@ -65,8 +65,8 @@ class Numbering:
         self._ledger.received += len(run)
         if run.numbers is not None:
             self._ledger.next_number += len(run)
-        if run.source is not None:
-            self.last_content = content(run.source)
+        if run.messages is not None:
+            self.last_content = content(run.messages.raw(len(run) - 1))
 
     def _follow_each_other(self, updates: list[Update]) -> bool:
         first = self._ledger.next_number
@@ -107,12 +107,11 @@ class Numbering:
 
 
 def _content(update: Update) -> int:
-    return content(update.source) if update.source else 0
+    return content(update.source.raw) if update.source else 0
 
 
-def content(source: Source) -> int:
-    """A checksum of both ends of the message: its timestamps differ from those of any other."""
-    raw = source.raw
+def content(raw: bytes | memoryview) -> int:
+    """A checksum of both ends of a message: its timestamps differ from those of any other."""
     return zlib.crc32(raw[-_ENDS:], zlib.crc32(raw[:_ENDS], len(raw)))
 
 
