@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import socket
 import threading
+from contextlib import closing
+from pathlib import Path
 
+import numpy as np
 import pytest
 import redis
 
 from zwriter.errors import ServiceError, UsageError
-from zwriter.ingest import connect, safe_url
+from zwriter.ingest import StreamReader, connect, safe_url
 from zwriter.ingest.connection import until_it_works
+from zwriter.protocol.publisher import Publisher
 from zwriter.settings import RedisSettings
 
 
@@ -46,3 +51,32 @@ def test_work_is_tried_again_until_redis_is_back():
 
     until_it_works("testing", work, threading.Event())
     assert len(tries) == 3
+
+
+def test_streams_are_read_over_tls_from_a_server_whose_ca_is_ours_only(own_redis, take):
+    folder = Path(__file__).parents[1] / "certificate"
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    with own_redis.client() as admin:
+        if not admin.config_get("tls-port"):
+            pytest.skip("this Redis knows no TLS")
+        for name in ("tls-cert-file", "tls-ca-cert-file"):
+            admin.config_set(name, str(folder / "localhost.pem"))
+        admin.config_set("tls-key-file", str(folder / "key.pem"))
+        admin.config_set("tls-auth-clients", "no")
+        admin.config_set("tls-port", port)
+    url = f"rediss://localhost:{port}"
+    with pytest.raises(ServiceError):
+        connect(RedisSettings(url=url))
+    with (
+        closing(connect(RedisSettings(url=f"{url}?ssl_ca_certs={folder}/localhost.pem"))) as client,
+        Publisher(own_redis.url) as publisher,
+        publisher.open_scan(scan_number=1) as scan,
+    ):
+        for i in range(300):
+            scan.add("eiger", "image", np.full((64, 64), i), max_shape=(None, 64, 64))
+        reader = StreamReader(client, scan.scan_id, {}, 2**24, ["eiger"])
+        reader.start()
+        items = take(reader, 300)
+        reader.stop()
+    assert [int(item.value[0, 0]) for item in items] == list(range(300))
