@@ -13,6 +13,7 @@ import ssl
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -130,16 +131,16 @@ class _Groups:
     """Entries of one stream: where the messages begin, in groups of one length."""
 
     def __init__(self) -> None:
-        self._groups: list[tuple[int, list[Beginnings]]] = []
+        self._groups: list[tuple[int, list[range]]] = []
 
-    def add(self, length: int, starts: Beginnings) -> None:
+    def add(self, length: int, starts: range) -> None:
         if not self._groups or self._groups[-1][0] != length:
             self._groups.append((length, []))
         self._groups[-1][1].append(starts)
 
     def messages(self, memory: Bytes) -> Iterator[Messages]:
         for length, parts in self._groups:
-            starts = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            starts = np.fromiter(chain.from_iterable(parts), np.int64, sum(map(len, parts)))
             yield Messages(memory, starts, length, _ids(memory, starts, length))
 
 
@@ -233,29 +234,30 @@ def _read_entries(incoming: _Incoming, count: int, at: int) -> tuple[_Groups, in
         start, length = entry.end(), int(entry[2])
         if few and length < _SHORT:
             return None
-        size = start + length + len(_LINE_END) - at
-        incoming.receive(at + size)
-        incoming.receive_likely(at + count * (size + min(_SHORTEST_ID - int(entry[1]), 0)))
-        there = min(count, (incoming.end - at) // size, look)
         tail = _behind_id(length)
         if start - tail != entry.end(1) + len(_LINE_END) + int(entry[1]):
             return None
-        memory = incoming.memory
-        alike = _alike(np.ndarray((there, tail), np.uint8, memory, start - tail, (size, 1)))
+        size = start + length + len(_LINE_END) - at
+        if incoming.end < at + size:
+            incoming.receive_likely(at + count * (size + min(_SHORTEST_ID - int(entry[1]), 0)))
+            incoming.receive(at + size)
+        there = min(count, (incoming.end - at) // size, look if length < _SHORT else 1)
+        alike = 1 if there == 1 else _alike(incoming.memory, start - tail, tail, size, there)
         end = at + alike * size
         if incoming.data[end - len(_LINE_END) : end] != _LINE_END:
             return None
-        groups.add(length, np.arange(start, start + alike * size, size, dtype=np.int64))
-        at += alike * size
-        count -= alike
+        groups.add(length, range(start, start + alike * size, size))
         look = 4 * look if alike == there else _LOOK
+        count -= alike
+        at = end
     return groups, at
 
 
-def _alike(rows: Bytes) -> int:
-    """How many of the `rows`, from the first on, are as the first."""
+def _alike(memory: Bytes, at: int, length: int, step: int, count: int) -> int:
+    """Of `count` times `length` bytes, `step` apart, how many from the first on are the same."""
+    rows: Bytes = np.ndarray((count, length), np.uint8, memory, at, (step, 1))
     same = (rows == rows[0]).all(axis=1)
-    return len(rows) if same.all() else int(same.argmin())
+    return count if same.all() else int(same.argmin())
 
 
 def _behind_id(length: int) -> int:
