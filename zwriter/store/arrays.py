@@ -322,8 +322,8 @@ class AppendArray(ShardedArray):
         size = self.chunk_rows
         while len(rows):
             filled = self.rows % size
-            if not filled and len(rows) >= size:
-                self._put(self.rows // size, np.ascontiguousarray(rows[:size]), whole=True)
+            if not filled and len(rows) >= size and rows[:size].flags.c_contiguous:
+                self._put(self.rows // size, rows[:size], whole=True)
                 taken = size
             else:
                 if self._tail is None:
