@@ -179,9 +179,11 @@ def _alike_arrays(values: list[Any]) -> Array | None:
     dtype, shape = first.dtype, first.shape
     if not dtype.isnative or dtype.itemsize > 8 or not shape:
         return None
-    if any(value.shape != shape or value.dtype != dtype for value in values):
+    count = len(values)
+    shapes, dtypes = [value.shape for value in values], [value.dtype for value in values]
+    if shapes.count(shape) < count or dtypes.count(dtype) < count:
         return None
-    return np.concatenate(values).reshape(len(values), *shape)
+    return np.concatenate(values).reshape(count, *shape)
 
 
 def _alike_timestamps(values: list[Any]) -> NDArray[np.float64] | None:

@@ -3,6 +3,7 @@ value and about a microsecond, and a run is written in one step."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import Any
 
@@ -13,6 +14,7 @@ from zwriter.assemble.values import NUMERIC
 from zwriter.model import Add, Run
 
 BLOCK_BYTES = 1024 * 1024
+PIECE_BYTES = 16 * 1024 * 1024
 MOST = 8192  # updates in a run
 _SCALARS: dict[type, np.dtype[Any]] = {float: np.dtype("f8"), int: np.dtype("i8")}
 
@@ -20,7 +22,10 @@ Key = tuple[np.dtype[Any], tuple[int, ...]]
 
 
 class Blocks:
-    """Memory that is used again: new memory is slow at first touch, and frames are large."""
+    """Memory that is used again: new memory is slow at first touch, and frames are large.
+
+    It is taken in pieces that numpy asks large pages for; what is never lent is never touched.
+    """
 
     def __init__(self) -> None:
         self._free: dict[Key, list[NDArray[Any]]] = {}
@@ -28,8 +33,12 @@ class Blocks:
 
     def lend(self, key: Key, count: int) -> NDArray[Any]:
         """An array of `count` values of a dtype and shape; what is in it is anything."""
-        free = self._free.get(key)
-        block = free.pop() if free else np.empty((count, *key[1]), key[0])
+        free = self._free.setdefault(key, [])
+        if not free:
+            row_bytes = math.prod(key[1]) * key[0].itemsize
+            blocks = max(1, PIECE_BYTES // (count * row_bytes))
+            free.extend(np.empty((blocks, count, *key[1]), key[0]))
+        block = free.pop(0)
         self._lent[key].append(block)
         return block
 

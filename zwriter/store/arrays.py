@@ -18,8 +18,8 @@ from zwriter.failpoint import failpoint
 from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES, ChunkCodec
 from zwriter.store.disk import make_folder, sync_file, sync_names
 from zwriter.store.hdf5_header import hdf5_metadata
-from zwriter.store.shard import MAX_CHUNKS, ShardFile, read_from, trim
-from zwriter.store.side_by_side import LARGE, OnTheirWay
+from zwriter.store.shard import LARGE, MAX_CHUNKS, ShardFile, read_from, trim
+from zwriter.store.side_by_side import OnTheirWay
 from zwriter.store.zarr_json import array_json, chunk_key, sharding, stored_shape, write_json
 
 Array = NDArray[Any]
@@ -322,8 +322,8 @@ class AppendArray(ShardedArray):
         size = self.chunk_rows
         while len(rows):
             filled = self.rows % size
-            if not filled and len(rows) >= size:
-                self._put(self.rows // size, np.ascontiguousarray(rows[:size]), whole=True)
+            if not filled and len(rows) >= size and rows[:size].flags.c_contiguous:
+                self._put(self.rows // size, rows[:size], whole=True)
                 taken = size
             else:
                 if self._tail is None:

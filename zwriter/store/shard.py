@@ -20,8 +20,11 @@ from zwriter.failpoint import failpoint
 from zwriter.store.codecs import CRC_BYTES
 from zwriter.store.disk import flush, make_folder, passing, step, sync_names, write_all
 from zwriter.store.hdf5_header import METADATA_BYTES, USER_BLOCK
+from zwriter.store.reserve import reserve
 
 MAX_CHUNKS = 255  # an index of one page: readers never see it torn
+LARGE = 256 * 1024  # bytes: smaller chunks are not worth a step of their own
+RESERVED = 32 * 1024 * 1024
 FIRST_CHUNK = USER_BLOCK + METADATA_BYTES
 MISSING = np.uint64(2**64 - 1)
 
@@ -61,6 +64,7 @@ class ShardFile:
             self.index = read_index(self._fd, capacity)
         self._growing = Lock()
         self._low, self._high = self._free_space()
+        self._reserved = self._low
         if create:  # an empty index, so that there is always one to read
             self.dirty = True
             self.publish()
@@ -82,6 +86,7 @@ class ShardFile:
             offset = self._low if whole else self._high
             if whole:
                 self._low += nbytes
+                self._reserve(nbytes)
             else:
                 self._high += nbytes
         try:
@@ -91,6 +96,13 @@ class ShardFile:
                 raise
             return Place(offset, nbytes, parts)
         return Place(offset, nbytes)
+
+    def _reserve(self, nbytes: int) -> None:
+        """Ask for room ahead of large chunks, about as much as was needed until now."""
+        if nbytes >= LARGE and self._low > self._reserved:
+            ahead = min(self._low, RESERVED, self.reach - self._low)
+            reserve(self._fd, self._reserved, self._low - self._reserved + ahead)
+            self._reserved = self._low + ahead
 
     def take(self, number: int, place: Place) -> None:
         """Make what was written the chunk `number`; if the disk refused it, it is written now."""
@@ -301,10 +313,8 @@ def trim(path: Path, capacity: int = MAX_CHUNKS) -> None:
         index = read_index(fd, capacity)
     finally:
         os.close(fd)
-    end = _end(index)
-    if path.stat().st_size > end:
-        path.chmod(0o644)
-        os.truncate(path, end)
+    path.chmod(0o644)
+    os.truncate(path, _end(index))  # also what was reserved
     path.chmod(0o444)
 
 

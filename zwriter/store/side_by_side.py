@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from zwriter.store.codecs import ChunkCodec
 from zwriter.store.shard import Place, ShardFile
 
-LARGE = 256 * 1024  # bytes: a smaller chunk is written sooner than it is handed over
 _THREADS = os.cpu_count() or 1
 _AHEAD = 2 * _THREADS  # chunks of an array that are on their way
 

@@ -102,6 +102,10 @@ class SignalWriter:
         return True
 
     def _apply_singly(self, updates: list[Update]) -> Iterator[Rejected]:
+        modes = [update.mode for update in updates]
+        if modes and modes.count(modes[0]) == len(modes):
+            yield from self._apply_run(updates)
+            return
         for _, run in groupby(updates, key=lambda update: _kind(update.mode)):
             yield from self._apply_run(list(run))
 
