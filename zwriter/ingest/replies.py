@@ -13,6 +13,7 @@ import ssl
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -241,8 +242,8 @@ def _read_entries(incoming: _Incoming, count: int, at: int) -> tuple[_Groups, in
         if incoming.end < at + size:
             incoming.receive_likely(at + count * (size + min(_SHORTEST_ID - int(entry[1]), 0)))
             incoming.receive(at + size)
-        there = min(count, (incoming.end - at) // size, look if length < _SHORT else 1)
-        alike = 1 if there == 1 else _alike(incoming.memory, start - tail, tail, size, there)
+        there = min(count, (incoming.end - at) // size, look)
+        alike = _alike(incoming.memory, start - tail, tail, size, there)
         end = at + alike * size
         if incoming.data[end - len(_LINE_END) : end] != _LINE_END:
             return None
@@ -255,9 +256,14 @@ def _read_entries(incoming: _Incoming, count: int, at: int) -> tuple[_Groups, in
 
 def _alike(memory: Bytes, at: int, length: int, step: int, count: int) -> int:
     """Of `count` times `length` bytes, `step` apart, how many from the first on are the same."""
-    rows: Bytes = np.ndarray((count, length), np.uint8, memory, at, (step, 1))
-    same = (rows == rows[0]).all(axis=1)
-    return count if same.all() else int(same.argmin())
+    pieces: NDArray[Any] = np.ndarray((count,), _piece(length), memory, at, (step,))
+    differs = int((pieces == pieces[0]).argmin())  # the first does not
+    return differs or count
+
+
+@cache
+def _piece(length: int) -> np.dtype[Any]:
+    return np.dtype((np.void, length))
 
 
 def _behind_id(length: int) -> int:
