@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from zwriter.assemble.values import NUMERIC
 from zwriter.model import Add, Run
 
-BLOCK_BYTES = 1024 * 1024
+BLOCK_BYTES = 2 * 1024 * 1024  # a chunk of what comes fast, which is then written as it lies here
 PIECE_BYTES = 16 * 1024 * 1024
 MOST = 8192  # updates in a run
 _SCALARS: dict[type, np.dtype[Any]] = {float: np.dtype("f8"), int: np.dtype("i8")}
@@ -64,6 +64,7 @@ class Gather:
         self._values: NDArray[Any] | None = None
         self._stamps: list[float] = []
         self._count = 0
+        self._most = self._room  # fewer after a run that was cut short: runs stay chunks
 
     def take(self, value: Any, timestamp: Any, said: Any, blocks: Blocks) -> bool:
         """Copy the value; False, and nothing done, if it is not like those before.
@@ -89,7 +90,7 @@ class Gather:
 
     @property
     def full(self) -> bool:
-        return self._count == self._room
+        return self._count == self._most
 
     def run(self) -> Run | None:
         """What was gathered, if anything; the next update begins another run."""
@@ -97,6 +98,7 @@ class Gather:
             return None
         values = self._values[: self._count]
         stamps = np.array(self._stamps) if self._stamped else None
+        self._most = self._most - self._count or self._room
         self._values, self._stamps, self._count = None, [], 0
         return Run(self._device, self._signal, self._mode, values, stamps, None, "", None)
 

@@ -314,6 +314,9 @@ class AppendArray(ShardedArray):
             max(int(self._waiting_rows / elapsed * 10) * self.row_bytes, SLOW_CHUNK), FAST_CHUNK
         )
         self.chunk_rows = max(1, wanted // self.row_bytes)
+        first = len(self._waiting[0])
+        if first <= self.chunk_rows and first * self.row_bytes >= LARGE:
+            self.chunk_rows -= self.chunk_rows % first  # what comes fast is written as it comes
         waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
         for rows in waiting:
             self._take(rows)
