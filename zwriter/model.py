@@ -83,8 +83,27 @@ class Source:
     again: bool = False  # read again, from a stream that is not the one we know: perhaps written
 
 
+class _OfMessage:
+    """What came in a message, its `source`; None if a program made it."""
+
+    __slots__ = ()
+    source: Source | None
+
+    @property
+    def nbytes(self) -> int:
+        """Of its message."""
+        return len(self.source.raw) if self.source else 0
+
+    @property
+    def position(self) -> Position | None:
+        """Where its message was read: when it is taken, all up to it are. None if it had no place
+        of its own.
+        """
+        return self.source.position if self.source and not self.source.again else None
+
+
 @dataclass(frozen=True, slots=True)
-class Update:
+class Update(_OfMessage):
     """One push of one signal.
 
     value: scalar, (nested) list or ndarray; timestamp: seconds since 1970, a list of them, None.
@@ -222,7 +241,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(_OfMessage):
     """Something that could not be written, and why; no `signal` if the whole message is bad.
 
     update: what it was, if a program made it and there is no message.

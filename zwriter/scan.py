@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
@@ -49,6 +51,7 @@ LOGGED_REASONS = 5  # lines a signal gets in the log for what is quarantined
 LOGGED_NAMES = 1000  # signals that get lines of their own
 
 
+_NAMES = attrgetter("device", "signal")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -230,37 +233,41 @@ class ScanWriter:
         """Take in updates, and what could not be read. Bad input never raises."""
         by_device: dict[str, dict[str, list[Update | Run]]] = {}
         read_up_to: dict[str, dict[str, str]] = {}
-        for item in items:
-            reason = _bad_name(item)
-            if reason:
-                for one in item.updates() if isinstance(item, Run) else [item]:
-                    self._quarantine(Rejected(item.device, item.signal, reason, one.source))
-                continue
-            if isinstance(item, Rejected):
-                self._reject(item)
-            else:
-                by_device.setdefault(item.device, {}).setdefault(item.signal, []).append(item)
-            if isinstance(item, Run):
-                self._uncommitted += item.nbytes
-                position = item.position
-            else:
-                source = item.source
-                self._uncommitted += len(source.raw) if source else 0
-                position = source.position if source and not source.again else None
-            if item.device and position:
-                read_up_to.setdefault(item.device, {})[position.stream] = position.entry
+        for (device, signal), same in groupby(items, key=_NAMES):
+            group = list(same)
+            if not (safe_name(device) and safe_name(signal)):
+                group = [item for item in group if self._has_good_name(item)]
+            self._uncommitted += sum([item.nbytes for item in group])
+            if device and group:
+                read = {at.stream: at.entry for item in group if (at := item.position)}
+                read_up_to.setdefault(device, {}).update(read)
+            updates = [item for item in group if not isinstance(item, Rejected)]
+            if updates:
+                by_device.setdefault(device, {}).setdefault(signal, []).extend(updates)
+            if len(updates) < len(group):
+                for item in group:
+                    if isinstance(item, Rejected):
+                        self._reject(item)
         for device, signals in by_device.items():
-            updates: list[Update | Run] = []
+            written: list[Update | Run] = []
             for signal, batch in signals.items():
                 if self._has_room(device, signal):
-                    updates += batch
+                    written += batch
                 else:
                     self._refuse(device, signal, batch)
-            for rejected in self._take(device, updates):
+            for rejected in self._take(device, written):
                 self._quarantine(rejected)
         for device, streams in read_up_to.items():
             for stream, entry in streams.items():
                 self._store.device(device).read_up_to(stream, entry)
+
+    def _has_good_name(self, item: Update | Run | Rejected) -> bool:
+        """Whether it can be kept under its name; if not, it goes to quarantine."""
+        reason = _bad_name(item)
+        if reason:
+            for one in item.updates() if isinstance(item, Run) else [item]:
+                self._quarantine(Rejected(item.device, item.signal, reason, one.source))
+        return not reason
 
     def _take(self, device: str, updates: Sequence[Update | Run]) -> list[Rejected]:
         return self._store.device(device).apply(updates)

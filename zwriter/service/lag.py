@@ -25,11 +25,7 @@ class Lag:
 
     def took(self, batch: Sequence[Update | Run | Rejected]) -> None:
         """Note what was written just now."""
-        last = batch[-1]
-        if isinstance(last, Run):
-            position = last.position
-        else:
-            position = last.source.position if last.source else None
+        position = batch[-1].position
         if position is not None:
             self._newest = position
             self._lag = max(0.0, time.time() - position.time)
