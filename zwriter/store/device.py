@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from copy import deepcopy
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -197,8 +196,7 @@ class DeviceWriter:
         try:
             failpoint("signal.publishing")
             signal.publish()
-            state = signal.state()
-            self._states[name] = {**state, "ledger": deepcopy(state["ledger"])}
+            self._states[name] = signal.state()
         except Exception as error:
             if passing(error) or isinstance(error, Fenced):
                 raise
