@@ -97,10 +97,10 @@ def replace_file(path: Path, data: bytes, *, sync: bool = False) -> None:
     try:
         _write(temporary, data, os.O_TRUNC, sync)
         failpoint("file.renaming")
-        os.replace(temporary, path)
+        os.rename(temporary, path)  # noqa: PTH104
     except OSError:
         with suppress(OSError):
-            os.unlink(temporary)
+            os.unlink(temporary)  # noqa: PTH108
         raise
     failpoint("file.renamed")
     if sync:
