@@ -305,8 +305,12 @@ class Ledger:
             self.next_number = last + 1
 
     def to_json(self) -> dict[str, Any]:
+        """A copy: what is noted later does not change it."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**fields, "missing": self.missing}
+        ranges, rows = self.missing_ranges.copy(), self.missing_rows.copy()
+        return {
+            **fields, "missing_ranges": ranges, "missing_rows": rows, "missing": self.missing
+        }  # fmt: skip
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Ledger:

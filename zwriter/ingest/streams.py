@@ -28,11 +28,12 @@ log = logging.getLogger(__name__)
 Batch = list[Update | Run | Rejected]
 
 _REPLY_BYTES = 4 * 1024 * 1024
+_REPLIES = 3  # that may be needed to read every stream once, if there are many
 _ENTRY_BYTES = 64  # what one message takes besides its own bytes
 _SHORTEST_PAUSE = 0.01
-_LONGEST_PAUSE = 0.1
+_LONGEST_PAUSE = 0.25
 _GATHERED = 32  # messages of the busiest stream, and
-_GATHERED_BYTES = 1024 * 1024  # bytes of all, that a pause may let gather in Redis, which trims
+_GATHERED_BYTES = 4 * 1024 * 1024  # bytes of all, that a pause may let gather in Redis, which trims
 _REFUSED_PAUSE = 1.0
 
 
@@ -298,7 +299,7 @@ def calls(streams: Iterable[Stream], budget: int) -> list[_Call]:
     ordered = sorted(streams, key=lambda stream: stream.size)
     if not ordered:
         return []
-    share = budget // len(ordered)
+    share = min(_REPLIES * budget // len(ordered), budget)
     result: list[_Call] = []
     for stream in ordered:
         fits = max(1, share // stream.size) if stream.size else 1

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from zwriter.errors import BadMessage, StoreError, UsageError
 from zwriter.ingest import ControlEvent, Kept, connect, listen, safe_url
 from zwriter.protocol import FileReference, ScanStatus, decode
-from zwriter.service.memory import keep_memory
+from zwriter.service.memory import keep_memory, search_seldom
 from zwriter.service.outbox import Outbox
 from zwriter.service.paths import (
     ScanPaths,
@@ -41,6 +41,7 @@ def run(settings: Settings, stop: threading.Event, ready: Callable[[], None] | N
     """
     check_template(settings.path_template)
     keep_memory(settings.redis.queue_bytes)
+    search_seldom()
     client = connect(settings.redis)
     try:
         settings.root.mkdir(parents=True, exist_ok=True)

@@ -16,11 +16,11 @@ from zwriter.assemble import cast_exact, fill_value
 from zwriter.assemble.values import STRING
 from zwriter.failpoint import failpoint
 from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES, ChunkCodec
-from zwriter.store.disk import make_folder, sync_file, sync_names
+from zwriter.store.disk import make_folder, replace_file, sync_file, sync_names
 from zwriter.store.hdf5_header import hdf5_metadata
 from zwriter.store.shard import LARGE, MAX_CHUNKS, ShardFile, read_from, trim
 from zwriter.store.side_by_side import OnTheirWay
-from zwriter.store.zarr_json import array_json, chunk_key, sharding, stored_shape, write_json
+from zwriter.store.zarr_json import GrowingArray, array_json, chunk_key, sharding, stored_shape
 
 Array = NDArray[Any]
 STRING_CHUNK_BOUND = 16 * 1024 * 1024
@@ -40,7 +40,9 @@ class ShardedArray:
         self.chunk_rows = chunk_rows
         self.generation = 0
         self.rows = 0
-        self.shown: tuple[Any, ...] = ()  # what zarr.json says: shape, dtype, dimensions
+        self.shown: tuple[Any, ...] = ()  # what zarr.json says: rows, dtype, dimensions
+        self._zarr_json = path / "zarr.json"
+        self._document: GrowingArray | None = None
         self._shards: dict[int, ShardFile] = {}
         self._made: set[int] = set()  # shards whose file is ours; any other is a leftover
         self._sealed: dict[int, int] = {}  # number -> checksum of its index
@@ -127,11 +129,19 @@ class ShardedArray:
         self._close_sealed()
         for shard in self._shards.values():
             shard.publish()
-        shown = (self.shape, self.dtype, self.generation, self.chunk_rows, dimension_names)
+        shown = (self.rows, self.dtype, self.generation, self.chunk_rows, dimension_names)
         if shown == self.shown:
             return
         if not self.shown:
             make_folder(self.path)
+        if self._document is None or shown[1:] != self.shown[1:]:
+            self._document = self._described(dimension_names, attributes)
+        replace_file(self._zarr_json, self._document.text(self.rows))
+        self._document_synced = None if self._document_synced is None else False
+        self.shown = shown
+        self._seal_full()
+
+    def _described(self, dimension_names: list[str], attributes: dict[str, Any]) -> GrowingArray:
         chunk = (max(self.chunk_rows, 1), *self.row_shape)  # no rows yet, no chunk chosen
         document = array_json(
             self.shape,
@@ -142,10 +152,7 @@ class ShardedArray:
             dimension_names=dimension_names,
             attributes=attributes,
         )
-        write_json(self.path / "zarr.json", document)
-        self._document_synced = None if self._document_synced is None else False
-        self.shown = shown
-        self._seal_full()
+        return GrowingArray(document)
 
     def _seal_full(self) -> None:
         """Shards that are behind us are complete: give them their HDF5 side and close them."""
@@ -207,10 +214,9 @@ class ShardedArray:
         """
         for shard in (*self._shards.values(), *self._to_sync):
             shard.sync(top)
-        document = self.path / "zarr.json"
-        if not self._document_synced and document.exists():
-            sync_file(document)
-            sync_names(document, top if self._document_synced is None else self.path)
+        if not self._document_synced and self._zarr_json.exists():
+            sync_file(self._zarr_json)
+            sync_names(self._zarr_json, top if self._document_synced is None else self.path)
             self._document_synced = True
 
     def close(self) -> None:

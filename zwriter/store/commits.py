@@ -27,6 +27,7 @@ class CommitLog:
         self.folder = folder
         self.seq = 0
         self.epoch = 0
+        self.text = b""  # of the last commit that was made here
         self._claimed = 0
         self._synced = 0
         self._kept: list[int] = []
@@ -68,12 +69,14 @@ class CommitLog:
         head = {"format": 1, "epoch": self.epoch, "seq": self.seq + 1, "time": time.time()}
         document = {**head, **state}
         try:
-            create_file(self._path(self.seq + 1), json.dumps(document).encode(), sync=sync)
+            text = json.dumps(document).encode()
+            create_file(self._path(self.seq + 1), text, sync=sync)
         except FileExistsError:
             raise Fenced(
                 f"another writer has taken over {self.folder.name}: this one stops"
             ) from None
         self.seq += 1
+        self.text = text
         self._kept.append(self.seq)
         if sync:
             self._synced = self.seq

@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from copy import deepcopy
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -19,9 +18,9 @@ from zwriter.failpoint import failpoint
 from zwriter.model import Ledger, Position, Rejected, Run, Update
 from zwriter.settings import StoreSettings
 from zwriter.store.commits import CommitLog
-from zwriter.store.disk import make_folder, passing, remove
+from zwriter.store.disk import make_folder, passing, remove, replace_file
 from zwriter.store.signal import SignalWriter
-from zwriter.store.zarr_json import group_json, read_json, write_json
+from zwriter.store.zarr_json import read_json
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +48,14 @@ class DeviceWriter:
         self._pending: dict[str, list[Update | Run]] = {}  # taken since the last commit
         self._torn: dict[str, tuple[Ledger, BaseException]] = {}  # interrupted: half taken
         self.dirty = False
-        self._document = self._log.latest()
-        if self._document:
-            self._restore(self._document)
+        self._last = self._log.latest()
+        if self._last:
+            self._restore(self._last)
 
     def claim(self) -> None:
         """Begin our epoch. Not of a finished scan, whose documents say for good what there is."""
         sync = self._settings.durability != "none"
-        self._document = self._log.claim(self._state(), self._document, sync=sync)
+        self._last = self._log.claim(self._state(), self._last, sync=sync)
         self._show()
 
     def _restore(self, commit: dict[str, Any]) -> None:
@@ -197,8 +196,7 @@ class DeviceWriter:
         try:
             failpoint("signal.publishing")
             signal.publish()
-            state = signal.state()
-            self._states[name] = {**state, "ledger": deepcopy(state["ledger"])}
+            self._states[name] = signal.state()
         except Exception as error:
             if passing(error) or isinstance(error, Fenced):
                 raise
@@ -227,7 +225,7 @@ class DeviceWriter:
         if sync:
             for signal in self.signals.values():
                 signal.sync(self.path.parent)
-        self._document = self._log.commit({**self._state(), "lag": self._lag()}, sync=sync)
+        self._last = self._log.commit({**self._state(), "lag": self._lag()}, sync=sync)
         self._pending.clear()
         self._read_since = None
         self._show()
@@ -245,9 +243,10 @@ class DeviceWriter:
     def _show(self) -> None:
         """The copy of the commit that readers find in the device's group."""
         make_folder(self.path)
-        attributes = {"NX_class": "NXcollection", "zwriter": self._document}
+        attributes = b'{"NX_class":"NXcollection","zwriter":%b}' % self._log.text
         failpoint("device.showing")
-        write_json(self.path / "zarr.json", group_json(attributes))
+        document = b'{"zarr_format":3,"node_type":"group","attributes":%b}' % attributes
+        replace_file(self.path / "zarr.json", document)
         failpoint("device.shown")
 
     def ledgers(self) -> dict[str, Ledger]:

@@ -92,14 +92,15 @@ def write_all(fd: int, parts: list[Any], offset: int) -> int:
 @step
 def replace_file(path: Path, data: bytes, *, sync: bool = False) -> None:
     """Put `data` at `path` in one step, in place of what is there."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    folder, name = os.path.split(path)
+    temporary = f"{folder}/.{name}.tmp"  # texts: hundreds of files are written at once
     try:
         _write(temporary, data, os.O_TRUNC, sync)
         failpoint("file.renaming")
-        temporary.replace(path)
+        os.rename(temporary, path)  # noqa: PTH104
     except OSError:
         with suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary)  # noqa: PTH108
         raise
     failpoint("file.renamed")
     if sync:
@@ -131,7 +132,7 @@ def _create(path: Path, data: bytes, sync: bool) -> None:
             temporary.unlink()
 
 
-def _write(path: Path, data: bytes, flags: int, sync: bool) -> None:
+def _write(path: Path | str, data: bytes, flags: int, sync: bool) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o644)
     try:
         write_all(fd, [data], 0)

@@ -62,6 +62,7 @@ class ShardFile:
         self._fd = _open(path, create)
         if not create:
             self.index = read_index(self._fd, capacity)
+        self._take_stock()
         self._growing = Lock()
         self._low, self._high = self._free_space()
         self._reserved = self._low
@@ -74,6 +75,14 @@ class ShardFile:
         ends = present[:, 0] + present[:, 1]
         low = int(ends[ends <= self.reach].max(initial=FIRST_CHUNK))
         return low, max(self.reach, os.fstat(self._fd).st_size)
+
+    def _take_stock(self) -> None:
+        """Know without a look at the index what `take` adds to, and each commit says."""
+        offsets = self.index[:, 0]
+        found = np.flatnonzero((offsets != MISSING) & (offsets >= self.reach))
+        self._partial = {int(i): (int(self.index[i, 0]), int(self.index[i, 1])) for i in found}
+        whole = self.index[offsets < self.reach]
+        self._whole = int(whole.sum(axis=1).max(initial=FIRST_CHUNK)), len(whole)
 
     def put(self, number: int, parts: tuple[Any, bytes], *, whole: bool) -> None:
         """Write the encoded chunk `number`, for good (`whole`) or as the newest version."""
@@ -108,6 +117,13 @@ class ShardFile:
         """Make what was written the chunk `number`; if the disk refused it, it is written now."""
         if place.refused is not None:
             _write_chunk_patiently(self._fd, place.refused, place.offset)
+        if place.offset >= self.reach:
+            self._partial[number] = place.offset, place.nbytes
+        else:
+            self._partial.pop(number, None)
+            end, count = self._whole
+            known = self.index[number, 0] < self.reach
+            self._whole = max(end, place.offset + place.nbytes), count + (not known)
         self.index[number] = place.offset, place.nbytes
         self._unsynced = self.dirty = True
 
@@ -123,8 +139,7 @@ class ShardFile:
     @property
     def whole(self) -> tuple[int, int]:
         """Where the last chunk that is whole ends, and how many there are."""
-        found = self.index[self.index[:, 0] < self.reach]
-        return int(found.sum(axis=1).max(initial=FIRST_CHUNK)), len(found)
+        return self._whole
 
     @property
     def full(self) -> bool:
@@ -145,15 +160,14 @@ class ShardFile:
 
     def partial(self) -> dict[int, tuple[int, int]]:
         """The chunks that are only there as versions: number -> (offset, nbytes)."""
-        offsets = self.index[:, 0]
-        found = np.flatnonzero((offsets != MISSING) & (offsets >= self.reach))
-        return {int(i): (int(self.index[i, 0]), int(self.index[i, 1])) for i in found}
+        return dict(sorted(self._partial.items()))
 
     def restore(self, chunks: int, partial: dict[int, tuple[int, int]], end: int) -> None:
         """Back to a commit: its first `chunks` chunks, of which those in `partial` are at their
         places and the others, which are whole, before `end`.
         """
         self.index = committed(self.index, chunks, partial, end)
+        self._take_stock()
         self.dirty = True
         self.publish()
 

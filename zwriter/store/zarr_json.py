@@ -84,6 +84,19 @@ def array_json(
     }
 
 
+class GrowingArray:
+    """An array's document as text, in which only the number of rows changes."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        shape = ["rows", *document["shape"][1:]]
+        text = _text({**document, "shape": shape})
+        self._before, _, self._behind = text.partition(b'"rows"')  # no name stands before it
+
+    def text(self, rows: int) -> bytes:
+        """The document of the array while it has so many rows."""
+        return b"%b%d%b" % (self._before, rows, self._behind)
+
+
 @lru_cache(1000)
 def _dtype_json(dtype: np.dtype[Any]) -> tuple[Any, Any]:
     zdtype = parse_dtype(dtype, zarr_format=3)
@@ -128,7 +141,11 @@ def _inline(metadata: dict[str, Any]) -> dict[str, Any]:
 
 def write_json(path: Path, document: dict[str, Any], *, sync: bool = False) -> None:
     """Replace `path` in one step."""
-    replace_file(path, json.dumps(document, separators=(",", ":")).encode(), sync=sync)
+    replace_file(path, _text(document), sync=sync)
+
+
+def _text(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def read_json(path: Path) -> dict[str, Any]:
