@@ -11,6 +11,7 @@ import re
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -34,6 +35,7 @@ _MOST_ROOM = 8 * 1024 * 1024  # what a reply gets at once, as long as it is not 
 _LOOK = 16  # entries that are compared with the first; more, if these were all alike
 _MANY = 128 * 1024  # bytes that are received at once
 _MOMENT = struct.pack("ll", 0, 5000)  # 5 ms in which they come, as the kernel has it
+_BREATH = 5e-6  # seconds
 _FOREVER = struct.pack("ll", 0, 0)
 _SHORTEST_ID, _LONGEST_ID = 15, 48  # bytes, with what is before it on its line
 _LINE_END = b"\r\n"
@@ -105,8 +107,9 @@ class _Incoming:
         self._socket.settimeout(None)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _MOMENT)
         try:
-            part = self.data[self.end : end]
-            self.end += self._socket.recv_into(part, 0, socket.MSG_WAITALL)
+            while self.end < end and (size := self._socket.recv_into(self.data[self.end : end])):
+                self.end += size
+                _breathe()
         except BlockingIOError:
             pass
         finally:
@@ -126,6 +129,13 @@ class _Incoming:
                 return None
             self.receive(self.end + 1)
         return found
+
+
+def _breathe() -> None:
+    """Let the server fill the socket: it is woken for nothing less then, which costs more."""
+    until = time.perf_counter() + _BREATH
+    while time.perf_counter() < until:
+        pass
 
 
 class _Groups:
