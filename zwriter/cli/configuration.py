@@ -22,15 +22,13 @@ def settings_of(config: Path | None, overrides: dict[str, Any]) -> Settings:
     """The file's settings, then those of the environment, then `overrides`. Raises UsageError."""
     from pydantic import ValidationError
 
-    from zwriter.settings import load_settings
+    from zwriter.settings import first_problem, load_settings
 
     if config is not None and not config.is_file():
         raise UsageError(f"{config}: no such settings file")
     try:
         return load_settings(config, **overrides)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UsageError(f"setting {where}: {first['msg']}") from error
+        raise UsageError(f"setting {first_problem(error)}") from error
     except ValueError as error:  # the TOML itself
         raise UsageError(f"{config}: {error}") from error
