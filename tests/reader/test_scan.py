@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from zwriter.errors import StoreError
 from zwriter.model import Position, Rejected, Source, Verdict
 from zwriter.reader import Quarantined, Scan, listing, open_scan
+from zwriter.reader.arrays import NoHoles
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings, StoreSettings
 
@@ -90,6 +92,33 @@ def test_what_was_opened_live_can_be_read_when_the_scan_is_finished(tmp_path: Pa
     np.testing.assert_array_equal(scan.devices["mcs"]["count"].value, np.arange(299))
     assert [row[0] for row in scan.devices["scope"]["trace"].rows] == list(range(10))
     assert scan.devices["cam"]["mean"].value[...] in (298, 332)
+
+
+def test_a_shard_that_is_replaced_between_its_index_and_its_chunk_is_read_anew(
+    tmp_path: Path, monkeypatch
+):
+    """What was read of the index points to where nothing is any more: never fill values."""
+    writer, replaced = ScanWriter(tmp_path / "S1.zarr", settings=SMALL, master=None), []
+    for i in range(7):
+        writer.add("mcs", "count", i + 1)
+        writer.commit()
+    get = NoHoles.get
+
+    def replace() -> None:
+        writer.finish()
+        writer.close()
+
+    async def get_then_replace(self, key, prototype, byte_range=None):
+        found = await get(self, key, prototype, byte_range)
+        if not replaced:
+            replaced.append(key)
+            await asyncio.to_thread(replace)
+        return found
+
+    value = open_scan(tmp_path / "S1.zarr").devices["mcs"]["count"].value
+    monkeypatch.setattr(NoHoles, "get", get_then_replace)
+    np.testing.assert_array_equal(value, np.arange(1, 8))
+    assert replaced == ["entry/collection/devices/mcs/count/value/c/0"]
 
 
 def test_sync_data_baseline_and_metadata_are_there_live_and_finished(tmp_path: Path):
