@@ -3,6 +3,15 @@
 `place` gives the path that the user means, on a disk or in a bucket; both kinds are used alike.
 """
 
-from zwriter.objects.paths import AnyPath, ObjectPath, contents, place, zarr_store
+from zwriter.objects.paths import (
+    AnyPath,
+    ObjectPath,
+    at_once,
+    contents,
+    each,
+    is_url,
+    place,
+    zarr_store,
+)
 
-__all__ = ["AnyPath", "ObjectPath", "contents", "place", "zarr_store"]
+__all__ = ["AnyPath", "ObjectPath", "at_once", "contents", "each", "is_url", "place", "zarr_store"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from aiohttp import ClientPayloadError
@@ -44,9 +44,9 @@ _FACTS |= {"ConditionalRequestConflict", "409"}
 
 
 @contextmanager
-def requests_told(bucket: str, endpoint: str) -> Iterator[None]:
+def requests_told(bucket: str, endpoint: Callable[[], str]) -> Iterator[None]:
     """What fails in a request, of s3fs or obstore, becomes ours, except that an object is not
-    there, or has no such bytes, or has changed.
+    there, or has no such bytes, or has changed. endpoint: what tells where requests go.
 
     Raises UsageError for a wrong bucket, ServiceError for a server that refuses or cannot be
     reached.
@@ -54,7 +54,7 @@ def requests_told(bucket: str, endpoint: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if ours := _of_request(error, bucket, endpoint or "the object store"):
+        if ours := _of_request(error, bucket, endpoint()):
             raise ours from None  # what is behind it shows whole requests
         raise
 

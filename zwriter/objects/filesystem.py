@@ -40,19 +40,17 @@ class BucketFileSystem(S3FileSystem):  # type: ignore[misc]
 
     async def _call_s3(self, method: str, *options: Any, **kwargs: Any) -> Any:
         """Every request passes here."""
-        with requests_told(kwargs.get("Bucket", ""), self._where()):
+        with requests_told(kwargs.get("Bucket", ""), self._where):
             return await super()._call_s3(method, *options, **kwargs)
 
     async def _cat_file(self, path: str, *args: Any, **kwargs: Any) -> bytes:
         """The answer's body is read here, which may fail too."""
-        with requests_told(path.partition("/")[0], self._where()):
+        with requests_told(path.partition("/")[0], self._where):
             data: bytes = await super()._cat_file(path, *args, **kwargs)
             return data
 
     def _where(self) -> str:
-        if self._s3 is not None:
-            return str(self._s3.meta.endpoint_url)
-        return self.endpoint_url or ""
+        return str(self._s3.meta.endpoint_url) if self._s3 else "the object store"
 
 
 class _OfAnotherLoop:

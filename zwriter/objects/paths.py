@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from zarr.abc.store import Store
 from zarr.storage import LocalStore
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from zwriter.objects.filesystem import BucketFileSystem
 
 SCHEME = "s3://"
+AT_ONCE = 16
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class ObjectStat(NamedTuple):
@@ -96,7 +101,7 @@ def place(path: str | AnyPath, options: Mapping[str, Any] | None = None) -> AnyP
     options: of the object store, as in `StorageSettings`; None: as the environment says.
     Raises UsageError for another kind of URL and for options that there are not.
     """
-    if not isinstance(path, str) or "://" not in path:
+    if not isinstance(path, str) or not is_url(path):
         return Path(path) if isinstance(path, str) else path
     key = PurePosixPath(path.removeprefix(SCHEME))
     if not path.startswith(SCHEME) or not key.name:
@@ -104,6 +109,11 @@ def place(path: str | AnyPath, options: Mapping[str, Any] | None = None) -> AnyP
     from zwriter.objects.clients import ObjectStorage  # what a local path need not wait for
 
     return ObjectPath(ObjectStorage(storage_settings(options or {})).filesystem, key)
+
+
+def is_url(path: str) -> bool:
+    """Whether a path is none on a disk."""
+    return "://" in path
 
 
 def contents(folder: AnyPath) -> dict[str, bool]:
@@ -121,3 +131,17 @@ def zarr_store(folder: AnyPath) -> Store:
     if isinstance(folder, ObjectPath):
         return folder.zarr_store()
     return LocalStore(folder, read_only=True)
+
+
+def at_once(place: AnyPath) -> int:
+    """How many reads are worth being under way at one time: many, where answers take a while."""
+    return AT_ONCE if isinstance(place, ObjectPath) else 1
+
+
+def each(place: AnyPath, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """`function` of all items, where it reads at `place`."""
+    threads = at_once(place)
+    if threads == 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, items))

@@ -101,7 +101,10 @@ class StoredArrays(Mapping[str, LazyArray]):
         if name != self._read_first and self._read_first in self._commit.arrays:
             self[self._read_first]
         if name not in self._opened:
-            array = LazyArray(InStore(f"{self._name}/{name}", lambda: self._open(name)))
+            opened = InStore(
+                f"{self._name}/{name}", lambda: self._open(name), self._location.at_once
+            )
+            array = LazyArray(opened)
             self._opened[name] = array.loaded() if name == self._read_first else array
         return self._opened[name]
 

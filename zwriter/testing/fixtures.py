@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from zwriter.errors import UsageError
+from zwriter.objects.clients import ObjectStorage
 from zwriter.protocol import RedisServer, embedded_redis, redis_server
+from zwriter.settings import StorageSettings
 from zwriter.testing.s3 import S3Server, described, s3_server
 
 
@@ -68,3 +70,9 @@ def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     return s3.new_bucket()
+
+
+@pytest.fixture
+def storage(bucket: str) -> ObjectStorage:
+    """The clients of the server that the bucket is on."""
+    return ObjectStorage(StorageSettings())
