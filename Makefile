@@ -4,7 +4,7 @@ NEWER_PYTHON ?= $(shell tools/newer-python)
 DEMO_DIR ?= demo-data
 BIN := .venv/bin
 
-.PHONY: help demo test soak soak-quick bench bench-quick lint clean lock
+.PHONY: help demo test test-ceph soak soak-quick bench bench-quick lint clean lock
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -19,7 +19,7 @@ lint: .venv/.ready  ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint .venv-bec/.ready  ## lint, then all tests, also on a newer Python where there is one
+test: lint .venv-bec/.ready .venv-moto/.ready  ## lint, then all tests, also on a newer Python where there is one
 	@tools/system-packages
 	$(BIN)/pytest -n 2
 ifneq ($(NEWER_PYTHON),)
@@ -28,6 +28,10 @@ ifneq ($(NEWER_PYTHON),)
 else
 	@echo "no Python 3.12 or newer found: tested on $(PYTHON) only"
 endif
+
+test-ceph: .venv/.ready  ## the tests on S3 again, on Ceph's radosgw instead of moto (installs it from Debian as root)
+	@tools/system-packages ceph
+	ZWRITER_S3_SERVER=radosgw $(BIN)/pytest -n 2 -m s3
 
 soak: .venv/.ready  ## the campaign, about half an hour: kills, Redis restarts, full disks; docs/reliability.md
 	@tools/system-packages
@@ -46,12 +50,13 @@ bench-quick: .venv/.ready .venv-bec-server/.ready  ## the same in less than 3 mi
 	$(BIN)/python -m tests.bench --quick
 
 clean:  ## removes what make made
-	rm -rf .venv .venv-bec .venv-bec-server .venv-newer demo-data soak.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bec .venv-bec-server .venv-moto .venv-newer demo-data soak.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 lock: .venv/.ready  ## renews the lock files (never commit uv.lock: it names hosts)
 	$(BIN)/uv export -q --upgrade --format requirements-txt --no-emit-project --all-extras -o requirements.lock
 	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 requirements-bec.in -o requirements-bec.lock
 	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 requirements-bec-server.in -o requirements-bec-server.lock
+	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 requirements-moto.in -o requirements-moto.lock
 
 .venv/.ready: pyproject.toml requirements.lock tools/make-venv
 	@tools/make-venv .venv requirements.lock $(PYTHON)
@@ -71,4 +76,9 @@ lock: .venv/.ready  ## renews the lock files (never commit uv.lock: it names hos
 # BEC's own file writer, which the benchmark runs: it needs far more than bec-lib.
 .venv-bec-server/.ready: requirements-bec-server.lock tools/make-venv
 	@tools/make-venv .venv-bec-server requirements-bec-server.lock $(PYTHON)
+	@touch $@
+
+# The S3 server of the everyday tests: it needs another botocore than s3fs does.
+.venv-moto/.ready: requirements-moto.lock tools/make-venv
+	@tools/make-venv .venv-moto requirements-moto.lock $(PYTHON)
 	@touch $@

@@ -1,4 +1,11 @@
+import os
+from pathlib import Path
+
 from hypothesis import settings
+
+# what `make test` builds: moto in an environment of its own
+MOTO = Path(__file__).parents[1] / ".venv-moto/bin/moto_server"
+os.environ.setdefault("ZWRITER_MOTO_SERVER", str(MOTO))
 
 pytest_plugins = ["zwriter.testing.fixtures"]
 

@@ -46,6 +46,6 @@ class NotSynced(StoreError):
 
 
 class ServiceError(ZwriterError):
-    """Redis cannot be reached, refuses us, or is not what it should be."""
+    """Redis or the object store cannot be reached, refuses us, or is not what it should be."""
 
     exit_code = 6

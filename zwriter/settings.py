@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from zwriter.errors import UsageError
 
 Codec = Literal["none", "lz4", "zstd", "zlib"]
 MiB = 1024 * 1024
@@ -91,6 +94,48 @@ class MasterSettings(_Section):
     probe: str = "x-ray"
 
 
+class StorageSettings(_Section):
+    """An object store (S3). What is left open is found where AWS's own tools find it: AWS_*
+    variables, the files and profiles of `aws configure`, the machine's role."""
+
+    endpoint: str | None = Field(
+        default=None, pattern=r"^https?://[^/]+", description="default: AWS, or AWS_ENDPOINT_URL"
+    )
+    region: str | None = None
+    path_style: bool = Field(
+        default=True, description="endpoint/bucket/key; false: bucket.endpoint/key"
+    )
+    ca_file: Path | None = Field(
+        default=None, description="certificates (PEM) that the server's must be signed by"
+    )
+    profile: str | None = Field(default=None, description="of `aws configure`")
+    access_key_id: SecretStr | None = None
+    secret_access_key: SecretStr | None = None
+    session_token: SecretStr | None = None
+    anonymous: bool = Field(default=False, description="sign nothing: for public buckets")
+
+    @model_validator(mode="after")
+    def _whole_key(self) -> Self:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("access_key_id and secret_access_key go together")
+        return self
+
+
+def storage_settings(options: Mapping[str, Any]) -> StorageSettings:
+    """Settings of an object store from names and values. Raises UsageError if one is not right."""
+    try:
+        return StorageSettings(**options)
+    except ValidationError as error:
+        names = ", ".join(StorageSettings.model_fields)
+        raise UsageError(f"storage option {first_problem(error)} (there are {names})") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """What is wrong with the first setting that is; without its value, which may be a secret."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
+
+
 class Settings(BaseSettings):
     """All of zwriter's settings."""
 
@@ -106,6 +151,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     store: StoreSettings = StoreSettings()
     master: MasterSettings = MasterSettings()
+    storage: StorageSettings = StorageSettings()
 
     @classmethod
     def settings_customise_sources(

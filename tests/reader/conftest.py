@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,26 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 
+from zwriter.testing.mirror import mirror
+
+Where = Callable[[Path], Any]
 DEVICES = "entry/collection/devices"
 KEYS = (("default", "/"), ("default", "."), ("v2", "."))
 Rows = NDArray[Any]
+
+
+@pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.s3)])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Where:
+    """What a path below `tmp_path` is read by: itself, or a URL, whose bucket then holds what is
+    below `tmp_path` at this moment."""
+    if request.param == "disk":
+        return lambda path: path
+    server, bucket = (request.getfixturevalue(name) for name in ("s3", "bucket"))
+
+    def mirrored(path: Path) -> str:
+        return f"{mirror(tmp_path, server, bucket)}/{path.relative_to(tmp_path)}"
+
+    return mirrored
 
 
 @pytest.fixture

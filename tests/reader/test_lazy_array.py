@@ -13,15 +13,19 @@ from zwriter.reader.lazy import InMemory, InStore, LazyArray
 DATA = np.arange(23 * 4 * 3, dtype=np.int32).reshape(23, 4, 3)
 
 
-def stored() -> LazyArray:
+def stored(at_once: int = 1) -> LazyArray:
     array = zarr.create_array(
         zarr.storage.MemoryStore(), shape=DATA.shape, chunks=(2, 4, 3), shards=(6, 4, 3), dtype="i4"
     )
     array[...] = DATA
-    return LazyArray(InStore("data", lambda: array))
+    return LazyArray(InStore("data", lambda: array, at_once))
 
 
-ARRAYS = {"stored": stored(), "in memory": LazyArray(InMemory("data", DATA, ("row", "y", "x")))}
+ARRAYS = {
+    "stored": stored(),
+    "stored, read side by side": stored(at_once=3),
+    "in memory": LazyArray(InMemory("data", DATA, ("row", "y", "x"))),
+}
 
 
 def axis_key(size: int) -> st.SearchStrategy:

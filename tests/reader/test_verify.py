@@ -76,8 +76,8 @@ def write_index(shard: Path, index: np.ndarray) -> None:
         file.write(raw + google_crc32c.value(raw).to_bytes(4, "little"))
 
 
-def test_a_whole_scan_has_no_problems(pristine):
-    for path in (pristine, pristine / "S1.zarr", pristine / "S1_master.h5"):
+def test_a_whole_scan_has_no_problems(folder, where):
+    for path in (where(folder), where(folder / "S1.zarr"), folder / "S1_master.h5"):
         report = verify(path)
         assert report.problems == []
         assert report.exit_code == 0
@@ -85,45 +85,45 @@ def test_a_whole_scan_has_no_problems(pristine):
         assert report.chunks > 0
 
 
-def test_a_live_scan_is_whole_and_not_complete(tmp_path):
+def test_a_live_scan_is_whole_and_not_complete(tmp_path, where):
     with ScanWriter(tmp_path / "S1.zarr", settings=SMALL, master=None) as writer:
         write(writer)
-        report = verify(tmp_path / "S1.zarr")
+        report = verify(where(tmp_path / "S1.zarr"))
         assert report.problems == []
         assert report.exit_code == 3
         assert "not finished" in report.gaps[0]
 
 
-def test_gaps_are_told_and_are_not_damage(tmp_path):
+def test_gaps_are_told_and_are_not_damage(tmp_path, where):
     with ScanWriter(tmp_path / "S1.zarr", master=None) as writer:
         numbers = (0, 1, 5)
         source = Source(b"", Position("stream", "1-0"))
         writer.apply(
             [Update("mcs", "count", Add((None,)), i, number=i, source=source) for i in numbers]
         )
-    report = verify(tmp_path / "S1.zarr")
+    report = verify(where(tmp_path / "S1.zarr"))
     assert (report.exit_code, report.verdict) == (3, Verdict.COMPLETE_WITH_GAPS)
     assert any("mcs/count: 3 missing (numbers [[2, 4]])" in gap for gap in report.gaps)
 
 
-def test_an_aborted_scan_is_not_complete(tmp_path):
+def test_an_aborted_scan_is_not_complete(tmp_path, where):
     writer = ScanWriter(tmp_path / "S1.zarr")
     writer.add("mcs", "count", 1)
     writer.finish("aborted")
     writer.close()
-    report = verify(tmp_path)
+    report = verify(where(tmp_path))
     assert (report.exit_code, report.verdict) == (3, Verdict.ABORTED)
 
 
-def test_rows_that_never_came_need_no_chunk(tmp_path):
+def test_rows_that_never_came_need_no_chunk(tmp_path, where):
     with ScanWriter(tmp_path / "S1.zarr", settings=SMALL, master=None) as writer:
         for row in (300, 600, 5, 255):
             writer.add_slice("mcs", "slices", row, [1.0] * 4, max_shape=(None, 8))
             writer.commit()
             writer.add_slice("mcs", "slices", row, [2.0] * 4, max_shape=(None, 8))
             writer.commit()
-        assert verify(tmp_path / "S1.zarr").problems == []
-    assert verify(tmp_path / "S1.zarr").problems == []
+        assert verify(where(tmp_path / "S1.zarr")).problems == []
+    assert verify(where(tmp_path / "S1.zarr")).problems == []
 
 
 def flip_a_bit(store: Path) -> None:
@@ -258,11 +258,12 @@ def age_consolidated_metadata(store: Path) -> None:
         (age_consolidated_metadata, "consolidated metadata"),
     ],
 )
-def test_damage_is_found(folder: Path, damage: Callable[[Path], None], problem: str):
+def test_damage_is_found(folder: Path, where, damage: Callable[[Path], None], problem: str):
     damage(folder / "S1.zarr")
-    report = verify(folder / "S1.zarr")
+    at = where(folder)
+    report = verify(f"{at}/S1.zarr")
     assert any(problem in found for found in report.problems), report.problems
-    assert report.exit_code == verify(folder).exit_code == 4
+    assert report.exit_code == verify(at).exit_code == 4
 
 
 def test_a_stale_index_of_a_live_scan_is_found(tmp_path):
@@ -280,7 +281,7 @@ def test_a_stale_index_of_a_live_scan_is_found(tmp_path):
     writer.close()
 
 
-def test_commits_that_differ_are_found(tmp_path):
+def test_commits_that_differ_are_found(tmp_path, where):
     store = tmp_path / "S1.zarr"
     writer = ScanWriter(store, settings=SMALL)
     writer.add("mcs", "count", 1)
@@ -289,7 +290,7 @@ def test_commits_that_differ_are_found(tmp_path):
     document = json.loads(latest.read_text())
     document["signals"]["count"]["rows"] = 2
     latest.write_text(json.dumps(document))
-    assert any("is not that of" in problem for problem in verify(store).problems)
+    assert any("is not that of" in problem for problem in verify(where(store)).problems)
     writer.close()
 
 
@@ -337,9 +338,9 @@ def test_a_file_that_is_no_hdf5_file_is_damaged(tmp_path: Path):
     assert verify(tmp_path / "S1_master.h5").exit_code == 4
 
 
-def test_a_folder_with_nothing_to_verify_is_an_error(tmp_path: Path):
+def test_a_folder_with_nothing_to_verify_is_an_error(tmp_path: Path, where):
     with pytest.raises(UsageError, match="no scan store"):
-        verify(tmp_path)
+        verify(where(tmp_path))
 
 
 def test_a_report_is_json(pristine):
@@ -394,10 +395,10 @@ def test_shards_that_were_swapped_between_two_scans_or_two_signals_are_found(tmp
         assert any("not the shard that was sealed here" in p for p in verify(store).problems)
 
 
-def test_replaced_values_that_were_swapped_are_found(tmp_path: Path):
+def test_replaced_values_that_were_swapped_are_found(tmp_path: Path, where):
     store = noise(tmp_path / "S1.zarr", 1)
     swap(chunk_of(store, "cam/roi"), chunk_of(store, "cam/other"))
-    assert any("not the value that was committed" in p for p in verify(store).problems)
+    assert any("not the value that was committed" in p for p in verify(where(store)).problems)
 
 
 def test_the_journal_of_another_scan_is_found(tmp_path: Path):
@@ -419,12 +420,12 @@ def test_an_older_commit_in_a_finished_store_is_found(folder: Path):
     assert any("consolidated metadata" in p for p in verify(folder / "S1.zarr").problems)
 
 
-def test_a_commit_that_was_lost_in_a_live_store_is_found(tmp_path: Path):
+def test_a_commit_that_was_lost_in_a_live_store_is_found(tmp_path: Path, where):
     writer = ScanWriter(tmp_path / "S1.zarr", settings=SMALL)
     writer.add("mcs", "count", 1)
     writer.commit()
     max((tmp_path / "S1.zwriter/commits/mcs").iterdir()).unlink()
-    assert any("is not that of" in problem for problem in verify(tmp_path).problems)
+    assert any("is not that of" in problem for problem in verify(where(tmp_path)).problems)
     writer.close()
 
 

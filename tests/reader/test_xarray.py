@@ -13,7 +13,7 @@ from zwriter.scan import ScanWriter
 
 
 @pytest.fixture(params=["live", "finished"])
-def device(request, tmp_path: Path):
+def device(request, tmp_path: Path, where):
     """A device of every layout, and what it is read from."""
     with ScanWriter(tmp_path / "S1.zarr", master=None) as writer:
         for i in range(10):
@@ -32,9 +32,9 @@ def device(request, tmp_path: Path):
             writer.point(i, {"det": readings})
         writer.commit()
         if request.param == "live":
-            yield open_scan(tmp_path / "S1.zarr").devices["det"]
+            yield open_scan(where(tmp_path / "S1.zarr")).devices["det"]
     if request.param == "finished":
-        yield open_scan(tmp_path / "S1.zarr").devices["det"]
+        yield open_scan(where(tmp_path / "S1.zarr")).devices["det"]
 
 
 def test_values_are_variables_and_timestamps_of_rows_are_coordinates(device):

@@ -22,7 +22,7 @@ and to HDF5/NeXus master files.
 - 3: a scan with gaps
 - 4: a store or a file that is damaged, or is none
 - 5: another writer has the scan
-- 6: Redis cannot be reached, or refuses
+- 6: Redis or the object store cannot be reached, or refuses
 """
 
 

@@ -17,20 +17,44 @@ Config = Annotated[
     typer.Option(metavar="FILE", help="Settings: see deploy/zwriter.toml.", show_default=False),
 ]
 
+StorageOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--storage-option",
+        metavar="NAME=VALUE",
+        help="For an s3:// URL: endpoint, region, profile and others of docs/object-store.md.",
+        show_default=False,
+    ),
+]
+
+
+def storage_options(path: str, options: list[str] | None) -> dict[str, Any] | None:
+    """What `open_scan` takes: the environment's settings, then NAME=VALUE pairs; None for a path
+    on a disk. Raises UsageError."""
+    from zwriter.objects import is_url
+
+    if not is_url(path):
+        return None
+    named = {}
+    for option in options or ():
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise UsageError(f"--storage-option {name}: it takes NAME=VALUE")
+        named[name] = value
+    return dict(settings_of(None, {"storage": named}).storage)
+
 
 def settings_of(config: Path | None, overrides: dict[str, Any]) -> Settings:
     """The file's settings, then those of the environment, then `overrides`. Raises UsageError."""
     from pydantic import ValidationError
 
-    from zwriter.settings import load_settings
+    from zwriter.settings import first_problem, load_settings
 
     if config is not None and not config.is_file():
         raise UsageError(f"{config}: no such settings file")
     try:
         return load_settings(config, **overrides)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UsageError(f"setting {where}: {first['msg']}") from error
+        raise UsageError(f"setting {first_problem(error)}") from error
     except ValueError as error:  # the TOML itself
         raise UsageError(f"{config}: {error}") from error

@@ -9,7 +9,9 @@ import typer
 
 from zwriter.cli.app import app, print_json
 from zwriter.cli.configuration import Config, settings_of
-from zwriter.cli.scans import Json, ScanPath
+from zwriter.cli.scans import Json
+
+ScanPath = Annotated[Path, typer.Argument(metavar="SCAN", help="The folder BASE.zarr.")]
 
 
 @app.command(rich_help_panel="Keep")

@@ -1,4 +1,4 @@
-"""Commands on scans that lie on disk: ls, show, tail, export, verify."""
+"""Commands on scans, on a disk or in a bucket: ls, show, tail, export, verify."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from typing import Annotated, Any, Literal
 import typer
 
 from zwriter.cli.app import app, print_json
-from zwriter.cli.configuration import Config, settings_of
+from zwriter.cli.configuration import Config, StorageOptions, settings_of, storage_options
 
-ScanPath = Annotated[Path, typer.Argument(metavar="SCAN", help="The folder BASE.zarr.")]
+ScanUrl = Annotated[
+    str, typer.Argument(metavar="SCAN", help="The folder BASE.zarr, or its s3:// URL.")
+]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @app.command(rich_help_panel="Look")
 def ls(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with scans.")] = Path(),
+    directory: Annotated[
+        str, typer.Argument(metavar="DIR", help="Folder with scans, or its s3:// URL.")
+    ] = ".",
     as_json: Json = False,
+    storage_option: StorageOptions = None,
 ) -> None:
     """List the scans below a folder, finished and running ones."""
     from zwriter.reader import listing
 
-    lines = listing(directory)
+    lines = listing(directory, storage_options=storage_options(directory, storage_option))
     if as_json:
         print_json(lines)
         return
@@ -43,7 +48,7 @@ def ls(
 
 
 @app.command(rich_help_panel="Look")
-def show(scan: ScanPath, as_json: Json = False) -> None:
+def show(scan: ScanUrl, as_json: Json = False, storage_option: StorageOptions = None) -> None:
     """Show a scan: its status, its verdict, and what is known of each signal.
 
     With --json: scan_id, scan_number, status, verdict (null while it runs) and, in devices, each
@@ -54,7 +59,7 @@ def show(scan: ScanPath, as_json: Json = False) -> None:
     """
     from zwriter import open_scan
 
-    opened = open_scan(scan)
+    opened = open_scan(scan, storage_options=storage_options(scan, storage_option))
     facts, gaps = opened.summary(), opened.gaps()
     if as_json:
         print_json(facts | {"gaps": gaps})
@@ -78,7 +83,7 @@ def show(scan: ScanPath, as_json: Json = False) -> None:
 
 
 @app.command(rich_help_panel="Look")
-def tail(scan: ScanPath, as_json: Json = False) -> None:
+def tail(scan: ScanUrl, as_json: Json = False, storage_option: StorageOptions = None) -> None:
     """Follow a running scan: one line each time something new is there, until it is finished.
 
     With --json each line is an object: status, verdict, and updates written of each device.
@@ -86,7 +91,8 @@ def tail(scan: ScanPath, as_json: Json = False) -> None:
     from zwriter import open_scan
 
     told = None
-    for now in open_scan(scan).follow():
+    opened = open_scan(scan, storage_options=storage_options(scan, storage_option))
+    for now in opened.follow():
         facts = now.summary()
         written = {
             device: sum(signal["written"] or 0 for signal in signals.values())
@@ -105,34 +111,46 @@ def tail(scan: ScanPath, as_json: Json = False) -> None:
 
 @app.command(rich_help_panel="Keep")
 def export(
-    scan: ScanPath,
+    scan: ScanUrl,
     out: Annotated[Path, typer.Argument(metavar="OUT.h5", help="The file to write.")],
     mode: Annotated[
         Literal["auto", "copy", "reference"] | None,
         typer.Option(help="Default: as the settings say.", show_default=False),
     ] = None,
     config: Config = None,
+    storage_option: StorageOptions = None,
 ) -> None:
     """Write a scan's HDF5/NeXus master file, again or elsewhere.
 
     **reference** links to the arrays where they are: keep the store beside it. **copy** makes a
-    file that stands alone. **auto** copies what is small and links the rest.
+    file that stands alone. **auto** copies what is small and links the rest; from a bucket, into
+    which HDF5 cannot link, it copies all.
 
     To read compressed data h5py needs `import hdf5plugin`.
     """
     from zwriter import export as write_master
 
-    write_master(scan, out, mode=mode, settings=settings_of(config, {}).master)
+    write_master(
+        scan,
+        out,
+        mode=mode,
+        settings=settings_of(config, {}).master,
+        storage_options=storage_options(scan, storage_option),
+    )
     typer.echo(str(out))
 
 
 @app.command(rich_help_panel="Keep")
 def verify(
     path: Annotated[
-        Path,
-        typer.Argument(metavar="PATH", help="A BASE.zarr, a master file, or a folder of them."),
+        str,
+        typer.Argument(
+            metavar="PATH",
+            help="A BASE.zarr, a master file, or a folder of them; an s3:// URL, for its stores.",
+        ),
     ],
     as_json: Json = False,
+    storage_option: StorageOptions = None,
 ) -> None:
     """Read all that a scan or a master file holds and say whether it is whole.
 
@@ -140,7 +158,7 @@ def verify(
     """
     from zwriter import verify as verify_scan
 
-    report = verify_scan(path)
+    report = verify_scan(path, storage_options=storage_options(path, storage_option))
     if as_json:
         print_json(report.to_json())
     else:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import google_crc32c
 import numpy as np
+from numpy.typing import NDArray
 
 from zwriter.errors import StoreError
 from zwriter.master.tree import StoredArray
+from zwriter.objects import AnyPath
 from zwriter.store.codecs import CRC_BYTES, HDF5_BLOSC
-from zwriter.store.shard import MISSING, read_index
-from zwriter.store.zarr_json import chunk_key, generation_of, read_json
+from zwriter.store.shard import MISSING, index_nbytes, parse_index
+from zwriter.store.zarr_json import chunk_key, generation_of
 
 _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
 _COMPRESSORS = {"blosclz": 0, "lz4": 1, "lz4hc": 2, "zlib": 4, "zstd": 5}
@@ -32,7 +33,7 @@ class StoredChunks:
     """
 
     source: StoredArray
-    files: list[Path]
+    files: list[AnyPath]
     chunk: tuple[int, ...]
     per_shard: int | None
     blosc: dict[str, Any] | None
@@ -40,7 +41,7 @@ class StoredChunks:
     @classmethod
     def of(cls, source: StoredArray) -> StoredChunks | None:
         """None where HDF5 has no equal for the encoding (texts) or nothing is chunked (scalars)."""
-        document = read_json(source.folder / "zarr.json")
+        document = json.loads((source.folder / "zarr.json").read_bytes())
         grid = tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
         codecs, chunk, per_shard = document["codecs"], grid, None
         if codecs[0]["name"] == "sharding_indexed":
@@ -102,30 +103,33 @@ class StoredChunks:
                 return False
             if self.per_shard is not None:
                 with path.open("rb") as file:
-                    index = read_index(file.fileno(), self.per_shard)
+                    index = self._index(file, self.per_shard)
                 if bool(np.any(index[: len(numbers), 0] == MISSING)):
                     return False
         return True
 
-    def _places(self) -> Iterator[tuple[Path, range]]:
+    def _places(self) -> Iterator[tuple[AnyPath, range]]:
         """Each file and the chunks that lie in it."""
         count, step = -(-self.source.array.shape[0] // self.chunk[0]), self.per_shard or 1
         for shard, path in enumerate(self.files):
             yield path, range(shard * step, min((shard + 1) * step, count))
 
-    def _stored(self, path: Path, numbers: range) -> Iterator[tuple[int, bytes]]:
+    def _stored(self, path: AnyPath, numbers: range) -> Iterator[tuple[int, bytes]]:
         with path.open("rb", buffering=0) as file:
-            fd = file.fileno()
             if self.per_shard is None:
                 yield numbers[0], self._checked(numbers[0], file.read())
                 return
-            index = read_index(fd, self.per_shard)
+            index = self._index(file, self.per_shard)
             for number, (offset, nbytes) in zip(numbers, index, strict=False):
                 if offset != MISSING:
-                    stored = os.pread(fd, int(nbytes), int(offset))
-                    yield number, self._checked(number, stored)
+                    file.seek(int(offset))
+                    yield number, self._checked(number, file.read(int(nbytes)))
                 elif not self.source.holes:
                     raise ValueError(f"chunk {number} is missing")
+
+    @staticmethod
+    def _index(file: IO[bytes], capacity: int) -> NDArray[np.uint64]:
+        return parse_index(file.read(index_nbytes(capacity)), capacity)
 
     def _checked(self, number: int, stored: bytes) -> bytes:
         data, crc = stored[:-CRC_BYTES], stored[-CRC_BYTES:]

@@ -27,7 +27,7 @@ def reference(chunks: StoredChunks, out: Path) -> h5py.ExternalLink | h5py.Virtu
     files = chunks.files
     if chunks.per_shard is None or len(files) > MAX_SOURCES or not chunks.complete():
         return None
-    names = [os.path.relpath(path, out.parent) for path in files]
+    names = [os.path.relpath(str(path), str(out.parent)) for path in files]
     if len(names) == 1:
         return h5py.ExternalLink(names[0], DATA)
     shape, dtype = chunks.source.array.shape, chunks.source.array.dtype

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from zwriter.assemble import as_array
 from zwriter.errors import BadUpdate
+from zwriter.objects import AnyPath
 from zwriter.protocol.codec import Message
 from zwriter.reader.lazy import LazyArray
 from zwriter.store.columns import json_text
@@ -54,7 +54,7 @@ class StoredArray:
     holes: it may lack chunks, which then read as fill value.
     """
 
-    folder: Path
+    folder: AnyPath
     array: LazyArray
     holes: bool = False
     attrs: Attributes = field(default_factory=dict)

@@ -32,6 +32,7 @@ from zwriter.master.tree import (
     Table,
 )
 from zwriter.master.verify import verify_file
+from zwriter.objects import AnyPath, place
 from zwriter.reader import open_scan
 from zwriter.settings import MasterSettings
 from zwriter.store.disk import sync_folder
@@ -41,31 +42,43 @@ _PAGE = 64 * 1024
 
 
 def write_master(
-    store: str | Path,
+    store: str | AnyPath,
     out: str | Path,
     *,
     mode: Mode | None = None,
     settings: MasterSettings | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the HDF5/NeXus master file of a finished scan to `out`, replacing what is there.
 
     mode: `reference` links to the store's arrays, `copy` makes a file that needs nothing else,
-    `auto` copies what is smaller than `settings.copy_below`; default: as the settings say.
-    Raises UsageError if the scan is not finished, or `out` is a folder or in the store; StoreError
-    if the store is damaged or `out` cannot be written; then whatever was at `out` is still there.
+    `auto` copies what is smaller than `settings.copy_below`; default: as the settings say. HDF5
+    cannot link into a bucket: from there `auto` copies everything. storage_options: as in
+    `open_scan`.
+    Raises UsageError if the scan is not finished, `out` is a folder or in the store, or a link
+    into a bucket was asked for; StoreError if the store is damaged or `out` cannot be written; then
+    whatever was at `out` is still there.
     """
     settings = settings or MasterSettings()
+    mode = mode or settings.mode
+    path = place(store, storage_options)
+    if isinstance(path, Path):
+        path = path.resolve()
+    elif mode == "reference":
+        raise UsageError(f"{path}: HDF5 cannot link into a bucket; export it with mode copy")
     out = Path(out)
     out = out.parent.resolve() / out.name  # links are relative: both paths without symlinks
-    scan = open_scan(Path(store).resolve())
+    scan = open_scan(path)
     if not scan.finished:
         raise UsageError(f"{store}: the scan is not finished; export it when it is")
     if out.is_dir():
         raise UsageError(f"{out} is a folder; give the name of a file")
-    if out.is_relative_to(scan.path):
+    if isinstance(path, Path) and out.is_relative_to(path):
         raise UsageError(f"{out} is in the store, where only Zarr belongs; give another folder")
     tree = reference_tree(scan, out, settings)
-    below = {"reference": 0, "copy": None, "auto": settings.copy_below}[mode or settings.mode]
+    below = {"reference": 0, "copy": None, "auto": settings.copy_below}[mode]
+    if not isinstance(path, Path):
+        below = None
     part = out.with_name(f"{out.name}.{uuid4().hex[:8]}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import zarr
 import zarr.errors
-from zarr.abc.store import ByteRequest, Store
+from zarr.abc.store import ByteRequest, RangeByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import StorePath, WrapperStore
 
@@ -21,7 +21,8 @@ from zwriter.store.zarr_json import stored_shape
 
 
 class NoHoles(WrapperStore[Store]):
-    """A store that tells when a chunk is not there: zarr-python would give fill values for it."""
+    """A store that tells when a chunk is not there, or cut off: zarr-python would give fill values
+    for it. It is cut off where its shard became shorter since its index was read."""
 
     def __init__(self, store: Store, hole_allowed: Callable[[], bool]) -> None:
         super().__init__(store)
@@ -36,6 +37,9 @@ class NoHoles(WrapperStore[Store]):
         found = await self._store.get(key, prototype, byte_range)
         if found is None and not self._hole_allowed():
             raise StoreError(f"{key} is missing")
+        asked = byte_range.end - byte_range.start if isinstance(byte_range, RangeByteRequest) else 0
+        if found is not None and len(found) < asked:
+            raise StoreError(f"{key} is cut off, or was replaced while it was read")
         return found
 
 
@@ -97,7 +101,10 @@ class StoredArrays(Mapping[str, LazyArray]):
         if name != self._read_first and self._read_first in self._commit.arrays:
             self[self._read_first]
         if name not in self._opened:
-            array = LazyArray(InStore(f"{self._name}/{name}", lambda: self._open(name)))
+            opened = InStore(
+                f"{self._name}/{name}", lambda: self._open(name), self._location.at_once
+            )
+            array = LazyArray(opened)
             self._opened[name] = array.loaded() if name == self._read_first else array
         return self._opened[name]
 

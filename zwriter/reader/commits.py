@@ -50,10 +50,14 @@ class DeviceCommit:
 
 def read_commit(location: Location, device: str) -> DeviceCommit | None:
     """The last commit of a device; None before the first. Raises StoreError if it is damaged."""
-    data = location.attributes(f"{DEVICES}/{device}").get("zwriter")
-    if data is None or "seq" not in data:
-        return None
-    return parse_commit(data, f"{location}/{DEVICES}/{device}/zarr.json")
+    attributes = location.attributes(f"{DEVICES}/{device}")
+    return commit_in(attributes, f"{location}/{DEVICES}/{device}/zarr.json")
+
+
+def commit_in(attributes: dict[str, Any], where: str) -> DeviceCommit | None:
+    """The commit that a device's attributes carry; None before the first."""
+    data = attributes.get("zwriter")
+    return parse_commit(data, where) if data is not None and "seq" in data else None
 
 
 def parse_commit(data: dict[str, Any], where: str) -> DeviceCommit:

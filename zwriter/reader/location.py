@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from zarr.abc.store import Store
-from zarr.storage import LocalStore
 
-from zwriter.errors import StoreError, UsageError
+from zwriter.errors import StoreError
+from zwriter.objects import AnyPath, at_once, contents, place, zarr_store
 
 DEVICES = "entry/collection/devices"
 
 
 class Location:
-    """A scan store, `<base>.zarr`, on a local disk. Nothing is cached: each call looks anew."""
+    """A scan store, `<base>.zarr`, on a disk or in a bucket. Nothing is cached: each call looks
+    anew. storage_options: of the object store, for a URL."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        if not self.path.is_dir():
-            raise UsageError(f"{path}: no such scan store; give the path of a <base>.zarr folder")
-        self.store: Store = LocalStore(self.path, read_only=True)
+    def __init__(
+        self, path: str | AnyPath, storage_options: Mapping[str, Any] | None = None
+    ) -> None:
+        self.path = place(path, storage_options)
+        self.store: Store = zarr_store(self.path)
+        self.at_once = at_once(self.path)
 
     def __str__(self) -> str:
         return str(self.path)
 
     @property
-    def beside(self) -> Path:
+    def beside(self) -> AnyPath:
         """The folder with commits, journal and quarantine, until the scan is finished."""
         return self.path.with_suffix(".zwriter")
 
@@ -55,7 +57,4 @@ class Location:
 
     def folders(self, node: str) -> list[str]:
         """The names of the folders in a group, sorted."""
-        try:
-            return sorted(entry.name for entry in (self.path / node).iterdir() if entry.is_dir())
-        except FileNotFoundError:
-            return []
+        return sorted(name for name, is_folder in contents(self.path / node).items() if is_folder)

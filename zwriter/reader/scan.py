@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from zwriter.errors import StoreError
+from zwriter.errors import StoreError, UsageError
 from zwriter.model import ScanState, Verdict
+from zwriter.objects import AnyPath, each
 from zwriter.protocol.messages import BeamlineState, FileReference
 from zwriter.reader.commits import DeviceCommit, read_commit
 from zwriter.reader.devices import Device
@@ -23,12 +23,15 @@ from zwriter.store.record import DeviceReadings, ScanRecord
 FORMAT = 1
 
 
-def open_scan(path: str | Path) -> Scan:
+def open_scan(path: str | AnyPath, *, storage_options: Mapping[str, Any] | None = None) -> Scan:
     """The scan in the store `path`, a `<base>.zarr` folder, which may still be written.
 
-    Raises UsageError if there is no such folder, StoreError if it is not a scan store.
+    path: on a disk, or `s3://bucket/prefix/<base>.zarr`; storage_options: for the latter, endpoint,
+    keys and so on (docs/object-store.md); default: what the environment says.
+    Raises UsageError if there is no such folder, StoreError if it is not a scan store; for an
+    object store ServiceError, here and in all that reads, if it refuses or cannot be reached.
     """
-    return Scan(Location(path))
+    return Scan(Location(path, storage_options))
 
 
 class Scan:
@@ -46,14 +49,13 @@ class Scan:
     def _look(self) -> None:
         self._root = root_attributes(self._location)
         self._journal_size = self._journal.size
-        commits = {
-            name: read_commit(self._location, name) for name in self._location.folders(DEVICES)
-        }
-        self._commits = {name: commit for name, commit in commits.items() if commit}
+        names = self._location.folders(DEVICES)
+        commits = each(self.path, lambda name: read_commit(self._location, name), names)
+        self._commits = {n: commit for n, commit in zip(names, commits, strict=True) if commit}
         self._devices: dict[str, Device] | None = None
 
     @property
-    def path(self) -> Path:
+    def path(self) -> AnyPath:
         return self._location.path
 
     @property
@@ -206,8 +208,19 @@ class Scan:
 
 
 def root_attributes(location: Location) -> dict[str, Any]:
-    """What the root group says of the scan. Raises StoreError if this is not a scan store."""
-    root = location.attributes("").get("zwriter")
+    """What the root group says of the scan.
+
+    Raises UsageError if there is nothing at all, StoreError if this is not a scan store.
+    """
+    document = location.metadata("")
+    if document is None and not location.path.is_dir():
+        raise UsageError(f"{location}: no such scan store; give the path of a <base>.zarr folder")
+    return scan_attributes(document or {}, location)
+
+
+def scan_attributes(document: dict[str, Any], location: Location) -> dict[str, Any]:
+    """What a root document says of the scan. Raises StoreError if it says nothing of one."""
+    root = document.get("attributes", {}).get("zwriter")
     if not isinstance(root, dict):
         raise StoreError(f"{location}: not a scan store of zwriter (its zarr.json does not say so)")
     if root.get("format") != FORMAT:

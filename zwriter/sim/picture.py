@@ -106,7 +106,7 @@ def print_result(console: Console, scan: Scan, master: Path, log: Path) -> None:
     console.print(_tree(master))
     colour = "green" if scan.verdict == "COMPLETE" else "red"
     programs = _from_here(Path(sys.executable).parent)
-    store = _from_here(scan.path)
+    store = _from_here(Path(str(scan.path)))
     console.print(
         f"""
 [bold]Verdict [{colour}]{scan.verdict}[/{colour}][/bold]

@@ -11,9 +11,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from zwriter.errors import StoreError
+from zwriter.objects import AnyPath
 from zwriter.store.disk import flush, step, write_all
 
 _HEADER = struct.Struct("<II")
@@ -83,7 +84,7 @@ class FramedLog:
         self.close()
 
 
-def read_frames(path: Path) -> Iterator[bytes]:
+def read_frames(path: AnyPath) -> Iterator[bytes]:
     """The payloads of a log that another process may be appending to.
 
     Raises StoreError if a record that is not the last one is damaged.
@@ -122,7 +123,7 @@ def copy_whole_frames(path: Path, target: Path) -> bytes:
     return data[nbytes:] if damaged else b""
 
 
-def _only_zeros_follow(file: BinaryIO) -> bool:
+def _only_zeros_follow(file: IO[bytes]) -> bool:
     """What a power cut leaves behind the last record: its place, but not its bytes."""
     while block := file.read(_BLOCK):
         if block.count(0) != len(block):

@@ -333,11 +333,15 @@ def trim(path: Path, capacity: int = MAX_CHUNKS) -> None:
 
 
 def shard_checksum(fd: int, index: NDArray[np.uint64]) -> int:
+    """The `checksum_of` a shard file."""
+    ends = index[index[:, 0] != MISSING].sum(axis=1)
+    return checksum_of(index, [_read(fd, CRC_BYTES, int(end) - CRC_BYTES) for end in ends])
+
+
+def checksum_of(index: NDArray[np.uint64], of_chunks: list[bytes]) -> int:
     """crc32c of the index and of the checksums that the chunks end with: chunks that do not get
     smaller by compression lie at the same places in every shard.
     """
-    ends = index[index[:, 0] != MISSING].sum(axis=1)
-    of_chunks = [_read(fd, CRC_BYTES, int(end) - CRC_BYTES) for end in ends]
     return int(google_crc32c.value(b"".join((index.tobytes(), *of_chunks))))
 
 
@@ -354,7 +358,16 @@ def index_bytes(index: NDArray[np.uint64]) -> bytes:
 
 def read_index(fd: int, capacity: int) -> NDArray[np.uint64]:
     """The index of a shard file, all missing if there is none. Raises ValueError if damaged."""
-    data = os.pread(fd, 16 * capacity + CRC_BYTES, 0)
+    return parse_index(os.pread(fd, index_nbytes(capacity), 0), capacity)
+
+
+def index_nbytes(capacity: int) -> int:
+    """The size of an index, with its checksum, at the beginning of a shard file."""
+    return 16 * capacity + CRC_BYTES
+
+
+def parse_index(data: bytes, capacity: int) -> NDArray[np.uint64]:
+    """`read_index` of the bytes that stand there."""
     if not data:
         return np.full((capacity, 2), MISSING, np.uint64)
     if google_crc32c.value(data[:-4]).to_bytes(4, "little") != data[-4:]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -9,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from zwriter.errors import UsageError
+from zwriter.objects.clients import ObjectStorage
 from zwriter.protocol import RedisServer, embedded_redis, redis_server
+from zwriter.settings import StorageSettings
+from zwriter.testing.s3 import S3Server, described, s3_server
 
 
 def any_redis(directory: Path) -> AbstractContextManager[RedisServer]:
@@ -29,3 +34,45 @@ def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]
 def redis_url(own_redis: RedisServer) -> str:
     """The URL of an empty Redis that stops when the test ends."""
     return own_redis.url
+
+
+def s3_kind() -> str:
+    """Which S3 server tests get: `moto` or `radosgw`, as ZWRITER_S3_SERVER says."""
+    return os.environ.get("ZWRITER_S3_SERVER", "moto")
+
+
+def pytest_report_header() -> str:
+    try:
+        return f"S3 server: {described(s3_kind())}"
+    except UsageError as error:
+        return f"S3 server: none ({error})"
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """An S3 server for all tests of this process; they are skipped if none is installed and none
+    was asked for."""
+    try:
+        described(s3_kind())
+    except UsageError as error:
+        if "ZWRITER_S3_SERVER" in os.environ:
+            raise
+        pytest.skip(str(error))
+    with s3_server(s3_kind()) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty bucket for one test, which the environment has the keys of."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3.new_bucket()
+
+
+@pytest.fixture
+def storage(bucket: str) -> ObjectStorage:
+    """The clients of the server that the bucket is on."""
+    return ObjectStorage(StorageSettings())

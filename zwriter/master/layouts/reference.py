@@ -30,6 +30,7 @@ from zwriter.master.tree import (
     describe_group,
     fits_groups,
 )
+from zwriter.objects import AnyPath
 from zwriter.protocol.messages import BeamlineState
 from zwriter.reader import Scan, Signal
 from zwriter.settings import MasterSettings
@@ -158,7 +159,7 @@ def _shapes_node(values: Column) -> Node | None:
     return None
 
 
-def _add_async(devices: Group, store: Path, pushed: Pushed) -> None:
+def _add_async(devices: Group, store: AnyPath, pushed: Pushed) -> None:
     for device, signals in pushed.items():
         for name, signal in signals.items():
             arrays = dict(signal.arrays)
@@ -219,7 +220,9 @@ def _add_account(entry: Group, scan: Scan, out: Path) -> None:
     """
     group = entry.group("zwriter", NX_class="NXcollection", version=__version__)
     group.put("verdict", describe(scan.verdict and str(scan.verdict)))
-    group.put("store", Dataset(os.path.relpath(scan.path, out.parent)))
+    path = scan.path
+    here = os.path.relpath(path, out.parent) if isinstance(path, Path) else str(path)
+    group.put("store", Dataset(here))
     if scan.record.unreadable:
         group.put("unreadable", Dataset(_texts(scan.record.unreadable)))
     ledgers = [(d, s, signal.ledger) for d, of in scan.devices.items() for s, signal in of.items()]

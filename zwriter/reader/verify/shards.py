@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import google_crc32c
 import h5py
@@ -15,12 +15,13 @@ import hdf5plugin  # noqa: F401  (registers the Blosc filter)
 import numpy as np
 from numpy.typing import NDArray
 
+from zwriter.objects import AnyPath
 from zwriter.reader.commits import ArrayCommit
 from zwriter.reader.verify.report import Report
 from zwriter.store.arrays import dtype_from_json
 from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES
 from zwriter.store.hdf5_header import USER_BLOCK
-from zwriter.store.shard import FIRST_CHUNK, MISSING, read_index, shard_checksum
+from zwriter.store.shard import FIRST_CHUNK, MISSING, checksum_of, index_nbytes, parse_index
 from zwriter.store.zarr_json import chunk_key, generation_of, stored_shape
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -33,7 +34,7 @@ class ShardedArray:
     needed: whether a chunk, by its number along axis 0, must be there.
     """
 
-    folder: Path
+    folder: AnyPath
     document: dict[str, Any]
     commit: ArrayCommit
     finished: bool
@@ -69,7 +70,7 @@ class ShardedArray:
     def compressed(self) -> bool:
         return any(codec["name"] == "blosc" for codec in self.sharding["codecs"])
 
-    def path(self, shard: int) -> Path:
+    def path(self, shard: int) -> AnyPath:
         generation = generation_of(self.document)
         ndim = len(stored_shape(self.commit.shape, self.dtype))
         return self.folder / chunk_key(generation, ndim, shard)
@@ -93,40 +94,48 @@ def verify_shards(array: ShardedArray, report: Report) -> None:
                 report.problems.append(f"{path}: the shard is missing")
             continue
         with path.open("rb", buffering=0) as file:
-            problems = list(_shard_problems(array, shard, file.fileno(), wanted, report))
+            problems = list(_shard_problems(array, shard, file, wanted, report))
         report.problems += [f"{path}: {problem}" for problem in problems]
 
 
 def _shard_problems(
-    array: ShardedArray, shard: int, fd: int, wanted: list[int], report: Report
+    array: ShardedArray, shard: int, file: IO[bytes], wanted: list[int], report: Report
 ) -> Iterator[str]:
     try:
-        index = read_index(fd, array.per_shard)
+        index = parse_index(_read(file, 0, index_nbytes(array.per_shard)), array.per_shard)
     except ValueError as error:
         yield f"{error}: none of its chunks can be found"
         return
-    yield from _index_problems(array, index, os.fstat(fd).st_size)
+    yield from _index_problems(array, index, file.seek(0, io.SEEK_END))
     missing = [number for number in wanted if index[number, 0] == MISSING]
     if missing:
         yield f"the index lacks chunks {_ranges(missing)}"
-    checksum = shard_checksum(fd, index)
-    if array.commit.sealed.get(shard, checksum) != checksum:
-        yield "this is not the shard that was sealed here"
     yield from _stale_problems(array, shard, index)
+    of_chunks = []
     for number in np.flatnonzero(index[:, 0] != MISSING):
         offset, nbytes = (int(value) for value in index[number])
-        problem = _chunk_problem(array, os.pread(fd, nbytes, offset), nbytes)
+        stored = _read(file, offset, nbytes)
+        of_chunks.append(stored[-CRC_BYTES:])
+        problem = _chunk_problem(array, stored, nbytes)
         if problem:
             yield f"chunk {number} {problem}"
         else:
             report.chunks += 1
             report.bytes += nbytes
-    sealed = os.pread(fd, len(HDF5_SIGNATURE), USER_BLOCK) == HDF5_SIGNATURE
+    checksum = checksum_of(index, of_chunks)
+    if array.commit.sealed.get(shard, checksum) != checksum:
+        yield "this is not the shard that was sealed here"
+    sealed = _read(file, USER_BLOCK, len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
     if array.dtype.kind != "T" and (sealed or array.finished):
         if sealed:
-            yield from _hdf5_problems(array, shard, index)
+            yield from _hdf5_problems(array, shard, file, index)
         else:
             yield "has no HDF5 side: the shard was not sealed"
+
+
+def _read(file: IO[bytes], offset: int, nbytes: int) -> bytes:
+    file.seek(offset)
+    return file.read(nbytes)
 
 
 def _index_problems(array: ShardedArray, index: NDArray[np.uint64], size: int) -> Iterator[str]:
@@ -167,10 +176,13 @@ def _chunk_problem(array: ShardedArray, stored: bytes, nbytes: int) -> str | Non
     return None
 
 
-def _hdf5_problems(array: ShardedArray, shard: int, index: NDArray[np.uint64]) -> Iterator[str]:
+def _hdf5_problems(
+    array: ShardedArray, shard: int, opened: IO[bytes], index: NDArray[np.uint64]
+) -> Iterator[str]:
     """HDF5 finds the same chunks at the same places, and can decode them."""
+    path = array.path(shard)
     try:
-        with h5py.File(array.path(shard), "r", locking=False) as file:
+        with h5py.File(path if isinstance(path, Path) else opened, "r", locking=False) as file:
             data = file["data"]
             expected = (array.rows(shard), *array.commit.shape[1:])
             if data.shape != expected or data.dtype != array.dtype:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zwriter.errors import StoreError
 from zwriter.model import Verdict
+from zwriter.objects import AnyPath, contents
 from zwriter.reader.arrays import open_array
 from zwriter.reader.commits import ArrayCommit, parse_commit
 from zwriter.reader.devices import Device
@@ -30,9 +30,9 @@ from zwriter.store.zarr_json import chunk_key, generation_of, stored_shape
 LOOKS = 3
 
 
-def verify_store(path: str) -> Report:
+def verify_store(path: AnyPath) -> Report:
     """Check a store; of one that is being written, what is committed."""
-    report = Report(path)
+    report = Report(str(path))
     try:
         location = Location(path)
         scan = Scan(location)
@@ -69,11 +69,11 @@ def _look(scan: Scan, location: Location) -> Report:
 def _commit_problems(scan: Scan, location: Location, device: str) -> Iterator[str]:
     """The device's copy is the commit that counts, or one that it has just followed."""
     folder = location.beside / "commits" / device
-    numbers = sorted(int(p.name) for p in folder.glob("*") if p.name.isdigit())
+    numbers = [name for name in contents(folder) if name.isdigit()]
     if not numbers:
         yield f"{folder}: the commits are missing"
         return
-    latest = max(folder.glob(f"*{numbers[-1]}"), key=lambda path: path.name)
+    latest = folder / max(numbers, key=int)
     try:
         truth = parse_commit(json.loads(latest.read_bytes()), str(latest))
     except (ValueError, StoreError) as error:
@@ -139,7 +139,7 @@ def _verify_array(
     verify_shards(ShardedArray(folder, document, commit, scan.finished, needed), report)
 
 
-def _is_value_of(folder: Path, document: dict[str, Any], commit: ArrayCommit) -> bool:
+def _is_value_of(folder: AnyPath, document: dict[str, Any], commit: ArrayCommit) -> bool:
     """Whether a replaced array of a finished scan ends with the checksum in its commit."""
     if commit.crc is None:
         return True

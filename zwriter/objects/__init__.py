@@ -1,0 +1,17 @@
+"""Object stores (S3): their clients, their errors, and paths in them. No other room makes a client.
+
+`place` gives the path that the user means, on a disk or in a bucket; both kinds are used alike.
+"""
+
+from zwriter.objects.paths import (
+    AnyPath,
+    ObjectPath,
+    at_once,
+    contents,
+    each,
+    is_url,
+    place,
+    zarr_store,
+)
+
+__all__ = ["AnyPath", "ObjectPath", "at_once", "contents", "each", "is_url", "place", "zarr_store"]

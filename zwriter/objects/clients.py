@@ -1,0 +1,140 @@
+"""From the settings to clients of an object store: obstore's to write, s3fs's to read.
+
+What the settings leave open botocore finds where AWS's own tools do: AWS_* variables, the files
+and profiles of `aws configure`, the machine's role. Secrets stay in botocore's sessions.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiobotocore.session
+import botocore.config
+import botocore.session
+from obstore.store import S3Store
+
+from zwriter.objects.errors import no_credentials, settings_told
+from zwriter.objects.filesystem import BucketFileSystem
+from zwriter.settings import StorageSettings
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential
+
+DEFAULT_REGION = "us-east-1"  # what Ceph and MinIO expect when nobody has named theirs
+CREDENTIALS_LAST = timedelta(minutes=5)  # then botocore is asked again, which renews what expires
+
+
+class ObjectStorage:
+    """The clients of one object store, made when they are first asked for.
+
+    Raises UsageError for what of the settings cannot be used: a profile that is not there.
+    """
+
+    def __init__(self, settings: StorageSettings) -> None:
+        self.settings = settings
+        with settings_told():
+            self._session = self._with_credentials(
+                botocore.session.Session(profile=settings.profile)
+            )
+            region = settings.region or self._session.get_config_variable("region")
+            self._ca = settings.ca_file or self._session.get_config_variable("ca_bundle")
+        self.region: str = region or DEFAULT_REGION
+
+    @cached_property
+    def filesystem(self) -> BucketFileSystem:
+        """To read with. It keeps no listings: what a live scan has grows."""
+        settings = self.settings
+        with settings_told():
+            session = aiobotocore.session.AioSession(profile=settings.profile)
+        return BucketFileSystem(
+            session=self._with_credentials(session),
+            anon=settings.anonymous,
+            endpoint_url=settings.endpoint,
+            client_kwargs=self._client_options,
+            config_kwargs=_CONFIG | {"s3": {"addressing_style": self._addressing}},
+        )
+
+    def writer(self, bucket: str, prefix: str = "") -> S3Store:
+        """To write with, below a prefix of a bucket. Raises UsageError without credentials."""
+        settings, endpoint = self.settings, self.endpoint
+        if not settings.anonymous:
+            self._credentials()
+        if not settings.path_style:
+            scheme, _, host = endpoint.partition("://")
+            endpoint = f"{scheme}://{bucket}.{host}"
+        options: dict[str, Any] = {"allow_http": endpoint.startswith("http://")}
+        if self._ca:
+            with settings_told():
+                options["root_certificate"] = Path(self._ca).read_bytes()
+        return S3Store(
+            bucket,
+            prefix=prefix or None,
+            config={
+                "endpoint": endpoint,
+                "region": self.region,
+                "virtual_hosted_style_request": not settings.path_style,
+                "skip_signature": settings.anonymous,
+            },
+            client_options=options,  # type: ignore[arg-type]
+            credential_provider=None if settings.anonymous else self._credentials,
+        )
+
+    @cached_property
+    def endpoint(self) -> str:
+        """Where requests go: what the settings, the environment or a profile say, or AWS's own."""
+        with settings_told():
+            client = self._session.create_client(
+                "s3",
+                endpoint_url=self.settings.endpoint,
+                config=botocore.config.Config(signature_version=botocore.UNSIGNED),
+                **self._client_options,
+            )
+        endpoint: str = client.meta.endpoint_url
+        client.close()
+        return endpoint.rstrip("/")
+
+    @property
+    def _addressing(self) -> str:
+        return "path" if self.settings.path_style else "virtual"
+
+    @property
+    def _client_options(self) -> dict[str, Any]:
+        return {"region_name": self.region, "verify": str(self._ca) if self._ca else None}
+
+    def _with_credentials(self, session: Any) -> Any:
+        """The session, with the credentials of the settings, if there are any."""
+        key, secret = self.settings.access_key_id, self.settings.secret_access_key
+        if key and secret:
+            token = self.settings.session_token
+            session.set_credentials(
+                key.get_secret_value(),
+                secret.get_secret_value(),
+                token.get_secret_value() if token else None,
+            )
+        return session
+
+    def _credentials(self) -> S3Credential:
+        """What obstore asks for when it signs: the credentials of this moment."""
+        with settings_told():
+            found = self._session.get_credentials()
+            if found is None:
+                raise no_credentials()
+            frozen = found.get_frozen_credentials()
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": datetime.now(UTC) + CREDENTIALS_LAST,
+        }
+
+
+# Errors that pass are tried again by botocore, three times in a few seconds, and by s3fs, twice.
+_CONFIG: dict[str, Any] = {
+    "retries": {"mode": "standard", "total_max_attempts": 3},
+    "connect_timeout": 5,
+    "read_timeout": 30,
+    "max_pool_connections": 32,
+}

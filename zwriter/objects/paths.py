@@ -1,0 +1,147 @@
+"""Paths in a bucket, as far as a reader needs them, with the names that pathlib has for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from zarr.abc.store import Store
+from zarr.storage import LocalStore
+
+from zwriter.errors import UsageError
+from zwriter.settings import storage_settings
+
+if TYPE_CHECKING:
+    from zwriter.objects.filesystem import BucketFileSystem
+
+SCHEME = "s3://"
+AT_ONCE = 16
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class ObjectStat(NamedTuple):
+    st_size: int
+
+
+class ObjectPath:
+    """An object, or what begins with its name and a slash: a folder. Nothing is cached.
+
+    Methods do what those of `pathlib.Path` do; a folder is there as long as something is in it.
+    They raise, besides what those raise, UsageError for a wrong bucket, and ServiceError.
+    """
+
+    def __init__(self, filesystem: BucketFileSystem, key: PurePosixPath) -> None:
+        self._filesystem, self._key = filesystem, key  # key: bucket/name/of/the/object
+
+    def __truediv__(self, name: str) -> ObjectPath:
+        return ObjectPath(self._filesystem, self._key / name)
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self._key}"
+
+    def __repr__(self) -> str:
+        return f"ObjectPath({str(self)!r})"
+
+    @property
+    def name(self) -> str:
+        return self._key.name
+
+    @property
+    def suffix(self) -> str:
+        return self._key.suffix
+
+    def with_suffix(self, suffix: str) -> ObjectPath:
+        return ObjectPath(self._filesystem, self._key.with_suffix(suffix))
+
+    def read_bytes(self) -> bytes:
+        data: bytes = self._filesystem.cat_file(str(self._key))
+        return data
+
+    def open(self, mode: str = "rb", buffering: int = -1) -> IO[bytes]:
+        """To read, by blocks of 8 MiB whatever `buffering` says. An object that is replaced while
+        it is open is an OSError at the next read."""
+        file: IO[bytes] = self._filesystem.open(str(self._key), mode)
+        return file
+
+    def stat(self) -> ObjectStat:
+        return ObjectStat(self._filesystem.info(str(self._key))["size"])
+
+    def exists(self) -> bool:
+        return bool(self._filesystem.exists(str(self._key)))
+
+    def is_file(self) -> bool:
+        return bool(self._filesystem.isfile(str(self._key)))
+
+    def is_dir(self) -> bool:
+        return bool(contents(self))
+
+    def contents(self) -> dict[str, bool]:
+        """By one listing."""
+        inside = f"{self._key}/"
+        return {
+            entry["name"].removeprefix(inside): entry["type"] == "directory"
+            for entry in self._filesystem.ls(str(self._key), detail=True)
+            if entry["name"].startswith(inside)
+        }
+
+    def zarr_store(self) -> Store:
+        return self._filesystem.zarr_store(str(self._key))
+
+
+AnyPath = Path | ObjectPath
+
+
+def place(path: str | AnyPath, options: Mapping[str, Any] | None = None) -> AnyPath:
+    """The path that is meant: an `s3://bucket/prefix`, or one on a disk.
+
+    options: of the object store, as in `StorageSettings`; None: as the environment says.
+    Raises UsageError for another kind of URL and for options that there are not.
+    """
+    if not isinstance(path, str) or not is_url(path):
+        return Path(path) if isinstance(path, str) else path
+    key = PurePosixPath(path.removeprefix(SCHEME))
+    if not path.startswith(SCHEME) or not key.name:
+        raise UsageError(f"{path}: give {SCHEME}<bucket>/<prefix>, or a path on a disk")
+    from zwriter.objects.clients import ObjectStorage  # what a local path need not wait for
+
+    return ObjectPath(ObjectStorage(storage_settings(options or {})).filesystem, key)
+
+
+def is_url(path: str) -> bool:
+    """Whether a path is none on a disk."""
+    return "://" in path
+
+
+def contents(folder: AnyPath) -> dict[str, bool]:
+    """The names in a folder, and whether each is a folder; empty where there is no such folder."""
+    try:
+        if isinstance(folder, ObjectPath):
+            return folder.contents()
+        return {entry.name: entry.is_dir() for entry in folder.iterdir()}
+    except FileNotFoundError:
+        return {}
+
+
+def zarr_store(folder: AnyPath) -> Store:
+    """What zarr-python reads a folder by."""
+    if isinstance(folder, ObjectPath):
+        return folder.zarr_store()
+    return LocalStore(folder, read_only=True)
+
+
+def at_once(place: AnyPath) -> int:
+    """How many reads are worth being under way at one time: many, where answers take a while."""
+    return AT_ONCE if isinstance(place, ObjectPath) else 1
+
+
+def each(place: AnyPath, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """`function` of all items, where it reads at `place`."""
+    threads = at_once(place)
+    if threads == 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, items))
