@@ -238,6 +238,18 @@ def test_of_thousands_of_streams_as_many_small_messages_are_asked_for_as_are_rea
     assert sum(len(call.streams) for call in planned) == 5000
 
 
+def test_of_hundreds_of_streams_what_gathers_in_a_pause_is_asked_for_in_a_few_replies():
+    planned = calls([stream(f"small{i}", 1300) for i in range(200)], 4 * MiB)
+    assert {call.count for call in planned} == {32}
+    assert all(len(call.streams) * 32 * 1300 <= 4 * MiB for call in planned)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10])
+def test_no_reply_is_larger_than_the_budget_however_few_the_streams(count):
+    planned = calls([stream(f"frames{i}", MiB) for i in range(count)], 4 * MiB)
+    assert all(call.count * len(call.streams) * MiB <= 4 * MiB for call in planned)
+
+
 def test_of_a_stream_that_was_never_read_one_message_is_asked_for():
     (call,) = calls([stream("new", 0)], 32 * MiB)
     assert call.count == 1

@@ -299,7 +299,7 @@ def calls(streams: Iterable[Stream], budget: int) -> list[_Call]:
     ordered = sorted(streams, key=lambda stream: stream.size)
     if not ordered:
         return []
-    share = min(_REPLIES * budget // len(ordered), budget)
+    share = min(budget, _REPLIES * budget // len(ordered))
     result: list[_Call] = []
     for stream in ordered:
         fits = max(1, share // stream.size) if stream.size else 1
