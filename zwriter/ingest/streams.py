@@ -30,6 +30,7 @@ Batch = list[Update | Run | Rejected]
 _REPLY_BYTES = 4 * 1024 * 1024
 _REPLIES = 3  # that may be needed to read every stream once, if there are many
 _ENTRY_BYTES = 64  # what one message takes besides its own bytes
+_TOGETHER = 1024 * 1024  # bytes of streams that are handed on at once
 _SHORTEST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.25
 _GATHERED = 32  # messages of the busiest stream, and
@@ -60,6 +61,11 @@ class _Read:
     stream: Stream
     groups: list[Messages]
     again: bool
+
+    @property
+    def nbytes(self) -> int:
+        """That its messages take, with what belongs to them."""
+        return sum(messages.nbytes + _ENTRY_BYTES * len(messages) for messages in self.groups)
 
     def decoded(self) -> Batch:
         batch: Batch = []
@@ -262,20 +268,25 @@ class StreamReader:
         self.troubles.append(text)
 
     def _take(self, stream: Stream, groups: list[Messages], *, again: bool = False) -> None:
-        nbytes = sum(messages.nbytes + _ENTRY_BYTES * len(messages) for messages in groups)
+        read = _Read(stream, groups, again)
         stream.size = max(messages.length for messages in groups) + _ENTRY_BYTES
-        self._nbytes += nbytes
-        if self._waiting.put(_Read(stream, groups, again), nbytes):
+        self._nbytes += read.nbytes
+        if self._waiting.put(read, read.nbytes):
             failpoint("ingest.queued")
             stream.position = groups[-1].entry(len(groups[-1]) - 1)
 
     def get(self, timeout: float = 0.0) -> Batch | None:
-        """What was read first, decoded; None if nothing is there within `timeout` seconds.
+        """What was read first, decoded, with what was read behind it as long as that is little;
+        None if nothing is there within `timeout` seconds.
 
         For one thread. All updates of a message are in one batch.
         """
-        read = self._waiting.get(timeout)
-        return None if read is None else read.decoded()
+        batch: Batch = []
+        nbytes = 0
+        while nbytes < _TOGETHER and (read := self._waiting.get(0.0 if nbytes else timeout)):
+            batch += read.decoded()
+            nbytes += read.nbytes
+        return batch or None
 
 
 def next_pause(last: float, messages: int, nbytes: int) -> float:
