@@ -143,7 +143,7 @@ class Messages:
         memory = np.frombuffer(b"".join([raw for _, raw in entries]), np.uint8)
         length = len(entries[0][1])
         starts = np.arange(len(entries), dtype=np.int64) * length
-        return cls(memory, starts, length, lambda i: entries[i][0])
+        return cls(memory, starts, length, [entry for entry, _ in entries].__getitem__)
 
     def __len__(self) -> int:
         return len(self._starts)

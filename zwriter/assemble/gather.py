@@ -15,6 +15,7 @@ from zwriter.model import Add, Run
 
 BLOCK_BYTES = 2 * 1024 * 1024  # a chunk of what comes fast, which is then written as it lies here
 PIECE_BYTES = 16 * 1024 * 1024
+FIRST_BYTES = 64 * 1024  # a block for what may end soon: of large ones, each touched page is large
 MOST = 8192  # updates in a run
 _SCALARS: dict[type, np.dtype[Any]] = {float: np.dtype("f8"), int: np.dtype("i8")}
 
@@ -28,18 +29,18 @@ class Blocks:
     """
 
     def __init__(self) -> None:
-        self._free: dict[Key, list[NDArray[Any]]] = {}
-        self._lent: defaultdict[Key, list[NDArray[Any]]] = defaultdict(list)
+        self._free: dict[tuple[Key, int], list[NDArray[Any]]] = {}
+        self._lent: defaultdict[tuple[Key, int], list[NDArray[Any]]] = defaultdict(list)
 
     def lend(self, key: Key, count: int) -> NDArray[Any]:
         """An array of `count` values of a dtype and shape; what is in it is anything."""
-        free = self._free.setdefault(key, [])
+        free = self._free.setdefault((key, count), [])
         if not free:
-            row_bytes = math.prod(key[1]) * key[0].itemsize
-            blocks = max(1, PIECE_BYTES // (count * row_bytes))
+            nbytes = count * math.prod(key[1]) * key[0].itemsize
+            blocks = max(1, PIECE_BYTES // nbytes) if nbytes > FIRST_BYTES else 1
             free.extend(np.empty((blocks, count, *key[1]), key[0]))
         block = free.pop(0)
-        self._lent[key].append(block)
+        self._lent[key, count].append(block)
         return block
 
     def take_back(self) -> None:
@@ -64,7 +65,9 @@ class Gather:
         self._values: NDArray[Any] | None = None
         self._stamps: list[float] = []
         self._count = 0
-        self._most = self._room  # fewer after a run that was cut short: runs stay chunks
+        self._first = max(1, min(self._room, FIRST_BYTES // self.value_bytes))
+        self._left = self._room  # until what was gathered in all is whole chunks
+        self._most = self._first
 
     def take(self, value: Any, timestamp: Any, said: Any, blocks: Blocks) -> bool:
         """Copy the value; False, and nothing done, if it is not like those before.
@@ -78,7 +81,8 @@ class Gather:
         if type(timestamp) is not (float if self._stamped else type(None)):
             return False
         if self._values is None:
-            self._values = blocks.lend(self._key, self._room)
+            size = self._first if self._most <= self._first else self._room
+            self._values = blocks.lend(self._key, size)
         try:
             self._values[self._count] = value
         except OverflowError:
@@ -98,7 +102,8 @@ class Gather:
             return None
         values = self._values[: self._count]
         stamps = np.array(self._stamps) if self._stamped else None
-        self._most = self._most - self._count or self._room
+        full, self._left = self.full, self._left - self._count or self._room
+        self._most = self._left if full else min(self._first, self._left)
         self._values, self._stamps, self._count = None, [], 0
         return Run(self._device, self._signal, self._mode, values, stamps, None, "", None)
 

@@ -32,6 +32,7 @@ Beginnings = NDArray[np.int64]
 _FEW, _SHORT = 8, 4096  # of fewer messages of a stream, and shorter, hiredis makes less work
 _LEAST_ROOM = 64 * 1024
 _MOST_ROOM = 8 * 1024 * 1024  # what a reply gets at once, as long as it is not known to be larger
+_LONGEST = 512 * 1024 * 1024  # what Redis lets a message be, unless told otherwise
 _LOOK = 16  # entries that are compared with the first; more, if these were all alike
 _MANY = 128 * 1024  # bytes that are received at once
 _MOMENT = struct.pack("ll", 0, 5000)  # 5 ms in which they come, as the kernel has it
@@ -218,7 +219,7 @@ def _read(incoming: _Incoming) -> dict[bytes, list[Messages]] | None:
     at = streams.end()
     for _ in range(int(streams[1])):
         key = incoming.expect(_KEY, at)
-        if key is None:
+        if key is None or int(key[1]) > _LONGEST:
             return None
         first, last = key.end(), key.end() + int(key[1])
         incoming.receive(last)
@@ -243,7 +244,7 @@ def _read_entries(incoming: _Incoming, count: int, at: int) -> tuple[_Groups, in
         if entry is None:
             return None
         start, length = entry.end(), int(entry[2])
-        if few and length < _SHORT:
+        if (few and length < _SHORT) or length > _LONGEST:
             return None
         tail = _behind_id(length)
         if start - tail != entry.end(1) + len(_LINE_END) + int(entry[1]):

@@ -33,6 +33,7 @@ _ENTRY_BYTES = 64  # what one message takes besides its own bytes
 _TOGETHER = 1024 * 1024  # bytes of streams that are handed on at once
 _SHORTEST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.25
+_IDLE_PAUSE = 0.1  # while nothing comes: a burst may follow
 _GATHERED = 32  # messages of the busiest stream, and
 _GATHERED_BYTES = 4 * 1024 * 1024  # bytes of all, that a pause may let gather in Redis, which trims
 _REFUSED_PAUSE = 1.0
@@ -297,7 +298,7 @@ def next_pause(last: float, messages: int, nbytes: int) -> float:
     but no more than Redis surely keeps. While nothing comes, it grows.
     """
     share = max(messages / _GATHERED, nbytes / _GATHERED_BYTES)
-    wanted = last / share if share else _LONGEST_PAUSE
+    wanted = last / share if share else _IDLE_PAUSE
     return min(max(min(wanted, 2 * last), _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
 

@@ -117,14 +117,16 @@ class ShardFile:
         """Make what was written the chunk `number`; if the disk refused it, it is written now."""
         if place.refused is not None:
             _write_chunk_patiently(self._fd, place.refused, place.offset)
-        if place.offset >= self.reach:
-            self._partial[number] = place.offset, place.nbytes
-        else:
+        known = self.index[number, 0] < self.reach
+        self.index[number] = place.offset, place.nbytes
+        if place.offset < self.reach:
             self._partial.pop(number, None)
             end, count = self._whole
-            known = self.index[number, 0] < self.reach
             self._whole = max(end, place.offset + place.nbytes), count + (not known)
-        self.index[number] = place.offset, place.nbytes
+        elif known:
+            self._take_stock()
+        else:
+            self._partial[number] = place.offset, place.nbytes
         self._unsynced = self.dirty = True
 
     def publish(self) -> None:
