@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -238,6 +238,19 @@ class Run:
                 self.values, stamps, numbers, sources or [None] * len(self), strict=True
             )
         ]
+
+
+def singly(items: Iterable[Update | Run]) -> list[Update]:
+    """The updates of `items`, one by one."""
+    found: list[Update] = []
+    for item in items:
+        found += item.updates() if isinstance(item, Run) else [item]
+    return found
+
+
+def stored_as_they_come(dtype: np.dtype[Any]) -> bool:
+    """Whether numbers of this dtype are: larger ones are stored as smaller ones."""
+    return dtype.itemsize <= (16 if dtype.kind == "c" else 8)
 
 
 @dataclass(frozen=True, slots=True)

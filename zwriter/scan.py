@@ -35,6 +35,7 @@ from zwriter.model import (
     Source,
     Update,
     Verdict,
+    singly,
 )
 from zwriter.protocol import Message, encode, safe_name
 from zwriter.settings import MasterSettings, StoreSettings
@@ -225,7 +226,7 @@ class ScanWriter:
             for rejected in self._take(item.device, [item]):
                 self._quarantine(rejected)
             return
-        for update in item.updates() if isinstance(item, Run) else [item]:
+        for update in singly([item]):
             self._quarantine(reject(update, reason))
 
     @_patiently
@@ -286,9 +287,8 @@ class ScanWriter:
     def _refuse(self, device: str, signal: str, batch: Sequence[Update | Run]) -> None:
         most = self._settings.max_signals
         reason = f"{device}/{signal} is one signal more than the {most} of store.max_signals"
-        for item in batch:
-            for update in item.updates() if isinstance(item, Run) else [item]:
-                self._quarantine(Rejected("", "", reason, update.source))
+        for update in singly(batch):
+            self._quarantine(Rejected("", "", reason, update.source))
 
     def _reject(self, rejected: Rejected) -> None:
         """Something that was no update; if its device is known, it is counted with its signal."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zwriter.assemble.values import NUMERIC
-from zwriter.model import Add, Run
+from zwriter.model import Add, Run, stored_as_they_come
 
 BLOCK_BYTES = 2 * 1024 * 1024  # a chunk of what comes fast, which is then written as it lies here
 PIECE_BYTES = 16 * 1024 * 1024
@@ -171,6 +171,6 @@ def _can_be_gathered(value: Any, said: Any, timestamp: Any) -> bool:
         type(value) is np.ndarray
         and value.dtype.kind in NUMERIC
         and value.dtype.isnative
-        and value.dtype.itemsize <= (16 if value.dtype.kind == "c" else 8)
+        and stored_as_they_come(value.dtype)
         and value.nbytes > 0
     )

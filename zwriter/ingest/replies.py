@@ -65,12 +65,11 @@ class _Form:
 
 
 _NUMBER = r"(\d+)"
-_BEFORE_ID = (b"*2\r\n$", _NUMBER, b"\r\n")
 _BEHIND_ID = b"\r\n*2\r\n$4\r\ndata\r\n$"
 _STREAMS = _Form(b"%", _NUMBER, b"\r\n")
 _KEY = _Form(b"$", _NUMBER, b"\r\n")
 _ENTRIES = _Form(b"\r\n*", _NUMBER, b"\r\n")
-_ENTRY = _Form(*_BEFORE_ID, r"\d+", b"-", r"\d+", _BEHIND_ID, _NUMBER, b"\r\n")
+_ENTRY = _Form(b"*2\r\n$", _NUMBER, b"\r\n", r"\d+", b"-", r"\d+", _BEHIND_ID, _NUMBER, b"\r\n")
 
 
 class _Incoming:
@@ -184,7 +183,7 @@ class ReplyParser(DefaultParser):  # type: ignore[misc, valid-type]
             incoming = _Incoming(self._sock, self._room)
             found = _read(incoming)
             if found is not None:
-                self._room = min(max(incoming.end + _LEAST_ROOM, _LEAST_ROOM), _MOST_ROOM)
+                self._room = min(incoming.end + _LEAST_ROOM, _MOST_ROOM)
                 return found
             self._reader.feed(incoming.data[: incoming.end])
         return super().read_response(*args, **options)

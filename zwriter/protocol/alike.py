@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zwriter.errors import BadMessage
-from zwriter.model import Add, Messages, Mode, Run, Source, Update
+from zwriter.model import Add, Messages, Mode, Run, Source, Update, stored_as_they_come
 from zwriter.protocol.codec import DATA, messages_in
 from zwriter.protocol.updates import MAX_NUMBER, updates_in
 
@@ -228,7 +228,7 @@ def _value_region(raw: bytes, node: Any, value: Any) -> Region:
         start, nbytes = node["__bec_codec__"]["data"][b"data"]
         if value.dtype.kind not in "biufc" or nbytes != value.nbytes or not nbytes:
             raise ValueError("no array of numbers")
-        if value.dtype.itemsize > (16 if value.dtype.kind == "c" else 8):
+        if not stored_as_they_come(value.dtype):
             raise TypeError("numbers that are stored as smaller ones")
         return Region(start, value.dtype.str, value.shape)
     if isinstance(value, list):

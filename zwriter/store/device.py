@@ -15,7 +15,7 @@ from typing import Any
 from zwriter.assemble.blocks import reject
 from zwriter.errors import Fenced
 from zwriter.failpoint import failpoint
-from zwriter.model import Ledger, Position, Rejected, Run, Update
+from zwriter.model import Ledger, Position, Rejected, Run, Update, singly
 from zwriter.settings import StoreSettings
 from zwriter.store.commits import CommitLog
 from zwriter.store.disk import make_folder, passing, remove, replace_file
@@ -96,7 +96,7 @@ class DeviceWriter:
     def _apply(self, name: str, items: list[Update | Run]) -> list[Rejected]:
         signal = self.signal(name)
         if signal.ledger.failed:
-            updates = _singly(items)
+            updates = singly(items)
             signal.ledger.received += len(updates)
             signal.ledger.quarantined += len(updates)
             signal.dirty = True
@@ -108,7 +108,7 @@ class DeviceWriter:
             rejected = signal.apply(items)
             failpoint("signal.applied")
         except BaseException as error:
-            count = len(_singly(items))
+            count = len(singly(items))
             before.received += count
             before.quarantined += count
             if isinstance(error, Exception) and not passing(error):
@@ -157,7 +157,7 @@ class DeviceWriter:
         self.signals[name] = signal
         self.touch(name)
         assert signal.ledger.failed
-        pending = _singly(self._pending.pop(name, []))
+        pending = singly(self._pending.pop(name, []))
         return [reject(update, signal.ledger.failed) for update in pending]
 
     def signal(self, name: str) -> SignalWriter:
@@ -290,13 +290,6 @@ class DeviceWriter:
     def close(self) -> None:
         for signal in self.signals.values():
             signal.close()
-
-
-def _singly(items: Iterable[Update | Run]) -> list[Update]:
-    found: list[Update] = []
-    for item in items:
-        found += item.updates() if isinstance(item, Run) else [item]
-    return found
 
 
 def _reason(error: BaseException) -> str:
