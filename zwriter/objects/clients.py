@@ -45,7 +45,7 @@ class ObjectStorage:
             region = settings.region or self._session.get_config_variable("region")
             self._ca = settings.ca_file or self._session.get_config_variable("ca_bundle")
         self.region: str = region or DEFAULT_REGION
-        self._readers: dict[str, S3Store] = {}
+        self._clients: dict[str, S3Store] = {}
         self._making = Lock()  # many threads may ask for the first object at once
 
     @cached_property
@@ -69,11 +69,21 @@ class ObjectStorage:
     def read(self, bucket: str, key: str) -> bytes:
         """An object, by one request. Raises FileNotFoundError if there is none, UsageError for a
         wrong bucket or without credentials, ServiceError if the server cannot be reached."""
-        with self._making:
-            if bucket not in self._readers:
-                self._readers[bucket] = self._client(bucket, "", _RETRIES, _TIMEOUTS)
+        client = self._whole_objects(bucket)
         with requests_told(bucket, lambda: self.endpoint):
-            return bytes(obstore.get(self._readers[bucket], key).bytes())
+            return bytes(obstore.get(client, key).bytes())
+
+    def write(self, bucket: str, key: str, data: bytes) -> None:
+        """An object, by one request, in place of what is there. Raises as `read` does."""
+        client = self._whole_objects(bucket)
+        with requests_told(bucket, lambda: self.endpoint):
+            obstore.put(client, key, data, use_multipart=False)
+
+    def _whole_objects(self, bucket: str) -> S3Store:
+        with self._making:
+            if bucket not in self._clients:
+                self._clients[bucket] = self._client(bucket, "", _RETRIES, _TIMEOUTS)
+            return self._clients[bucket]
 
     def _client(
         self,

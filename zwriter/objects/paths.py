@@ -1,4 +1,4 @@
-"""Paths in a bucket, as far as a reader needs them, with the names that pathlib has for it."""
+"""Paths in a bucket, as far as they are needed, with the names that pathlib has for it."""
 
 from __future__ import annotations
 
@@ -51,6 +51,10 @@ class ObjectPath:
         return self._key.name
 
     @property
+    def stem(self) -> str:
+        return self._key.stem
+
+    @property
     def suffix(self) -> str:
         return self._key.suffix
 
@@ -60,6 +64,11 @@ class ObjectPath:
     def read_bytes(self) -> bytes:
         bucket, _, key = str(self._key).partition("/")
         return self._storage.read(bucket, key)
+
+    def write_bytes(self, data: bytes) -> None:
+        """By one request, in place of what is there."""
+        bucket, _, key = str(self._key).partition("/")
+        self._storage.write(bucket, key, data)
 
     def open(self, mode: str = "rb", buffering: int = -1) -> IO[bytes]:
         """To read, by blocks of 8 MiB whatever `buffering` says. An object that is replaced while
