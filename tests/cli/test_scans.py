@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import hdf5plugin  # noqa: F401
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import zarr
 
@@ -33,6 +34,22 @@ def test_ls_lists_running_and_finished_scans(cli, scan: Path):
     assert "COMPLETE" in text
     assert "live" in text
     assert str(scan) in text
+
+
+def test_catalog_writes_a_table_and_brings_it_up_to_date(cli, scan: Path, tmp_path: Path):
+    out = tmp_path / "scans.parquet"
+    for read in (1, 0):
+        assert cli("catalog", tmp_path, out).stdout == f"{out}: 1 scans, {read} of them read\n"
+    (row,) = pq.read_table(out).to_pylist()
+    assert (row["scan_id"], row["path"]) == ("one", str(scan))
+    assert row["master"] == str(tmp_path / "S1_master.h5")
+
+
+def test_catalog_without_pyarrow_is_told_in_a_line(cli, scan: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    result = cli("catalog", tmp_path, tmp_path / "scans.parquet")
+    assert result.exit_code == 2
+    assert result.stderr == "zwriter: a catalog needs pyarrow: pip install 'zwriter[lake]'\n"
 
 
 def test_show_json_tells_all_about_each_signal_of_a_finished_scan(cli, scan: Path):

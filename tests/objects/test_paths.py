@@ -12,11 +12,14 @@ import pytest
 from zwriter.errors import UsageError
 from zwriter.objects import AnyPath, contents, place
 
+ODD = "50 % #1+2 ü"
+
 
 @pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.s3)])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> AnyPath:
-    """A folder `data` with the files a, b/c, b/d/e and S1.zarr/zarr.json."""
+    """A folder `data` with the files a, b/c, b/d/e, S1.zarr/zarr.json and f/`ODD`."""
     files = {"a": b"0123456789", "b/c": b"cc", "b/d/e": b"", "S1.zarr/zarr.json": b"{}"}
+    files[f"f/{ODD}"] = b"odd"
     if request.param == "disk":
         for name, data in files.items():
             (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -53,8 +56,13 @@ def test_what_is_not_there_is_not_found(folder):
         (folder / "x").stat()
 
 
+def test_names_may_have_what_urls_may_not(folder):
+    assert (folder / "f" / ODD).read_bytes() == b"odd"
+    assert contents(folder / "f") == {ODD: False}
+
+
 def test_folders_have_contents(folder):
-    assert contents(folder) == {"a": False, "b": True, "S1.zarr": True}
+    assert contents(folder) == {"a": False, "b": True, "S1.zarr": True, "f": True}
     assert contents(folder / "b") == {"c": False, "d": True}
     assert contents(folder / "x") == {}
     assert folder.is_dir()
@@ -96,14 +104,15 @@ def test_a_file_that_is_replaced_while_it_is_open_is_an_error_and_no_mixture(buc
 def test_an_object_is_read_whole_by_one_request(bucket, storage, monkeypatch):
     obstore.put(storage.writer(bucket), "a", bytes(20_000_000))
     path, requests = place(f"s3://{bucket}/a"), []
-    call = type(storage.filesystem)._call_s3
+    get, call = obstore.get, type(storage.filesystem)._call_s3
+    monkeypatch.setattr(obstore, "get", lambda *a: (requests.append(a[1]), get(*a))[1])
     monkeypatch.setattr(
         type(storage.filesystem),
         "_call_s3",
         lambda s, *a, **k: (requests.append(a), call(s, *a, **k))[1],
     )
     assert len(path.read_bytes()) == 20_000_000
-    assert [request[0] for request in requests] == ["get_object"]
+    assert requests == ["a"]
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3:///", "gs://bucket/x", "https://host/x"])

@@ -13,6 +13,7 @@ import pytest
 import tensorstore
 import xarray
 import zarr
+from obstore.exceptions import GenericError
 from obstore.store import S3Store
 from zarr.storage import ObjectStore
 
@@ -40,13 +41,18 @@ def write(writer: ScanWriter) -> None:
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often S3's operations were asked for."""
-    counted, call = Counter[str](), BucketFileSystem._call_s3
+    counted, call, get = Counter[str](), BucketFileSystem._call_s3, obstore.get
 
     async def counting(self: BucketFileSystem, method: str, *options, **kwargs):
         counted[method] += 1
         return await call(self, method, *options, **kwargs)
 
+    def counting_get(store: S3Store, key: str):
+        counted["get_object"] += 1
+        return get(store, key)
+
     monkeypatch.setattr(BucketFileSystem, "_call_s3", counting)
+    monkeypatch.setattr(obstore, "get", counting_get)
     return counted
 
 
@@ -168,9 +174,13 @@ def test_a_server_that_stops_answering_is_told_and_is_no_damage(
     async def gone(*_: object, **__: object) -> None:
         raise ServiceError("gone")
 
+    def gone_too(*_: object) -> None:
+        raise GenericError("gone")
+
     monkeypatch.setattr(BucketFileSystem, "_call_s3", gone)
-    for look in (scan.refresh, lambda: value[3]):
-        with pytest.raises(ServiceError, match="gone"):
+    monkeypatch.setattr(obstore, "get", gone_too)
+    for look, message in ((scan.refresh, "cannot be reached"), (lambda: value[3], "gone")):
+        with pytest.raises(ServiceError, match=message):
             look()
 
 

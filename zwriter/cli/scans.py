@@ -1,4 +1,4 @@
-"""Commands on scans, on a disk or in a bucket: ls, show, tail, export, verify."""
+"""Commands on scans, on a disk or in a bucket: ls, show, tail, catalog, export, verify."""
 
 from __future__ import annotations
 
@@ -107,6 +107,30 @@ def tail(scan: ScanUrl, as_json: Json = False, storage_option: StorageOptions = 
         else:
             counts = "  ".join(f"{device} {count}" for device, count in written.items())
             typer.echo(f"{facts['verdict'] or facts['status'] or 'no status yet'}  {counts}")
+
+
+@app.command(rich_help_panel="Look")
+def catalog(
+    root: Annotated[
+        str, typer.Argument(metavar="ROOT", help="Folder with scans, or its s3:// URL.")
+    ],
+    out: Annotated[
+        str, typer.Argument(metavar="OUT.parquet", help="The table to write, or its s3:// URL.")
+    ],
+    storage_option: StorageOptions = None,
+) -> None:
+    """Write a Parquet table of all scans below a folder, for pandas, DuckDB and others.
+
+    If the table is there, it is brought up to date: scans that it has as finished are not read
+    again. docs/object-store.md tells its columns.
+
+    Needs `pip install 'zwriter[lake]'`; exit code 2 without it.
+    """
+    from zwriter.reader import catalog as write_catalog
+
+    options = storage_options(root, storage_option) or storage_options(out, storage_option)
+    done = write_catalog(root, out, storage_options=options)
+    typer.echo(f"{out}: {done.scans} scans, {done.read} of them read")
 
 
 @app.command(rich_help_panel="Keep")

@@ -1,4 +1,4 @@
-"""Paths in a bucket, as far as a reader needs them, with the names that pathlib has for it."""
+"""Paths in a bucket, as far as they are needed, with the names that pathlib has for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zwriter.errors import UsageError
 from zwriter.settings import storage_settings
 
 if TYPE_CHECKING:
-    from zwriter.objects.filesystem import BucketFileSystem
+    from zwriter.objects.clients import ObjectStorage
 
 SCHEME = "s3://"
 AT_ONCE = 16
@@ -34,11 +34,11 @@ class ObjectPath:
     They raise, besides what those raise, UsageError for a wrong bucket, and ServiceError.
     """
 
-    def __init__(self, filesystem: BucketFileSystem, key: PurePosixPath) -> None:
-        self._filesystem, self._key = filesystem, key  # key: bucket/name/of/the/object
+    def __init__(self, storage: ObjectStorage, key: PurePosixPath) -> None:
+        self._storage, self._key = storage, key  # key: bucket/name/of/the/object
 
     def __truediv__(self, name: str) -> ObjectPath:
-        return ObjectPath(self._filesystem, self._key / name)
+        return ObjectPath(self._storage, self._key / name)
 
     def __str__(self) -> str:
         return f"{SCHEME}{self._key}"
@@ -51,30 +51,39 @@ class ObjectPath:
         return self._key.name
 
     @property
+    def stem(self) -> str:
+        return self._key.stem
+
+    @property
     def suffix(self) -> str:
         return self._key.suffix
 
     def with_suffix(self, suffix: str) -> ObjectPath:
-        return ObjectPath(self._filesystem, self._key.with_suffix(suffix))
+        return ObjectPath(self._storage, self._key.with_suffix(suffix))
 
     def read_bytes(self) -> bytes:
-        data: bytes = self._filesystem.cat_file(str(self._key))
-        return data
+        bucket, _, key = str(self._key).partition("/")
+        return self._storage.read(bucket, key)
+
+    def write_bytes(self, data: bytes) -> None:
+        """By one request, in place of what is there."""
+        bucket, _, key = str(self._key).partition("/")
+        self._storage.write(bucket, key, data)
 
     def open(self, mode: str = "rb", buffering: int = -1) -> IO[bytes]:
         """To read, by blocks of 8 MiB whatever `buffering` says. An object that is replaced while
         it is open is an OSError at the next read."""
-        file: IO[bytes] = self._filesystem.open(str(self._key), mode)
+        file: IO[bytes] = self._storage.filesystem.open(str(self._key), mode)
         return file
 
     def stat(self) -> ObjectStat:
-        return ObjectStat(self._filesystem.info(str(self._key))["size"])
+        return ObjectStat(self._storage.filesystem.info(str(self._key))["size"])
 
     def exists(self) -> bool:
-        return bool(self._filesystem.exists(str(self._key)))
+        return bool(self._storage.filesystem.exists(str(self._key)))
 
     def is_file(self) -> bool:
-        return bool(self._filesystem.isfile(str(self._key)))
+        return bool(self._storage.filesystem.isfile(str(self._key)))
 
     def is_dir(self) -> bool:
         return bool(contents(self))
@@ -84,12 +93,12 @@ class ObjectPath:
         inside = f"{self._key}/"
         return {
             entry["name"].removeprefix(inside): entry["type"] == "directory"
-            for entry in self._filesystem.ls(str(self._key), detail=True)
+            for entry in self._storage.filesystem.ls(str(self._key), detail=True)
             if entry["name"].startswith(inside)
         }
 
     def zarr_store(self) -> Store:
-        return self._filesystem.zarr_store(str(self._key))
+        return self._storage.filesystem.zarr_store(str(self._key))
 
 
 AnyPath = Path | ObjectPath
@@ -108,7 +117,7 @@ def place(path: str | AnyPath, options: Mapping[str, Any] | None = None) -> AnyP
         raise UsageError(f"{path}: give {SCHEME}<bucket>/<prefix>, or a path on a disk")
     from zwriter.objects.clients import ObjectStorage  # what a local path need not wait for
 
-    return ObjectPath(ObjectStorage(storage_settings(options or {})).filesystem, key)
+    return ObjectPath(ObjectStorage(storage_settings(options or {})), key)
 
 
 def is_url(path: str) -> bool:

@@ -1,5 +1,6 @@
-"""Reading scans, live or finished. Nothing here writes."""
+"""Reading scans, live or finished. Nothing here writes to them."""
 
+from zwriter.reader.catalog import catalog
 from zwriter.reader.devices import Device
 from zwriter.reader.lazy import LazyArray
 from zwriter.reader.listing import listing
@@ -15,6 +16,7 @@ __all__ = [
     "Report",
     "Scan",
     "Signal",
+    "catalog",
     "listing",
     "open_scan",
     "verify",

@@ -3,44 +3,72 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from zwriter.errors import StoreError, UsageError
 from zwriter.objects import AnyPath, ObjectPath, contents, each, place
-from zwriter.reader.commits import DeviceCommit, commit_in, read_commit
+from zwriter.reader.commits import DeviceCommit, commit_in
 from zwriter.reader.location import DEVICES, Location
 from zwriter.reader.scan import scan_attributes
 
 
+class Found(NamedTuple):
+    """A scan store, and the name of the master file beside it, if there is one."""
+
+    path: AnyPath
+    master: str | None
+
+
 def find_stores(root: AnyPath) -> Iterator[AnyPath]:
     """The scan stores below `root`, in order of path; folders inside a store are not looked at."""
+    return (found.path for found in find_scans(root))
+
+
+def find_scans(root: AnyPath) -> Iterator[Found]:
+    """The same with their master files."""
     if isinstance(root, ObjectPath):
         yield from _in_bucket(root)
         return
+    masters: dict[str, dict[str, str]] = {}
     for folder, names, files in os.walk(root):
         names.sort()
+        masters[folder] = _masters(files)
         if folder.endswith(".zarr") and "zarr.json" in files:
             names.clear()
-            yield Path(folder)
+            path = Path(folder)
+            yield Found(path, masters.get(os.path.dirname(folder), {}).get(path.stem))  # noqa: PTH120
         names[:] = [name for name in names if not name.startswith(".")]
 
 
-def _in_bucket(root: ObjectPath) -> list[ObjectPath]:
+def _in_bucket(root: ObjectPath) -> list[Found]:
     """By one listing a folder that is no store: for ten thousand scans in one folder, by one."""
     if root.suffix == ".zarr":
-        return [root]
+        return [Found(root, None)]
     level, found = [root], []
     while level:
         below = []
         for folder, inside in zip(level, each(root, contents, level), strict=True):
+            masters = _masters(name for name, is_folder in inside.items() if not is_folder)
             folders = [folder / name for name, is_folder in inside.items() if is_folder]
-            found += [path for path in folders if path.suffix == ".zarr"]
+            stores = [path for path in folders if path.suffix == ".zarr"]
+            found += [Found(path, masters.get(path.stem)) for path in stores]
             others = [path for path in folders if path.suffix not in (".zarr", ".zwriter")]
             below += [path for path in others if not path.name.startswith(".")]
         level = below
-    return sorted(found, key=str)
+    return sorted(found, key=lambda scan: str(scan.path))
+
+
+def _masters(files: Iterable[str]) -> dict[str, str]:
+    """<base> -> <base>_master.h5, or else the first <base>_master_<suffix>.h5."""
+    masters = {}
+    for name in sorted(files, reverse=True):
+        base, marked, rest = name.rpartition("_master")
+        if marked and rest.endswith(".h5") and rest[0] in "._":
+            masters[base] = name
+    return masters
 
 
 def listing(
@@ -60,30 +88,58 @@ def listing(
 
 def _line(path: AnyPath) -> dict[str, Any] | None:
     """None where there is no root document (yet): not a store."""
-    location = Location(path)
     try:
-        document = location.metadata("")
-        if document is None:
-            return None
-        own = scan_attributes(document, location)
-        commits = _commits(location, document)
+        documents = scan_documents(path)
+        commits = documents.commits() if documents else {}
     except StoreError as error:
         return {"path": str(path), "error": str(error)}
-    signals = [signal for commit in commits if commit for signal in commit.signals.values()]
+    if documents is None:
+        return None
+    signals = [s for commit in commits.values() if commit for s in commit.signals.values()]
     names = ("scan_id", "scan_number", "status", "verdict", "finished", "start_time", "end_time")
     return {
         "path": str(path),
-        **{name: own.get(name) for name in names},
+        **{name: documents.root.get(name) for name in names},
         "devices": len(commits),
         "rows": sum(signal.rows for signal in signals),
         "missing": sum(signal.ledger.missing for signal in signals),
     }
 
 
-def _commits(location: Location, document: dict[str, Any]) -> list[DeviceCommit | None]:
-    """The commits of all devices: of a finished scan, the root document has all that there is."""
-    consolidated = (document.get("consolidated_metadata") or {}).get("metadata")
-    if consolidated is None:
-        return [read_commit(location, name) for name in location.folders(DEVICES)]
-    groups = [node for node in consolidated if node.rpartition("/")[0] == DEVICES]
-    return [commit_in(consolidated[node].get("attributes", {}), str(location)) for node in groups]
+@dataclass(frozen=True, slots=True)
+class ScanDocuments:
+    """What can be known of a scan by its documents.
+
+    root: what the root group says of the scan; nodes: the documents below it by their names, those
+    of all devices, and of a finished scan all others too.
+    """
+
+    location: Location
+    root: dict[str, Any]
+    nodes: dict[str, dict[str, Any]]
+
+    def commits(self) -> dict[str, DeviceCommit | None]:
+        """The commits of all devices. Raises StoreError if one is damaged."""
+        commits = {}
+        for node, document in self.nodes.items():
+            folder, _, device = node.rpartition("/")
+            if folder == DEVICES:
+                commits[device] = commit_in(
+                    document.get("attributes", {}), f"{self.location}/{node}"
+                )
+        return commits
+
+
+def scan_documents(path: AnyPath) -> ScanDocuments | None:
+    """By one read if the scan is finished, by one more a device if it is not; None where there is
+    no root document. Raises StoreError if this is no scan store."""
+    location = Location(path)
+    document = location.metadata("")
+    if document is None:
+        return None
+    root = scan_attributes(document, location)
+    nodes = (document.get("consolidated_metadata") or {}).get("metadata")
+    if nodes is None:
+        devices = [f"{DEVICES}/{name}" for name in location.folders(DEVICES)]
+        nodes = {node: location.metadata(node) or {} for node in devices}
+    return ScanDocuments(location, root, nodes)
