@@ -36,6 +36,12 @@ class SignalSettings(_Section):
         le=512 * MiB,
         description="size of a chunk; default: chosen from the data rate",
     )
+    shard_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="size of a shard file, not compressed; it has 255 chunks at most. Default: as"
+        " many as that, in a bucket 64 MiB",
+    )
 
 
 class SignalRule(SignalSettings):

@@ -32,14 +32,20 @@ class ShardedArray:
     """What growing arrays have in common: chunks in shards, a document, a state for the commit."""
 
     def __init__(
-        self, path: Path, codec: ChunkCodec, row_shape: tuple[int, ...], chunk_rows: int
+        self,
+        path: Path,
+        codec: ChunkCodec,
+        row_shape: tuple[int, ...],
+        chunk_rows: int,
+        shard_bytes: int | None,
     ) -> None:
         self.path = path
         self.codec = codec
         self.row_shape = row_shape
-        self.chunk_rows = chunk_rows
         self.generation = 0
         self.rows = 0
+        self._shard_bytes = shard_bytes
+        self._cut_in_chunks(chunk_rows)
         self.shown: tuple[Any, ...] = ()  # what zarr.json says: rows, dtype, dimensions
         self._zarr_json = path / "zarr.json"
         self._document: GrowingArray | None = None
@@ -49,6 +55,13 @@ class ShardedArray:
         self._to_sync: list[ShardFile] = []  # sealed ones that may have to be synced
         self._on_their_way = OnTheirWay()
         self._document_synced: bool | None = None  # None: there never was one
+
+    def _cut_in_chunks(self, chunk_rows: int) -> None:
+        """Set how many rows a chunk has, and how many chunks a shard."""
+        self.chunk_rows, self.shard_chunks = chunk_rows, MAX_CHUNKS
+        if self._shard_bytes and chunk_rows:
+            fit = self._shard_bytes // (chunk_rows * self.row_bytes)
+            self.shard_chunks = min(max(fit, 1), MAX_CHUNKS)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -77,7 +90,7 @@ class ShardedArray:
         if number not in self._shards:
             self._shards[number] = ShardFile(
                 self._shard_path(number),
-                MAX_CHUNKS,
+                self.shard_chunks,
                 self._chunk_bound,
                 create=number not in self._made,
             )
@@ -93,7 +106,7 @@ class ShardedArray:
         """Write a chunk, now or, at the latest, when all is published; whether it was now. If not,
         `data` must not change any more until it comes back to `_written`.
         """
-        number, inside = divmod(chunk, MAX_CHUNKS)
+        number, inside = divmod(chunk, self.shard_chunks)
         shard = self._shard(number)
         if data.nbytes < LARGE:
             shard.put(inside, self.codec.encode(data), whole=whole)
@@ -114,9 +127,9 @@ class ShardedArray:
     def read_chunk(self, chunk: int) -> Array:
         """A chunk as it is stored, all fill value where there is none."""
         self.write_all()
-        shard, number = divmod(chunk, MAX_CHUNKS)
+        shard, number = divmod(chunk, self.shard_chunks)
         if shard in self._sealed:
-            stored = read_from(self._shard_path(shard), MAX_CHUNKS, number)
+            stored = read_from(self._shard_path(shard), self.shard_chunks, number)
         else:
             stored = self._shard(shard).read(number)
         if stored is None:
@@ -146,7 +159,7 @@ class ShardedArray:
         document = array_json(
             self.shape,
             self.dtype,
-            chunk_grid=(chunk[0] * MAX_CHUNKS, *self.row_shape),
+            chunk_grid=(chunk[0] * self.shard_chunks, *self.row_shape),
             codecs=sharding(stored_shape(chunk, self.dtype), self.codec.zarr_json()),
             generation=self.generation,
             dimension_names=dimension_names,
@@ -157,7 +170,7 @@ class ShardedArray:
     def _seal_full(self) -> None:
         """Shards that are behind us are complete: give them their HDF5 side and close them."""
         for number in sorted(self._shards):
-            done = (number + 1) * MAX_CHUNKS * self.chunk_rows <= self.rows
+            done = (number + 1) * self.shard_chunks * self.chunk_rows <= self.rows
             if done and self._shards[number].full:
                 self._seal(number)
 
@@ -165,15 +178,15 @@ class ShardedArray:
         shard = self._shard(number)
         shard.compact()
         failpoint("seal.compacted")
-        first = number * MAX_CHUNKS * self.chunk_rows
-        rows = min(self.rows - first, MAX_CHUNKS * self.chunk_rows)
+        first = number * self.shard_chunks * self.chunk_rows
+        rows = min(self.rows - first, self.shard_chunks * self.chunk_rows)
         if self.dtype.kind != "T":
             nbytes = math.prod(self.chunk_shape) * self.dtype.itemsize
             metadata = hdf5_metadata(
                 self.dtype,
                 (rows, *self.row_shape),
                 self.chunk_shape,
-                MAX_CHUNKS,
+                self.shard_chunks,
                 self.codec.hdf5_filter(nbytes),
                 self.codec.name == "none",
                 shard.table(CRC_BYTES),
@@ -193,13 +206,13 @@ class ShardedArray:
 
     @property
     def shard_count(self) -> int:
-        return -(-self.rows // (self.chunk_rows * MAX_CHUNKS)) if self.rows else 0
+        return -(-self.rows // (self.chunk_rows * self.shard_chunks)) if self.rows else 0
 
     def trim(self) -> None:
         """Cut what sealing left over, remove older generations, make the rest read-only."""
         keep = {self._shard_path(number) for number in range(self.shard_count)}
         for path in keep:
-            trim(path)
+            trim(path, self.shard_chunks)
         for path in set(chunk_files(self.path)) - keep:
             path.unlink()
 
@@ -241,6 +254,7 @@ class ShardedArray:
             "dtype": dtype_json(self.dtype),
             "generation": self.generation,
             "chunk_rows": self.chunk_rows,
+            "shard_chunks": self.shard_chunks,
             "codec": [self.codec.name, self.codec.level],
             "open": places,
             "ends": [[number, *shard.whole] for number, shard in sorted(self._shards.items())],
@@ -250,6 +264,7 @@ class ShardedArray:
     def restore(self, state: dict[str, Any]) -> None:
         """Back to the moment of `state`: what was written after it is no longer pointed to."""
         self.rows = state["shape"][0]
+        self.chunk_rows, self.shard_chunks = state["chunk_rows"], shard_chunks(state)
         self.generation = state["generation"]
         partial: dict[int, dict[int, tuple[int, int]]] = {}
         for shard, chunk, offset, nbytes in state["open"]:
@@ -257,7 +272,7 @@ class ShardedArray:
         self._sealed = dict(state["sealed"])
         self._made = {number for number, *_ in (*state["ends"], *state["sealed"])}
         for number, end, _ in state["ends"]:
-            here = chunks_in_shard(number, self.rows, self.chunk_rows)
+            here = chunks_in_shard(number, state)
             self._shard(number).restore(here, partial.get(number, {}), end)
 
 
@@ -270,9 +285,14 @@ class AppendArray(ShardedArray):
     """
 
     def __init__(
-        self, path: Path, codec: ChunkCodec, row_shape: tuple[int, ...], chunk_bytes: int | None
+        self,
+        path: Path,
+        codec: ChunkCodec,
+        row_shape: tuple[int, ...],
+        chunk_bytes: int | None,
+        shard_bytes: int | None = None,
     ) -> None:
-        super().__init__(path, codec, row_shape, 0)
+        super().__init__(path, codec, row_shape, 0, shard_bytes)
         self._chunk_bytes = chunk_bytes
         self._born = time.monotonic()
         self._waiting: list[Array] = []
@@ -282,11 +302,16 @@ class AppendArray(ShardedArray):
         self._flushed_rows = 0
 
     @classmethod
-    def restored(cls, path: Path, state: dict[str, Any], chunk_bytes: int | None) -> AppendArray:
+    def restored(
+        cls,
+        path: Path,
+        state: dict[str, Any],
+        chunk_bytes: int | None,
+        shard_bytes: int | None = None,
+    ) -> AppendArray:
         """The array as a commit describes it."""
         codec = ChunkCodec(dtype_from_json(state["dtype"]), *state["codec"])
-        array = cls(path, codec, tuple(state["shape"][1:]), chunk_bytes)
-        array.chunk_rows = state["chunk_rows"]
+        array = cls(path, codec, tuple(state["shape"][1:]), chunk_bytes, shard_bytes)
         array.restore(state)
         array._flushed_rows = array.rows
         filled = array.rows % array.chunk_rows if array.chunk_rows else 0
@@ -319,10 +344,11 @@ class AppendArray(ShardedArray):
         wanted = self._chunk_bytes or min(
             max(int(self._waiting_rows / elapsed * 10) * self.row_bytes, SLOW_CHUNK), FAST_CHUNK
         )
-        self.chunk_rows = max(1, wanted // self.row_bytes)
+        chunk_rows = max(1, wanted // self.row_bytes)
         first = len(self._waiting[0])
-        if first <= self.chunk_rows and first * self.row_bytes >= LARGE:
-            self.chunk_rows -= self.chunk_rows % first  # what comes fast is written as it comes
+        if first <= chunk_rows and first * self.row_bytes >= LARGE:
+            chunk_rows -= chunk_rows % first  # what comes fast is written as it comes
+        self._cut_in_chunks(chunk_rows)
         waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
         for rows in waiting:
             self._take(rows)
@@ -376,9 +402,9 @@ class AppendArray(ShardedArray):
     def promoted(self, dtype: np.dtype[Any]) -> AppendArray | None:
         """This array with another dtype, in the next generation; None if values would change."""
         codec = ChunkCodec(dtype, self.codec.name, self.codec.level)
-        new = AppendArray(self.path, codec, self.row_shape, self._chunk_bytes)
+        new = AppendArray(self.path, codec, self.row_shape, self._chunk_bytes, self._shard_bytes)
         new.generation = self.generation + 1
-        new.chunk_rows = self.chunk_rows
+        new._cut_in_chunks(self.chunk_rows)
         for block in chain(self.blocks(), self._waiting):
             cast = cast_exact(block, dtype)
             if cast is None:
@@ -389,10 +415,16 @@ class AppendArray(ShardedArray):
         return new
 
 
-def chunks_in_shard(number: int, rows: int, chunk_rows: int) -> int:
-    """How many chunks of the shard `number` an array of so many rows needs."""
-    chunks = -(-rows // chunk_rows) if chunk_rows else 0
-    return min(max(chunks - number * MAX_CHUNKS, 0), MAX_CHUNKS)
+def shard_chunks(state: dict[str, Any]) -> int:
+    """How many chunks a shard has, as the state of an array in a commit says."""
+    count: int = state.get("shard_chunks", MAX_CHUNKS)  # commits before it could be chosen
+    return count
+
+
+def chunks_in_shard(number: int, state: dict[str, Any]) -> int:
+    """How many chunks of the shard `number` an array has in the state that a commit says."""
+    chunks = -(-state["shape"][0] // state["chunk_rows"]) if state["chunk_rows"] else 0
+    return min(max(chunks - number * shard_chunks(state), 0), shard_chunks(state))
 
 
 def chunk_files(path: Path) -> Iterator[Path]:

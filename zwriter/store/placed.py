@@ -22,20 +22,27 @@ class PlacedArray(ShardedArray):
     """Chunks that change stay in memory until they are whole, or there are too many of them."""
 
     def __init__(
-        self, path: Path, codec: ChunkCodec, row_shape: tuple[int, ...], chunk_bytes: int | None
+        self,
+        path: Path,
+        codec: ChunkCodec,
+        row_shape: tuple[int, ...],
+        chunk_bytes: int | None,
+        shard_bytes: int | None = None,
     ) -> None:
         row_bytes = max(math.prod(row_shape) * codec.dtype.itemsize, 1)
-        super().__init__(path, codec, row_shape, max(1, (chunk_bytes or CHUNK) // row_bytes))
+        chunk_rows = max(1, (chunk_bytes or CHUNK) // row_bytes)
+        super().__init__(path, codec, row_shape, chunk_rows, shard_bytes)
         self._cache: OrderedDict[int, NDArray[Any]] = OrderedDict()
         self._dirty: set[int] = set()
         self._whole: set[int] = set()
 
     @classmethod
-    def restored(cls, path: Path, state: dict[str, Any]) -> PlacedArray:
+    def restored(
+        cls, path: Path, state: dict[str, Any], shard_bytes: int | None = None
+    ) -> PlacedArray:
         """The array as a commit describes it."""
         codec = ChunkCodec(dtype_from_json(state["dtype"]), *state["codec"])
-        array = cls(path, codec, tuple(state["shape"][1:]), None)
-        array.chunk_rows = state["chunk_rows"]
+        array = cls(path, codec, tuple(state["shape"][1:]), None, shard_bytes)
         array.restore(state)
         return array
 
@@ -98,8 +105,9 @@ class PlacedArray(ShardedArray):
     def promoted(self, dtype: np.dtype[Any]) -> PlacedArray | None:
         """This array with another dtype, in the next generation; None if values would change."""
         codec = ChunkCodec(dtype, self.codec.name, self.codec.level)
-        new = PlacedArray(self.path, codec, self.row_shape, None)
-        new.generation, new.chunk_rows = self.generation + 1, self.chunk_rows
+        new = PlacedArray(self.path, codec, self.row_shape, None, self._shard_bytes)
+        new.generation = self.generation + 1
+        new._cut_in_chunks(self.chunk_rows)
         for number in range(-(-self.rows // self.chunk_rows)):
             cast = cast_exact(self._chunk(number), dtype)
             if cast is None:

@@ -322,7 +322,7 @@ def read_from(path: Path, capacity: int, number: int) -> bytes | None:
 
 
 @step
-def trim(path: Path, capacity: int = MAX_CHUNKS) -> None:
+def trim(path: Path, capacity: int) -> None:
     """Cut the versions off a sealed shard file and make it read-only. Can be repeated."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -181,16 +181,18 @@ class SignalWriter:
         self, name: str, dtype: np.dtype[Any], row_shape: tuple[int, ...]
     ) -> AppendArray:
         codec = codec_for(dtype, self.settings)
-        return AppendArray(self.path / name, codec, row_shape, self._chunk_bytes(name))
+        return AppendArray(self.path / name, codec, row_shape, *self._cut(name))
 
     def _placed_array(
         self, name: str, dtype: np.dtype[Any], row_shape: tuple[int, ...]
     ) -> PlacedArray:
         codec = codec_for(dtype, self.settings)
-        return PlacedArray(self.path / name, codec, row_shape, self._chunk_bytes(name))
+        return PlacedArray(self.path / name, codec, row_shape, *self._cut(name))
 
-    def _chunk_bytes(self, name: str) -> int | None:
-        return self.settings.chunk_bytes if name == "value" else None
+    def _cut(self, name: str) -> tuple[int | None, int | None]:
+        """The size of a chunk and of a shard, where they are given."""
+        chunk_bytes = self.settings.chunk_bytes if name == "value" else None
+        return chunk_bytes, self.settings.shard_bytes
 
     def _take(self, block: Block) -> None:
         if self._gap:
@@ -423,9 +425,9 @@ class SignalWriter:
             if isinstance(self.layout, Replaced):
                 self.arrays[name] = WholeArray(path, self.settings, saved)
             elif isinstance(self.layout, Slices) and name != "timestamp":
-                self.arrays[name] = PlacedArray.restored(path, saved)
+                self.arrays[name] = PlacedArray.restored(path, saved, self.settings.shard_bytes)
             else:
-                self.arrays[name] = AppendArray.restored(path, saved, self._chunk_bytes(name))
+                self.arrays[name] = AppendArray.restored(path, saved, *self._cut(name))
         length = self.arrays.get("length")
         if isinstance(self.layout, Slices) and isinstance(length, PlacedArray):
             self.layout.resume(length.values())

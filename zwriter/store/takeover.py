@@ -23,13 +23,13 @@ import google_crc32c
 
 from zwriter.errors import Fenced
 from zwriter.failpoint import failpoint
-from zwriter.store.arrays import chunks_in_shard, dtype_from_json
+from zwriter.store.arrays import chunks_in_shard, dtype_from_json, shard_chunks
 from zwriter.store.codecs import CRC_BYTES
 from zwriter.store.commits import NOTHING, CommitLog
 from zwriter.store.disk import make_folder, sync_folder, sync_tree, walk
 from zwriter.store.epochs import Epoch
 from zwriter.store.framed import copy_whole_frames
-from zwriter.store.shard import MAX_CHUNKS, Damaged, check_sealed, copy_committed
+from zwriter.store.shard import Damaged, check_sealed, copy_committed
 from zwriter.store.zarr_json import chunk_key, read_json, stored_shape
 
 log = logging.getLogger(__name__)
@@ -126,9 +126,10 @@ class TakeOver:
         return signal
 
     def _renew_array(self, path: Path, state: dict[str, Any]) -> None:
+        capacity = shard_chunks(state)
         for number, checksum in state["sealed"]:
             thorough = not self.epoch.synced
-            check_sealed(_shard(path, state, number), MAX_CHUNKS, checksum, thorough=thorough)
+            check_sealed(_shard(path, state, number), capacity, checksum, thorough=thorough)
         sealed = {number for number, _ in state["sealed"]}
         for number, end, whole in state["ends"]:
             if number in sealed:
@@ -140,9 +141,9 @@ class TakeOver:
                 for of_shard, chunk, offset, nbytes in state["open"]
                 if of_shard == number
             }
-            chunks = chunks_in_shard(number, state["shape"][0], state["chunk_rows"])
+            chunks = chunks_in_shard(number, state)
             try:
-                copy_committed(shard, target, MAX_CHUNKS, chunks, partial, end, whole)
+                copy_committed(shard, target, capacity, chunks, partial, end, whole)
             except Damaged:
                 target.unlink(missing_ok=True)
                 raise
