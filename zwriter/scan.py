@@ -37,8 +37,10 @@ from zwriter.model import (
     Verdict,
     singly,
 )
+from zwriter.objects import AnyPath, ObjectPath, place
 from zwriter.protocol import Message, encode, safe_name
-from zwriter.settings import MasterSettings, StoreSettings
+from zwriter.settings import MasterSettings, SpoolSettings, StoreSettings
+from zwriter.ship import Shipment
 from zwriter.store.disk import Patience, passing, waiting
 from zwriter.store.patience import WaitForDisk
 from zwriter.store.record import ScanRecord
@@ -90,26 +92,45 @@ class ScanWriter:
     While the disk refuses (full, read-only, broken), calls wait until it does not, and say so in
     the log; `patience` may do something else then.
 
-    path: the store, `<base>.zarr`; a store that was not finished is continued from its last
-    commits. Raises UsageError for a path that cannot be used, Fenced when another writer has taken
-    over.
+    path: the store, `<base>.zarr`, on a disk or as `s3://bucket/prefix/<base>.zarr`; a store that
+    was not finished is continued from its last commits. What goes to a bucket is written to a spool
+    first (docs/object-store.md): `storage_options` as in `open_scan`, `spool` says where that is,
+    `shipment` does it in another way. Raises UsageError for a path that cannot be used, Fenced when
+    another writer has taken over.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | AnyPath,
         *,
         scan_id: str | None = None,
         scan_number: int | None = None,
         settings: StoreSettings | None = None,
         master: Literal["reference", "copy", "auto"] | None = "auto",
         patience: Patience | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        spool: SpoolSettings | None = None,
+        shipment: Shipment | None = None,
     ) -> None:
         self._settings = settings or StoreSettings()
         self._patience = patience or WaitForDisk(str(path))
+        self._path = place(path, storage_options)
+        self._shipment = shipment
+        if isinstance(self._path, ObjectPath):
+            self._settings = self._settings.in_bucket()
+            interval = self._settings.flush_interval
+            self._shipment = shipment or Shipment(
+                self._path, spool or SpoolSettings(), interval=interval
+            )
+            self._shipment.open()
         self._store = ScanStore(
-            Path(path), self._settings, scan_id or str(uuid.uuid4()), scan_number
+            self._shipment.path if self._shipment else Path(str(self._path)),
+            self._settings,
+            scan_id or str(uuid.uuid4()),
+            scan_number,
         )
+        if self._shipment:
+            self._shipment.start()
         self._master = master
         self._given_up = False
         self._points_dirty = False
@@ -120,9 +141,9 @@ class ScanWriter:
         self._logged: Counter[tuple[str, str]] = Counter()
 
     @property
-    def path(self) -> Path:
+    def path(self) -> AnyPath:
         """The store."""
-        return self._store.path
+        return self._path
 
     @property
     def record(self) -> ScanRecord:
@@ -385,6 +406,9 @@ class ScanWriter:
         Raises Fenced when another writer has taken over; NotSynced if the disk has lost something.
         """
         self._write_all_gathered()
+        if self._shipment:
+            self._shipment.check()
+            self._shipment.room()
         try:
             for name, writer in list(self._store.devices.items()):
                 if writer.dirty and device in (None, name):
@@ -414,9 +438,14 @@ class ScanWriter:
     @_patiently
     def finish(self, status: ScanState | str = ScanState.CLOSED) -> Verdict:
         """Commit, seal, judge: the store is complete afterwards. Can be repeated after a crash."""
-        if self.verdict is not None and self.finished:
-            return self.verdict
-        state = ScanState(status)
+        if self.verdict is None or not self.finished:
+            self._finish(ScanState(status))
+        if self._shipment:
+            self._shipment.finish()
+        assert self.verdict is not None
+        return self.verdict
+
+    def _finish(self, state: ScanState) -> None:
         self._write_all_gathered()
         for device in self._store.devices.values():
             for ledger in device.ledgers().values():
@@ -431,7 +460,6 @@ class ScanWriter:
         except NotSynced:
             self._store.distrust()
             raise
-        return verdict
 
     def _judge(self, state: ScanState) -> Verdict:
         if state in (ScanState.ABORTED, ScanState.HALTED):
@@ -452,7 +480,11 @@ class ScanWriter:
     @_patiently
     def close(self) -> None:
         """Let go of all files. A scan that was not finished can be continued later."""
-        self._store.close()
+        try:
+            self._store.close(keep=self._shipment is not None)
+        finally:
+            if self._shipment:
+                self._shipment.close()
 
     def __enter__(self) -> Self:
         if self.record.status is None:
@@ -471,7 +503,7 @@ class ScanWriter:
                 if not (self.record.status and self.record.status.ended):
                     self.status(state)
                 self.finish(self.record.status or state)
-                if self._master is not None:
+                if self._master is not None and isinstance(self.path, Path):
                     out = self.path.with_name(f"{self.path.stem}_master.h5")
                     self.write_master(out, MasterSettings(mode=self._master))
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -44,6 +44,9 @@ class SignalSettings(_Section):
     )
 
 
+Signals = TypeVar("Signals", bound=SignalSettings)
+
+
 class SignalRule(SignalSettings):
     """Settings for the signals whose `<device>/<signal>` matches a shell pattern."""
 
@@ -68,10 +71,25 @@ class StoreSettings(_Section):
         default=5000, ge=1, description="limit of signals that are pushed in a scan"
     )
 
+    def in_bucket(self) -> StoreSettings:
+        """These settings, with other defaults: those for a scan that goes to a bucket."""
+        changes: dict[str, Any] = {
+            "default": _as_object(self.default),
+            "signals": tuple(map(_as_object, self.signals)),
+        }
+        if "flush_interval" not in self.model_fields_set:
+            changes["flush_interval"] = 2.0
+        return self.model_copy(update=changes)
+
     def for_signal(self, device: str, signal: str) -> SignalSettings:
         """The first rule that matches, or the default."""
         name = f"{device}/{signal}"
         return next((r for r in self.signals if fnmatchcase(name, r.match)), self.default)
+
+
+def _as_object(settings: Signals) -> Signals:
+    shard_bytes = settings.shard_bytes or 64 * MiB
+    return settings.model_copy(update={"shard_bytes": shard_bytes})
 
 
 class RedisSettings(_Section):
@@ -127,6 +145,17 @@ class StorageSettings(_Section):
         return self
 
 
+class SpoolSettings(_Section):
+    """Where a scan for a bucket is written first, and stays until the bucket has all of it."""
+
+    folder: Path = Path("~/.cache/zwriter/spool")
+    limit: int = Field(
+        default=64 * 1024 * MiB,
+        ge=MiB,
+        description="bytes that all scans in it may take; then reading from Redis waits",
+    )
+
+
 def storage_settings(options: Mapping[str, Any]) -> StorageSettings:
     """Settings of an object store from names and values. Raises UsageError if one is not right."""
     try:
@@ -158,6 +187,7 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()
     master: MasterSettings = MasterSettings()
     storage: StorageSettings = StorageSettings()
+    spool: SpoolSettings = SpoolSettings()
 
     @classmethod
     def settings_customise_sources(

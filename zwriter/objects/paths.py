@@ -47,6 +47,23 @@ class ObjectPath:
         return f"ObjectPath({str(self)!r})"
 
     @property
+    def storage(self) -> ObjectStorage:
+        return self._storage
+
+    @property
+    def bucket(self) -> str:
+        return self._key.parts[0]
+
+    @property
+    def key(self) -> str:
+        """The name in the bucket; empty for the bucket itself."""
+        return "/".join(self._key.parts[1:])
+
+    @property
+    def parent(self) -> ObjectPath:
+        return ObjectPath(self._storage, self._key.parent)
+
+    @property
     def name(self) -> str:
         return self._key.name
 
@@ -95,6 +112,16 @@ class ObjectPath:
             entry["name"].removeprefix(inside): entry["type"] == "directory"
             for entry in self._storage.filesystem.ls(str(self._key), detail=True)
             if entry["name"].startswith(inside)
+        }
+
+    def sizes(self) -> dict[str, int]:
+        """All objects in the folder and in those in it, and their sizes in bytes."""
+        inside = f"{self._key}/"
+        found = self._storage.filesystem.find(str(self._key), detail=True)
+        return {
+            name.removeprefix(inside): entry["size"]
+            for name, entry in found.items()
+            if name.startswith(inside)
         }
 
     def zarr_store(self) -> Store:

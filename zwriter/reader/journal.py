@@ -10,6 +10,7 @@ from zwriter.reader.lazy import InStore, LazyArray
 from zwriter.reader.location import Location
 from zwriter.reader.rows import RaggedRows
 from zwriter.store.framed import read_frames
+from zwriter.store.log_parts import log_size
 from zwriter.store.record import ScanRecord
 
 JOURNAL = "entry/zwriter/journal"
@@ -25,10 +26,8 @@ class Journal:
     @property
     def size(self) -> int:
         """Bytes of a live scan's journal, -1 when it is finished: a change means news."""
-        try:
-            return (self._location.beside / "journal").stat().st_size
-        except FileNotFoundError:
-            return -1
+        size = log_size(self._location.beside / "journal")
+        return -1 if size is None else size
 
     def record(self) -> ScanRecord:
         """The scan's record with all that has come; one object, which grows.

@@ -81,10 +81,7 @@ class ShardedArray:
 
     @property
     def _chunk_bound(self) -> int:
-        if self.dtype.kind == "T":
-            return STRING_CHUNK_BOUND
-        nbytes = math.prod(self.chunk_shape) * self.dtype.itemsize
-        return nbytes + BLOSC_OVERHEAD + CRC_BYTES
+        return chunk_bound(self.dtype, self.chunk_shape)
 
     def _shard(self, number: int) -> ShardFile:
         if number not in self._shards:
@@ -413,6 +410,13 @@ class AppendArray(ShardedArray):
             new.append(cast)
         self.close()
         return new
+
+
+def chunk_bound(dtype: np.dtype[Any], chunk_shape: tuple[int, ...]) -> int:
+    """What a chunk takes in a shard at most, in bytes."""
+    if dtype.kind == "T":
+        return STRING_CHUNK_BOUND
+    return math.prod(chunk_shape) * dtype.itemsize + BLOSC_OVERHEAD + CRC_BYTES
 
 
 def shard_chunks(state: dict[str, Any]) -> int:

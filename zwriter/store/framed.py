@@ -16,6 +16,7 @@ from typing import IO
 from zwriter.errors import StoreError
 from zwriter.objects import AnyPath
 from zwriter.store.disk import flush, step, write_all
+from zwriter.store.log_parts import open_log
 
 _HEADER = struct.Struct("<II")
 _BLOCK = 1 << 20
@@ -89,7 +90,7 @@ def read_frames(path: AnyPath) -> Iterator[bytes]:
 
     Raises StoreError if a record that is not the last one is damaged.
     """
-    with path.open("rb") as file:
+    with open_log(path) as file:
         while True:
             begin = file.tell()
             header = file.read(_HEADER.size)
@@ -103,6 +104,18 @@ def read_frames(path: AnyPath) -> Iterator[bytes]:
                 return
             else:
                 raise StoreError(f"{path}: the record at byte {begin} is damaged; restore the file")
+
+
+def whole_frames(data: bytes) -> int:
+    """How many bytes, of `data` that begins with a record, are whole records."""
+    end = 0
+    while end + _HEADER.size < len(data):
+        length, crc = _HEADER.unpack_from(data, end)
+        payload = data[end + _HEADER.size : end + _HEADER.size + length]
+        if not length or len(payload) < length or zlib.crc32(payload) != crc:
+            break
+        end += _HEADER.size + length
+    return end
 
 
 def copy_whole_frames(path: Path, target: Path) -> bytes:

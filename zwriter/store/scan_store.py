@@ -284,10 +284,12 @@ class ScanStore:
             offsets, [f"{name}_offset"], {}
         )
 
-    def close(self) -> None:
-        """Let go of all files. A finished store loses what only served while it was open."""
+    def close(self, *, keep: bool = False) -> None:
+        """Let go of all files. A finished store loses what only served while it was open, unless
+        all is to be kept.
+        """
         try:
-            if self.finished:
+            if self.finished and not keep:
                 self._clean_up()
         finally:
             for device in self.devices.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from zwriter.store.log_parts import LogPart
 from zwriter.store.shard import MISSING, index_bytes, index_nbytes, parse_index
 from zwriter.testing.s3 import S3Server
 
@@ -19,7 +20,7 @@ def mirror(folder: Path, server: S3Server, bucket: str) -> str:
     the other.
     """
     client = server.client()
-    files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    files = {_name(p, folder): p for p in folder.rglob("*") if p.is_file()}
     for name in sorted(files, key=_order):
         client.put_object(Bucket=bucket, Key=name, Body=_content(files[name]))
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
@@ -28,6 +29,13 @@ def mirror(folder: Path, server: S3Server, bucket: str) -> str:
                 client.delete_object(Bucket=bucket, Key=entry["Key"])
     client.close()
     return f"s3://{bucket}"
+
+
+def _name(path: Path, folder: Path) -> str:
+    name = path.relative_to(folder).as_posix()
+    if path.parent.suffix == ".zwriter" and path.name in ("journal", "quarantine"):
+        return f"{name}/{LogPart(1, 0, path.stat().st_size, 0).name}"
+    return name
 
 
 def _order(name: str) -> tuple[bool, bool, int]:

@@ -1,0 +1,111 @@
+"""What a writer does in a bucket: whole objects, each by one call that happens or does not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TypeVar
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, NotFoundError
+
+from zwriter.errors import ServiceError, UsageError
+from zwriter.failpoint import failpoint
+from zwriter.objects import ObjectPath, contents
+from zwriter.objects.errors import requests_told
+from zwriter.ship.outage import Outage
+
+Data = bytes | bytearray | memoryview
+T = TypeVar("T")
+
+
+class Bucket:
+    """Keys are relative to `folder`. What the object store refuses, or does not answer, is asked
+    again until it is done: it may come back, and settings can be mended. Raises Stopped.
+
+    requests: how many were answered, by method; sent_bytes: what was in those that wrote.
+    """
+
+    def __init__(self, folder: ObjectPath, outage: Outage) -> None:
+        self.folder, self.outage = folder, outage
+        self._client = folder.storage.writer(folder.bucket, folder.key)
+        self.requests: Counter[str] = Counter()
+        self.sent_bytes = 0
+
+    def put(self, key: str, data: Data) -> None:
+        """Make `data` the object, in place of what is there."""
+        self._until_done("PUT", lambda: obstore.put(self._client, key, data, use_multipart=False))
+        self.sent_bytes += len(data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Make `data` the object if there is none; False if there is one that is not `data`: then
+        it was ours, and only the answer was lost.
+        """
+
+        def create() -> bool:
+            try:
+                obstore.put(self._client, key, data, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+            return True
+
+        failpoint("ship.creating")
+        created = self._until_done("PUT", create)
+        self.sent_bytes += len(data)
+        return created or self.read(key) == data
+
+    def read(self, key: str, nbytes: int | None = None) -> bytes | None:
+        """An object, or its first `nbytes` bytes; None if there is none."""
+
+        def read() -> bytes | None:
+            try:
+                if nbytes is not None:
+                    return bytes(obstore.get_range(self._client, key, start=0, length=nbytes))
+                return bytes(obstore.get(self._client, key).bytes())
+            except (NotFoundError, FileNotFoundError):
+                return None
+
+        return self._until_done("GET", read)
+
+    def exists(self, key: str) -> bool:
+        def look() -> bool:
+            try:
+                obstore.head(self._client, key)
+            except (NotFoundError, FileNotFoundError):
+                return False
+            return True
+
+        return self._until_done("HEAD", look)
+
+    def names(self, key: str) -> list[str]:
+        """The names in a folder."""
+        return list(self._until_done("LIST", lambda: contents(self.folder / key)))
+
+    def sizes(self, key: str) -> dict[str, int]:
+        """All objects below a folder, and their sizes in bytes."""
+        found = self._until_done("LIST", (self.folder / key).sizes)
+        return {f"{key}/{name}": nbytes for name, nbytes in found.items()}
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Make sure that the objects are gone."""
+        for key in keys:
+            self._until_done("DELETE", lambda key=key: self._delete(key))  # type: ignore[misc]
+
+    def _delete(self, key: str) -> None:
+        with suppress(NotFoundError, FileNotFoundError):
+            obstore.delete(self._client, key)
+
+    def _until_done(self, method: str, request: Callable[[], T]) -> T:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                with requests_told(self.folder.bucket, lambda: self.folder.storage.endpoint):
+                    answer = request()
+            except (ServiceError, UsageError) as error:
+                self.outage.failed(error, attempt)
+            else:
+                self.outage.passed()
+                self.requests[method] += 1
+                return answer

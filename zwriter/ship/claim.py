@@ -1,0 +1,48 @@
+"""Who writes a scan in a bucket: epochs, numbered objects of which the last counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from zwriter.errors import Fenced
+from zwriter.failpoint import failpoint
+from zwriter.ship.bucket import Bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Our time as the writer of the scan whose epochs are in the folder `key`."""
+
+    bucket: Bucket
+    key: str
+    number: int
+
+    def check(self) -> None:
+        """Raises Fenced if another writer has taken over, or has finished the scan since then."""
+        followed = self.bucket.exists(f"{self.key}/{self.number + 1}")
+        if followed or not self.bucket.exists(f"{self.key}/{self.number}"):
+            raise Fenced(f"{self.bucket.folder}/{self.key}: another writer has taken the scan over")
+
+
+def last_claim(bucket: Bucket, key: str) -> tuple[int, dict[str, Any]]:
+    """The last epoch, and what its writer says of itself; 0 if there is none."""
+    number = max((int(name) for name in bucket.names(key) if name.isdigit()), default=0)
+    text = bucket.read(f"{key}/{number}") if number else None
+    return number, json.loads(text) if text else {}
+
+
+def claim(bucket: Bucket, key: str, spool: str) -> Claim:
+    """Begin an epoch. Whoever had the scan before us is fenced from now on."""
+    number, _ = last_claim(bucket, key)
+    while True:
+        number += 1
+        own = {"spool": spool, "host": socket.gethostname(), "pid": os.getpid()}
+        text = json.dumps(own | {"claim": uuid4().hex}).encode()
+        if bucket.create(f"{key}/{number}", text):
+            failpoint("ship.claimed")
+            return Claim(bucket, key, number)

@@ -1,0 +1,56 @@
+"""The object store is away, slow or refuses: what is to be sent waits, and the scan goes on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+
+
+class Stopped(Exception):
+    """We were asked to stop while the object store could not take something."""
+
+
+class Outage:
+    """Knows whether the object store takes what is sent. Any thread may use it.
+
+    name: what is sent, for the log; tell: is called with one line when an outage begins, and with
+    another when it is over.
+    """
+
+    def __init__(self, name: str, tell: Callable[[str], None] = lambda text: None) -> None:
+        self._name, self._tell = name, tell
+        self._stop = threading.Event()
+        self._changing = threading.Lock()
+        self.lasts = False
+
+    def failed(self, error: Exception, attempt: int) -> None:
+        """Wait before a request is made for the `attempt`th time. Raises Stopped after `stop`."""
+        with self._changing:
+            begins, self.lasts = not self.lasts, True
+        if begins:
+            self._say(f"{self._name} waits in the spool, the scan goes on: {error}")
+        if self._stop.wait(min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE)):
+            raise Stopped(f"{self._name} is not sent: {error}")
+
+    def passed(self) -> None:
+        """A request was answered as it should be."""
+        if not self.lasts:
+            return
+        with self._changing:
+            ends, self.lasts = self.lasts, False
+        if ends:
+            self._say(f"{self._name} is sent again")
+
+    def stop(self) -> None:
+        """Wait no more."""
+        self._stop.set()
+
+    def _say(self, text: str) -> None:
+        log.warning(text)
+        self._tell(text)

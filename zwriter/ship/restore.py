@@ -1,0 +1,162 @@
+"""A scan that another machine began, brought from its bucket into a spool here, as far as it is
+needed to go on: of shards that are sealed, only the head.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import google_crc32c
+
+from zwriter.errors import StoreError
+from zwriter.ship.bucket import Bucket
+from zwriter.ship.device import newest_commit
+from zwriter.ship.documents import NAME
+from zwriter.ship.shards import shard_key
+from zwriter.ship.tree import GROUPS
+from zwriter.store.arrays import chunk_bound, chunks_in_shard, dtype_from_json, shard_chunks
+from zwriter.store.codecs import CRC_BYTES
+from zwriter.store.disk import sync_tree
+from zwriter.store.log_parts import open_log
+from zwriter.store.shard import FIRST_CHUNK, MISSING, index_bytes, index_nbytes, parse_index
+
+T = TypeVar("T")
+_AT_ONCE = 8
+
+
+def restore(bucket: Bucket, store: str, side: str, devices: str, into: Path) -> None:
+    """Write to `into`/store and `into`/side what those folders of the bucket have.
+
+    Raises StoreError if what a commit says is not there.
+    """
+    with ThreadPoolExecutor(_AT_ONCE, "restore") as pool:
+        _Restored(bucket, store, into / "store", devices, pool).documents()
+        for log in ("journal", "quarantine"):
+            _copy_log(bucket, f"{side}/{log}", into / "side" / log)
+        if mark := bucket.read(f"{side}/redis"):
+            (into / "side" / "redis").write_bytes(mark)
+        for device in bucket.names(f"{side}/commits"):
+            seq, commit = newest_commit(bucket, f"{side}/commits/{device}")
+            if commit is None:
+                continue
+            here = _Restored(bucket, store, into / "store", f"{devices}/{device}", pool)
+            path = into / "side" / "commits" / device / f"{seq:010d}"
+            path.parent.mkdir(parents=True)
+            path.write_text(json.dumps(here.device(commit)))
+    sync_tree(into)
+
+
+def _copy_log(bucket: Bucket, key: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open_log(bucket.folder / key) as log:
+            path.write_bytes(log.read())
+    except FileNotFoundError:
+        path.write_bytes(b"")
+
+
+class _Restored:
+    """What lies below the node `node` of the store `key`, below the folder `path`."""
+
+    def __init__(
+        self, bucket: Bucket, key: str, path: Path, node: str, pool: ThreadPoolExecutor
+    ) -> None:
+        self._bucket, self._key, self._path, self._node = bucket, key, path, node
+        self._pool = pool
+
+    def documents(self) -> None:
+        """Those of groups that all scans have."""
+        self._side_by_side(self._document, GROUPS)
+
+    def device(self, commit: dict[str, Any]) -> dict[str, Any]:
+        """A device as a commit in the bucket has it; the commit as the spool has it."""
+        nodes = [self._node]
+        jobs: list[tuple[str, dict[str, Any], str]] = []
+        for signal, of_signal in commit["signals"].items():
+            nodes.append(f"{self._node}/{signal}")
+            for name, state in of_signal["arrays"].items():
+                nodes.append(node := f"{self._node}/{signal}/{name}")
+                jobs.append((node, state, of_signal["layout"]))
+        self._side_by_side(self._document, nodes)
+        states = iter(self._side_by_side(self._array, jobs))
+        signals = {
+            signal: {**of_signal, "arrays": {name: next(states) for name in of_signal["arrays"]}}
+            for signal, of_signal in commit["signals"].items()
+        }
+        return {key: value for key, value in commit.items() if key != "spool"} | {
+            "signals": signals
+        }
+
+    def _side_by_side(self, function: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
+        return list(self._pool.map(function, items))
+
+    def _document(self, node: str) -> None:
+        text = self._bucket.read("/".join(part for part in (self._key, node, NAME) if part))
+        if text is not None:
+            folder = self._path / node
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / NAME).write_bytes(text)
+
+    def _array(self, job: tuple[str, dict[str, Any], str]) -> dict[str, Any]:
+        node, state, layout = job
+        if layout == "replace":
+            if state["crc"] is not None:
+                self._value(node, state)
+            return state
+        places: list[list[int]] = []
+        for number, end, _ in state["ends"]:
+            places += self._open_shard(node, state, number, end)
+        for number, _ in state["sealed"]:
+            head = self._read(node, shard_key(state, number), FIRST_CHUNK)
+            self._write(node, shard_key(state, number), [(0, head.ljust(FIRST_CHUNK, b"\0"))])
+        return {**state, "open": places}
+
+    def _value(self, node: str, state: dict[str, Any]) -> None:
+        stored = self._read(node, shard_key(state, 0))
+        if google_crc32c.value(stored[:-CRC_BYTES]) != state["crc"]:
+            raise StoreError(f"{self._bucket.folder}/{node}: not the value that was committed")
+        self._write(node, shard_key(state, 0), [(0, stored)])
+
+    def _open_shard(
+        self, node: str, state: dict[str, Any], number: int, end: int
+    ) -> list[list[int]]:
+        """A shard that grows: whole chunks stay where they are, the others go beyond its reach."""
+        data = self._read(node, shard_key(state, number))
+        capacity, chunk = shard_chunks(state), (state["chunk_rows"], *state["shape"][1:])
+        try:
+            index = parse_index(data[: index_nbytes(capacity)], capacity)
+        except ValueError as error:
+            raise StoreError(f"{self._bucket.folder}/{node}: {error}") from None
+        at = FIRST_CHUNK + capacity * chunk_bound(dtype_from_json(state["dtype"]), chunk)
+        index[chunks_in_shard(number, state) :] = MISSING  # it may be ahead of its commit
+        parts: list[tuple[int, bytes]] = [(FIRST_CHUNK, data[FIRST_CHUNK:end])]
+        places = []
+        for chunk_number in range(capacity):
+            offset, nbytes = (int(value) for value in index[chunk_number])
+            if offset == int(MISSING) or offset < end:
+                continue
+            parts.append((at, data[offset : offset + nbytes]))
+            index[chunk_number] = at, nbytes
+            places.append([number, chunk_number, at, nbytes])
+            at += nbytes
+        self._write(node, shard_key(state, number), [(0, index_bytes(index)), *parts])
+        return places
+
+    def _read(self, node: str, name: str, nbytes: int | None = None) -> bytes:
+        key = f"{self._key}/{node}/{name}"
+        data = self._bucket.read(key, nbytes)
+        if data is None:
+            raise StoreError(f"{self._bucket.folder}/{key}: is missing")
+        return data
+
+    def _write(self, node: str, name: str, parts: list[tuple[int, bytes]]) -> None:
+        path = self._path / node / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            for offset, data in parts:
+                file.seek(offset)
+                file.write(data)

@@ -1,0 +1,187 @@
+"""Shard files of a spool as objects: dense, at any moment a shard and an HDF5 file.
+
+A chunk that is whole is in the object where it is in the file, in every version of it. Behind these
+lie the versions of chunks that are not whole, never where another chunk's was in an object before:
+a reader that has an older index finds a chunk that fits it, or one whose checksum is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zwriter.store.arrays import chunks_in_shard, dtype_from_json, shard_chunks
+from zwriter.store.codecs import CRC_BYTES, ChunkCodec
+from zwriter.store.hdf5_header import USER_BLOCK, hdf5_metadata
+from zwriter.store.shard import (
+    FIRST_CHUNK,
+    MISSING,
+    Damaged,
+    committed,
+    end_of,
+    index_bytes,
+    index_nbytes,
+    read_index,
+)
+from zwriter.store.zarr_json import chunk_key, stored_shape
+
+Places = dict[int, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardAt:
+    """A shard as a commit has it. partial: where versions of chunks are that are not whole; end:
+    behind the last chunk that is; whole: how many are. sealed: its checksum, if it is sealed."""
+
+    path: Path
+    number: int
+    partial: Places
+    end: int
+    whole: int
+    sealed: int | None
+
+    @property
+    def nbytes(self) -> int:
+        """What its chunks take."""
+        return self.end - FIRST_CHUNK + sum(nbytes for _, nbytes in self.partial.values())
+
+    @property
+    def mark(self) -> Any:
+        """Differs from that of any other moment of this shard."""
+        return self.sealed if self.sealed is not None else (self.end, self.whole, self.partial)
+
+
+def shards_of(folder: Path, state: dict[str, Any], marks: dict[int, Any]) -> Iterator[ShardAt]:
+    """The shards of an array, as its state in a commit says, that do not have these `marks`.
+
+    Raises Damaged for a sealed one that cannot be read.
+    """
+    partial: dict[int, Places] = {}
+    for shard, chunk, offset, nbytes in state["open"]:
+        partial.setdefault(shard, {})[chunk] = (offset, nbytes)
+    for number, end, whole in state["ends"]:
+        path = folder / shard_key(state, number)
+        shard = ShardAt(path, number, partial.get(number, {}), end, whole, None)
+        if marks.get(number) != shard.mark:
+            yield shard
+    for number, checksum in state["sealed"]:
+        if marks.get(number) != checksum:
+            path = folder / shard_key(state, number)
+            yield ShardAt(path, number, {}, _sealed_end(path, state), 0, checksum)
+
+
+def shard_key(state: dict[str, Any], number: int) -> str:
+    """Where a shard lies, relative to its array, as the state in a commit says."""
+    shape = stored_shape(tuple(state["shape"]), dtype_from_json(state["dtype"]))
+    return chunk_key(state["generation"], len(shape), number)
+
+
+def _sealed_end(path: Path, state: dict[str, Any]) -> int:
+    fd = _open(path)
+    try:
+        return end_of(read_index(fd, shard_chunks(state)))
+    except ValueError as error:
+        raise Damaged(f"{path}: {error}") from None
+    finally:
+        os.close(fd)
+
+
+@dataclass
+class ShardObject:
+    """What is sent of one shard, again and again until it is sealed."""
+
+    owners: dict[int, int] = field(default_factory=dict)  # offset -> chunk whose version was there
+
+    def version(self, shard: ShardAt, state: dict[str, Any]) -> tuple[Any, Places]:
+        """The object's bytes, and where in it the chunks are that are not whole.
+
+        Raises Damaged if the file has gone on since the commit, and cannot tell any more.
+        """
+        fd = _open(shard.path)
+        try:
+            if shard.sealed is not None:
+                return mmap.mmap(fd, shard.end, prot=mmap.PROT_READ), {}
+            return self._open_version(fd, shard, state)
+        finally:
+            os.close(fd)
+
+    def _open_version(
+        self, fd: int, shard: ShardAt, state: dict[str, Any]
+    ) -> tuple[bytearray, Places]:
+        index = _index_at(fd, shard, state)
+        places = self._places(shard)
+        end = max([shard.end, *(offset + nbytes for offset, nbytes in places.values())])
+        data = bytearray(max(end, FIRST_CHUNK))
+        _read_into(fd, memoryview(data)[FIRST_CHUNK : shard.end], FIRST_CHUNK)
+        for number, (offset, nbytes) in places.items():
+            _read_into(fd, memoryview(data)[offset : offset + nbytes], shard.partial[number][0])
+            index[number] = offset, nbytes
+        data[: index_nbytes(len(index))] = index_bytes(index)
+        metadata = _hdf5_side(shard, state, index, len(data))
+        data[USER_BLOCK : USER_BLOCK + len(metadata)] = metadata
+        return data, places
+
+    def _places(self, shard: ShardAt) -> Places:
+        places = {}
+        at = shard.end + 1  # where no whole chunk will begin
+        for number, (_, nbytes) in sorted(shard.partial.items()):
+            while self.owners.setdefault(at, number) != number:
+                at += 1
+            places[number] = (at, nbytes)
+            at += nbytes
+        return places
+
+
+def _index_at(fd: int, shard: ShardAt, state: dict[str, Any]) -> NDArray[np.uint64]:
+    try:
+        index = read_index(fd, shard_chunks(state))
+    except ValueError as error:
+        raise Damaged(f"{shard.path}: {error}") from None
+    index = committed(index, chunks_in_shard(shard.number, state), shard.partial, shard.end)
+    if np.count_nonzero(index[:, 0] < shard.end) != shard.whole:
+        raise Damaged(f"{shard.path}: its index is not that of the commit")
+    return index
+
+
+def _hdf5_side(shard: ShardAt, state: dict[str, Any], index: NDArray[np.uint64], end: int) -> bytes:
+    dtype = dtype_from_json(state["dtype"])
+    if dtype.kind == "T":
+        return b""
+    capacity, chunk = shard_chunks(state), (state["chunk_rows"], *state["shape"][1:])
+    first = shard.number * capacity * chunk[0]
+    rows = min(state["shape"][0] - first, capacity * chunk[0])
+    codec = ChunkCodec(dtype, *state["codec"])
+    present = np.flatnonzero(index[:, 0] != MISSING)
+    return hdf5_metadata(
+        dtype,
+        (rows, *chunk[1:]),
+        chunk,
+        capacity,
+        codec.hdf5_filter(math.prod(chunk) * dtype.itemsize),
+        codec.name == "none",
+        {int(n): (int(index[n, 0]), int(index[n, 1]) - CRC_BYTES) for n in present},
+        end,
+    )
+
+
+def _read_into(fd: int, part: memoryview, offset: int) -> None:
+    while part:
+        count = os.preadv(fd, [part], offset)
+        if not count:
+            raise Damaged("a chunk is cut off")
+        part, offset = part[count:], offset + count
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Damaged(f"{path} is missing") from None
