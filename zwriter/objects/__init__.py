@@ -3,6 +3,7 @@
 `place` gives the path that the user means, on a disk or in a bucket; both kinds are used alike.
 """
 
+from zwriter.objects.ahead import ReadAhead, ahead, download
 from zwriter.objects.paths import (
     AnyPath,
     ObjectPath,
@@ -14,4 +15,16 @@ from zwriter.objects.paths import (
     zarr_store,
 )
 
-__all__ = ["AnyPath", "ObjectPath", "at_once", "contents", "each", "is_url", "place", "zarr_store"]
+__all__ = [
+    "AnyPath",
+    "ObjectPath",
+    "ReadAhead",
+    "ahead",
+    "at_once",
+    "contents",
+    "download",
+    "each",
+    "is_url",
+    "place",
+    "zarr_store",
+]
