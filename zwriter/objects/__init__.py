@@ -3,7 +3,6 @@
 `place` gives the path that the user means, on a disk or in a bucket; both kinds are used alike.
 """
 
-from zwriter.objects.ahead import ReadAhead, ahead, download
 from zwriter.objects.paths import (
     AnyPath,
     ObjectPath,
@@ -14,6 +13,7 @@ from zwriter.objects.paths import (
     place,
     zarr_store,
 )
+from zwriter.objects.reading import ReadAhead, ahead, download
 
 __all__ = [
     "AnyPath",

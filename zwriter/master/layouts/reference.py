@@ -90,7 +90,7 @@ def reference_tree(
     source.put("name", Dataset(settings.facility))
     source.put("probe", Dataset(settings.probe))
     add_default_plot(root, record)
-    _add_account(entry, scan, folder)
+    _add_account(entry, scan, record, folder)
     return root
 
 
@@ -216,7 +216,7 @@ def _state_table(history: list[BeamlineState]) -> Table:
     return Table(columns, {"NX_class": "NXcollection"})
 
 
-def _add_account(entry: Group, scan: Scan, folder: AnyPath | None) -> None:
+def _add_account(entry: Group, scan: Scan, record: ScanRecord, folder: AnyPath | None) -> None:
     """`/entry/zwriter`: what is known of the data's completeness, as tables that any viewer shows.
 
     `ledger` has one row a signal; `expected` is -1 where nobody said how many updates there are.
@@ -230,8 +230,8 @@ def _add_account(entry: Group, scan: Scan, folder: AnyPath | None) -> None:
     if is_url(path):
         store.attrs["url"] = path
     group.put("store", store)
-    if scan.record.unreadable:
-        group.put("unreadable", Dataset(_texts(scan.record.unreadable)))
+    if record.unreadable:
+        group.put("unreadable", Dataset(_texts(record.unreadable)))
     ledgers = [(d, s, signal.ledger) for d, of in scan.devices.items() for s, signal in of.items()]
     counts = {
         "expected": [-1 if entry.expected is None else entry.expected for *_, entry in ledgers],

@@ -12,7 +12,7 @@ import hdf5plugin  # noqa: F401  (registers the Blosc filter)
 
 from zwriter.errors import StoreError
 from zwriter.model import Verdict
-from zwriter.objects import AnyPath, ObjectPath, download, place
+from zwriter.objects import AnyPath, ObjectPath, download, is_url, place
 from zwriter.reader.gaps import gaps_of_signal
 from zwriter.reader.lazy import BLOCK_BYTES
 from zwriter.reader.location import Location
@@ -65,7 +65,8 @@ def _folder_of_links(
     in the bucket that the store is in."""
     store = _store(file)
     url = file[STORE].attrs.get("url", "") if store else ""
-    if not store or (folder / store).is_dir() or not url.endswith(f"/{store}"):
+    in_bucket = isinstance(folder, ObjectPath)
+    if in_bucket or not url.endswith(f"/{store}") or (folder / str(store)).is_dir():
         return folder
     return place(url.removesuffix(f"/{store}"), options)
 
@@ -99,10 +100,13 @@ def _store(file: h5py.File) -> str | None:
 def _store_problems(file: h5py.File, folder: AnyPath, verdict: Verdict | None) -> Iterator[str]:
     """The store, if it is still there, is of the same scan, and ended in the same way."""
     store = _store(file)
-    if store is None or not (folder / store).is_dir():
+    if store is None or is_url(store):
+        return
+    path = folder / store if not store.startswith("/") else Path(store)
+    if not path.is_dir():
         return
     try:
-        own = root_attributes(Location(folder / store))
+        own = root_attributes(Location(path))
         scan_id = file["entry/entry_identifier_uuid"].asstr()[()]
     except (StoreError, KeyError, TypeError) as error:
         yield f"cannot be compared with {store}: {error}"

@@ -13,8 +13,8 @@ from typing import Self, TypeVar
 
 from zwriter.objects.paths import AT_ONCE, AnyPath, ObjectPath
 
-PIECE = 8 * 1024 * 1024
-LIMIT = 128 * 1024 * 1024
+PIECE = 4 * 1024 * 1024
+LIMIT = 48 * 1024 * 1024  # bytes; more under way at once costs more than it brings
 
 T = TypeVar("T")
 
