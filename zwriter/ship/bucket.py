@@ -85,7 +85,7 @@ class Bucket:
     def sizes(self, key: str) -> dict[str, int]:
         """All objects below a folder, and their sizes in bytes."""
         found = self._until_done("LIST", (self.folder / key).sizes)
-        return {f"{key}/{name}": nbytes for name, nbytes in found.items()}
+        return {url.removeprefix(f"{self.folder}/"): nbytes for url, nbytes in found.items()}
 
     def delete(self, keys: Iterable[str]) -> None:
         """Make sure that the objects are gone."""
