@@ -106,7 +106,7 @@ class ScanWriter:
         scan_id: str | None = None,
         scan_number: int | None = None,
         settings: StoreSettings | None = None,
-        master: Literal["reference", "copy", "auto"] | None = "auto",
+        master: Literal["reference", "link", "copy", "auto"] | None = "auto",
         patience: Patience | None = None,
         storage_options: Mapping[str, Any] | None = None,
         spool: SpoolSettings | None = None,
@@ -473,9 +473,9 @@ class ScanWriter:
         complete = whole and not lacks and known
         return Verdict.COMPLETE if complete else Verdict.COMPLETE_WITH_GAPS
 
-    def write_master(self, out: str | Path, settings: MasterSettings) -> None:
+    def write_master(self, out: str | AnyPath, settings: MasterSettings) -> None:
         """The HDF5 master file of the finished store."""
-        write_master(self.path, Path(out), mode=settings.mode, settings=settings)
+        write_master(self.path, out, mode=settings.mode, settings=settings)
 
     @_patiently
     def close(self) -> None:
@@ -503,7 +503,7 @@ class ScanWriter:
                 if not (self.record.status and self.record.status.ended):
                     self.status(state)
                 self.finish(self.record.status or state)
-                if self._master is not None and isinstance(self.path, Path):
+                if self._master is not None:
                     out = self.path.with_name(f"{self.path.stem}_master.h5")
                     self.write_master(out, MasterSettings(mode=self._master))
         finally:

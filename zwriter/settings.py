@@ -181,7 +181,7 @@ class Settings(BaseSettings):
         env_prefix="ZWRITER__", env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
-    root: Path = Path("data")
+    root: Path | str = Path("data")
     path_template: str = Field(
         default="S{block_start:05d}-{block_end:05d}/S{scan_number:05d}/S{scan_number:05d}",
         description="where a scan goes below root when its file_components do not say",

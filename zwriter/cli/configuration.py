@@ -35,13 +35,18 @@ def storage_options(path: str, options: list[str] | None) -> dict[str, Any] | No
 
     if not is_url(path):
         return None
-    named = {}
-    for option in options or ():
+    return dict(settings_of(None, {"storage": named(options or [])}).storage)
+
+
+def named(options: list[str]) -> dict[str, str]:
+    """NAME=VALUE pairs as a dict. Raises UsageError."""
+    values = {}
+    for option in options:
         name, equals, value = option.partition("=")
         if not equals:
             raise UsageError(f"--storage-option {name}: it takes NAME=VALUE")
-        named[name] = value
-    return dict(settings_of(None, {"storage": named}).storage)
+        values[name] = value
+    return values
 
 
 def settings_of(config: Path | None, overrides: dict[str, Any]) -> Settings:

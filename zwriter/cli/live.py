@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from zwriter.cli.app import app
-from zwriter.cli.configuration import Config, settings_of
+from zwriter.cli.configuration import Config, StorageOptions, named, settings_of
 from zwriter.errors import UsageError
 
 RedisUrl = Annotated[
@@ -28,9 +28,13 @@ def run(
         str | None, typer.Option(metavar="URL", help="Redis to read from.", show_default=False)
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for scans.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Folder for scans, or s3://bucket/prefix.", show_default=False
+        ),
     ] = None,
     config: Config = None,
+    storage_option: StorageOptions = None,
 ) -> None:
     """Write every scan that is published in a Redis, until SIGINT or SIGTERM.
 
@@ -39,6 +43,8 @@ def run(
     Settings come from --config, then ZWRITER__* of the environment, then the options here.
 
     **Example**: `zwriter run --redis redis://localhost:6379/0 --root /data/scans`
+
+    **Example**: `zwriter run --root s3://lake/proposal-1234 --storage-option endpoint=https://s3.example.org`
     """
     from zwriter.service import run as run_service
 
@@ -47,6 +53,8 @@ def run(
         overrides["redis"] = {"url": redis}
     if root is not None:
         overrides["root"] = root
+    if storage_option:
+        overrides["storage"] = named(storage_option)
     settings = settings_of(config, overrides)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
     run_service(settings, _stop_on_signals(), lambda: typer.echo("zwriter is ready", err=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 from zwriter.errors import BeingWritten, StoreError, UsageError
 from zwriter.master import write_master
 from zwriter.model import Verdict
+from zwriter.objects import AnyPath
 from zwriter.reader import open_scan
 from zwriter.scan import ScanWriter
 from zwriter.service.paths import ScanPaths
@@ -21,7 +22,7 @@ REASON = (
 )
 
 
-def finalize(store: Path, settings: Settings) -> tuple[Verdict, Path]:
+def finalize(store: Path, settings: Settings) -> tuple[Verdict, AnyPath]:
     """Finish the scan in `store`, a `<base>.zarr`, and write its master file; its verdict, and
     where the file is. Can be repeated, whatever happened to the attempt before.
 

@@ -8,7 +8,6 @@ import logging
 import socket
 import threading
 import time
-from pathlib import Path
 from typing import Any, Literal
 
 import redis
@@ -16,6 +15,7 @@ import redis
 from zwriter.errors import BadMessage
 from zwriter.ingest.commands import Commands
 from zwriter.model import Verdict
+from zwriter.objects import AnyPath
 from zwriter.protocol import BECStatus, Message, encode, keys
 from zwriter.protocol.outgoing import (
     alarm_message,
@@ -53,13 +53,13 @@ class Outbox:
                 self._set_publish(keys.service_status(NAME), message, keys.STATUS_TTL)
             stop.wait(_HEARTBEAT)
 
-    def file_opened(self, scan_id: str, master: Path) -> None:
+    def file_opened(self, scan_id: str, master: AnyPath) -> None:
         """There will be this master file."""
         message = file_message(str(master), done=False, successful=False, is_master_file=True)
         self._tell(keys.scan_file(scan_id, "master"), message, keys.FILE_TTL)
 
     def file_done(
-        self, scan_id: str, master: Path, verdict: Verdict, gaps: Gaps, *, whole: bool
+        self, scan_id: str, master: AnyPath, verdict: Verdict, gaps: Gaps, *, whole: bool
     ) -> None:
         """The master file is there, or never will be. `whole`: with all that there was."""
         message = file_message(str(master), done=True, successful=whole, is_master_file=True)
@@ -69,7 +69,7 @@ class Outbox:
     def history(
         self,
         record: ScanRecord,
-        master: Path,
+        master: AnyPath,
         devices: dict[str, Any],
         verdict: Verdict,
         gaps: Gaps,
@@ -112,7 +112,7 @@ class Outbox:
         except (redis.RedisError, BadMessage) as error:
             log.warning("scan %s: not in the history: %s", record.scan_id, error)
 
-    def content(self, record: ScanRecord, master: Path) -> None:
+    def content(self, record: ScanRecord, master: AnyPath) -> None:
         """What is in the master file, but for the async data."""
         data: dict[str, dict[str, Any]] = {
             device: dict(signals) for device, signals in record.baseline.items()

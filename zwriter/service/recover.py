@@ -15,7 +15,7 @@ from typing import Literal
 from zwriter.errors import StoreError, UsageError, ZwriterError
 from zwriter.reader.location import Location
 from zwriter.service.finalize import finalize
-from zwriter.service.paths import fed_from
+from zwriter.service.roots import fed_from
 from zwriter.settings import Settings
 from zwriter.store.epochs import living_writer
 from zwriter.store.scan_store import side_folder

@@ -6,22 +6,25 @@ import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from pathlib import Path
 
-from zwriter.errors import BadMessage, StoreError, UsageError
+from zwriter.errors import BadMessage, ServiceError, StoreError, UsageError
 from zwriter.ingest import ControlEvent, Kept, connect, listen, safe_url
+from zwriter.objects import AnyPath, ObjectPath, contents
 from zwriter.protocol import FileReference, ScanStatus, decode
 from zwriter.service.memory import keep_memory, search_seldom
 from zwriter.service.outbox import Outbox
 from zwriter.service.paths import (
     ScanPaths,
     check_template,
-    find_unfinished,
     finished_here,
     paths_for,
 )
+from zwriter.service.roots import find_unfinished, root_of
 from zwriter.service.scan_run import ScanRun
 from zwriter.service.shared import Shared
 from zwriter.settings import Settings
+from zwriter.ship import Spool
 from zwriter.store.framed import read_frames
 from zwriter.store.record import ScanRecord
 from zwriter.store.scan_store import side_folder
@@ -44,7 +47,11 @@ def run(settings: Settings, stop: threading.Event, ready: Callable[[], None] | N
     search_seldom()
     client = connect(settings.redis)
     try:
-        settings.root.mkdir(parents=True, exist_ok=True)
+        root = root_of(settings)
+        if isinstance(root, Path):
+            root.mkdir(parents=True, exist_ok=True)
+        else:
+            _look_at_bucket(root, settings)
     except OSError as error:
         client.close()
         raise UsageError(f"{settings.root} cannot be used as the root: {error}") from error
@@ -58,7 +65,7 @@ def run(settings: Settings, stop: threading.Event, ready: Callable[[], None] | N
         log.info(
             "listening at %s, writing to %s",
             safe_url(settings.redis.url.get_secret_value()),
-            settings.root.resolve(),
+            root,
         )
         service.continue_unfinished()
 
@@ -78,6 +85,25 @@ def run(settings: Settings, stop: threading.Event, ready: Callable[[], None] | N
         client.close()
 
 
+def _look_at_bucket(root: ObjectPath, settings: Settings) -> None:
+    """Raises UsageError if there is no such bucket, or if the settings do not go with one; one that
+    cannot be reached may be there later: scans wait in the spool."""
+    if settings.master.mode == "reference":
+        raise UsageError(f"master.mode reference: scans in {root} have link instead, or copy, auto")
+    try:
+        contents(root)
+    except ServiceError as error:
+        log.warning("%s", error)
+
+
+def _journal_of(store: AnyPath, settings: Settings) -> AnyPath:
+    """The journal of an open scan: in the spool, if it is one for a bucket that was begun here."""
+    if isinstance(store, ObjectPath):
+        spooled = side_folder(Spool(settings.spool, store).store) / "journal"
+        return spooled if spooled.exists() else side_folder(store) / "journal"
+    return side_folder(store) / "journal"
+
+
 class _Service:
     """Which scan is written by whom. All but `_done` and `watch_disk` is called in one
     thread."""
@@ -93,10 +119,12 @@ class _Service:
     def continue_unfinished(self) -> None:
         """Go on with the scans that a service before this one has left."""
         settings = self._shared.settings
-        for store in find_unfinished(settings.root.resolve()):
+        for store in find_unfinished(root_of(settings), settings.spool):
             try:
-                record = ScanRecord.replay(read_frames(side_folder(store) / "journal"))
-            except (StoreError, OSError) as error:
+                record = ScanRecord.replay(read_frames(_journal_of(store, settings)))
+            except FileNotFoundError:
+                continue  # it is finished, or was never begun
+            except (StoreError, OSError, ServiceError) as error:
                 log.error(
                     "%s: its journal cannot be read, so it is left as it is: %s", store, error
                 )
@@ -150,7 +178,7 @@ class _Service:
     def _open(self, status: ScanStatus, event: ControlEvent) -> None:
         try:
             self._open_unless_written(status, event)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, StoreError, UsageError) as error:
             log.exception("scan %s: cannot be opened", status.scan_id)
             self._done_with.append(status.scan_id)
             text = f"scan {status.scan_id} cannot be opened: {error}"
@@ -158,7 +186,7 @@ class _Service:
             self._shared.outbox.alarm(1, text, kind=kind, scan_id=status.scan_id)
 
     def _open_unless_written(self, status: ScanStatus, event: ControlEvent) -> None:
-        in_use = [scan.paths.store for scan in list(self._runs.values())]
+        in_use = [str(scan.paths.store) for scan in list(self._runs.values())]
         paths = paths_for(status, self._shared.settings, in_use)
         if finished_here(paths.store, status.scan_id):
             log.debug("scan %s: is in %s already", status.scan_id, paths.store)

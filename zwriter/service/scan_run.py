@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from zwriter.errors import Fenced, NotSynced, StoreError
+from zwriter.errors import Fenced, NotSynced, ServiceError, StoreError
 from zwriter.ingest import safe_url
 from zwriter.model import ScanState, Verdict
+from zwriter.objects import ObjectPath
 from zwriter.reader import open_scan
 from zwriter.scan import ScanWriter
 from zwriter.service.alarms import SlowDisk
 from zwriter.service.control_messages import Inbox
 from zwriter.service.outbox import Gaps
-from zwriter.service.paths import ScanPaths, mark_as_fed
+from zwriter.service.paths import ScanPaths
+from zwriter.service.roots import mark_as_fed, register_of, root_of
 from zwriter.service.scan_life import ScanLife
 from zwriter.service.shared import Shared
+from zwriter.ship import Shipment
 from zwriter.store.disk import passing, step, waiting
 from zwriter.store.patience import WaitForDisk
 
@@ -94,6 +99,7 @@ class ScanRun:
     def _write(self) -> None:
         settings = self._shared.settings
         self.inbox.missed.set()  # if it is not the first time, what was heard may be lost
+        shipment = self._shipment()
         writer = ScanWriter(
             self.paths.store,
             scan_id=self._scan_id,
@@ -101,9 +107,11 @@ class ScanRun:
             settings=settings.store,
             master=None,
             patience=self._disk,
+            shipment=shipment,
         )
         try:
-            mark_as_fed(self.paths.store, safe_url(settings.redis.url.get_secret_value()))
+            here = shipment.path if shipment else Path(str(self.paths.store))
+            mark_as_fed(here, safe_url(settings.redis.url.get_secret_value()))
             log.info("%s: writes %s", self._label, self.paths.store)
             self._shared.outbox.file_opened(self._scan_id, self.paths.master)
             life = ScanLife(
@@ -114,6 +122,21 @@ class ScanRun:
                 self._finish(writer)
         finally:
             writer.close()
+
+    def _shipment(self) -> Shipment | None:
+        """The scan's way into a bucket, if it goes to one."""
+        settings, store = self._shared.settings, self.paths.store
+        root = root_of(settings)
+        if not isinstance(store, ObjectPath) or not isinstance(root, ObjectPath):
+            return None
+        return Shipment(
+            store,
+            settings.spool,
+            interval=settings.store.in_bucket().flush_interval,
+            tell=self._tell_of_storage,
+            registered=register_of(root, self._scan_id),
+            stop=self._shared.stop,
+        )
 
     def _finish(self, writer: ScanWriter) -> None:
         with self._slow.watched():
@@ -139,9 +162,14 @@ class ScanRun:
             if error.__cause__ is not None and passing(error.__cause__):
                 raise error.__cause__ from error  # it is the disk, which is waited for
             raise
+        except ServiceError as error:
+            raise OSError(errno.EHOSTDOWN, str(error)) from error  # is waited for as well
 
     def _tell_of_disk(self, text: str) -> None:
         self._shared.outbox.alarm(1, text, kind="DiskTrouble", scan_id=self._scan_id)
+
+    def _tell_of_storage(self, text: str) -> None:
+        self._shared.outbox.alarm(1, text, kind="StorageTrouble", scan_id=self._scan_id)
 
     def _tell_failure(self, error: Exception) -> None:
         text = f"{self._label} cannot be written: {error}"

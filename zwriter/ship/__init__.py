@@ -1,8 +1,9 @@
 """Scans on their way from a spool on this machine into a bucket: see docs/object-store.md.
 
-`Shipment` is all that other rooms need to know.
+`Shipment` brings one there; `Spool` tells where it is meanwhile.
 """
 
 from zwriter.ship.shipment import Shipment
+from zwriter.ship.spool import Spool
 
-__all__ = ["Shipment"]
+__all__ = ["Shipment", "Spool"]

@@ -31,7 +31,7 @@ from zwriter.ship.spool import Spool
 from zwriter.ship.tree import TreeShipment
 from zwriter.store.commits import CommitLog
 from zwriter.store.disk import remove, step
-from zwriter.store.scan_store import DEVICES, side_folder
+from zwriter.store.scan_store import DEVICES, own_attributes, side_folder
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Shipment:
 
     `open` first, before anything is written there. interval: seconds between two looks; tell: gets
     a line when the object store takes nothing, and when it does again; registered: an object that
-    is there as long as the scan is not finished.
+    is there as long as the scan is not finished; stop: set when nobody waits for it any more.
     """
 
     def __init__(
@@ -56,8 +56,10 @@ class Shipment:
         interval: float,
         tell: Callable[[str], None] = lambda text: None,
         registered: ObjectPath | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         self.store, self.spool = store, Spool(settings, store)
+        self._stop = stop or threading.Event()
         self.path = self.spool.store
         self._interval, self._registered = interval, registered
         self._outage = Outage(str(store), tell)
@@ -116,16 +118,16 @@ class Shipment:
                 " wait for the object store (spool.limit)",
             )
 
-    def finish(self, stop: Callable[[], bool] = lambda: False) -> None:
+    def finish(self) -> None:
         """Return when all of the finished store is in the bucket, and readable.
 
-        Raises OSError if `stop` says so before; Fenced.
+        Raises Fenced; OSError if `stop` is set while the object store takes nothing.
         """
         self._finishing.set()
         self._wake.set()
         while not self._done.wait(_LOOK):
             self.check()
-            if stop() and self._outage.lasts:
+            if self._stop.is_set() and self._outage.lasts:
                 raise OSError(errno.ETIMEDOUT, f"{self.store} is not all sent; it is in the spool")
         self.check()
 
@@ -222,6 +224,10 @@ class Shipment:
         return self._closing.is_set() and not self._finishing.is_set()
 
     def _send_all(self, pool: ThreadPoolExecutor) -> None:
+        if self._is_finished_there():
+            self.clear_beside()
+            self._done.set()
+            return
         sender = _Sender(self, self._claim(), pool)
         while True:
             begun = time.monotonic()
@@ -251,6 +257,19 @@ class Shipment:
         self._claimed = True
         return claim(self.bucket, f"{self._side}/epochs", self._id)
 
+    def _is_finished_there(self) -> bool:
+        """Whether the bucket has all: a writer before us died after that."""
+        here = own_attributes(self.path)
+        text = self.bucket.read(f"{self._key}/{NAME}") if here.get("finished") else None
+        there = json.loads(text)["attributes"]["zwriter"] if text else {}
+        return bool(there.get("finished")) and there.get("scan_id") == here["scan_id"]
+
+    def clear_beside(self) -> None:
+        """Remove what only served while the scan was not finished."""
+        self.bucket.delete(sorted(self.bucket.sizes(self._side), key=_order_of_removal))
+        if self._registered is not None:
+            Bucket(self._registered.parent, self._outage).delete([self._registered.name])
+
     def _refuse_another(self) -> None:
         """Raises Fenced if there is a scan that is not what the spool has."""
         there = self.bucket.read(f"{self._key}/{NAME}")
@@ -263,11 +282,6 @@ class Shipment:
 
     def _registered_as(self, place: ObjectPath) -> None:
         Bucket(place.parent, self._outage).put(place.name, str(self.store).encode())
-
-    def unregister(self) -> None:
-        """Note that the scan is finished."""
-        if self._registered is not None:
-            Bucket(self._registered.parent, self._outage).delete([self._registered.name])
 
 
 class _Sender:
@@ -347,9 +361,7 @@ class _Sender:
         self._tree.finish(root)
         failpoint("ship.finished")
         self._bucket.delete(sorted(there.keys() - wanted - {f"{self._key}/{NAME}"}))
-        beside = sorted(self._bucket.sizes(self._side), key=_order_of_removal)
-        self._bucket.delete(beside)
-        self._shipment.unregister()
+        self._shipment.clear_beside()
         failpoint("ship.cleaned")
 
 
@@ -360,10 +372,5 @@ def _order_of_removal(key: str) -> tuple[bool, bool, str]:
 
 
 def _refuse_finished(store: ObjectPath) -> None:
-    try:
-        document = json.loads((store / NAME).read_bytes())
-        finished = document["attributes"]["zwriter"]["finished"]
-    except (FileNotFoundError, ValueError, LookupError, TypeError):
-        return
-    if finished:
+    if own_attributes(store).get("finished"):
         raise UsageError(f"{store} is finished: choose another path, or remove it")

@@ -4,17 +4,19 @@ finished.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from zwriter.errors import StoreError, UsageError
 from zwriter.failpoint import failpoint
 from zwriter.model import Rejected, ScanState, Source, Verdict
+from zwriter.objects import AnyPath
 from zwriter.settings import SignalSettings, StoreSettings
 from zwriter.store.commits import CommitLog
 from zwriter.store.device import DeviceWriter
@@ -46,9 +48,13 @@ _GROUPS = {
 }
 
 
-def side_folder(path: Path) -> Path:
+PathT = TypeVar("PathT", bound=AnyPath)
+
+
+def side_folder(path: PathT) -> PathT:
     """The folder beside a store that is there while the scan is not finalized."""
-    return path.with_suffix(".zwriter")
+    side: PathT = path.with_suffix(".zwriter")  # type: ignore[assignment]
+    return side
 
 
 class ScanStore:
@@ -95,7 +101,7 @@ class ScanStore:
         )
         self._closing.callback(self._quarantine.close)
         self.record = ScanRecord.replay(read_frames(self._side / "journal"))
-        known = _own(self._tree)
+        known = own_attributes(self._tree)
         self.scan_id = self.record.scan_id or known.get("scan_id") or scan_id
         self.scan_number = self.record.scan_number or known.get("scan_number") or scan_number
         self._root = self._open_root(known)
@@ -316,23 +322,23 @@ def _check_usable(path: Path, side: Path) -> None:
         return
     if _finished(path):
         raise UsageError(f"{path} is finished: choose another path, or remove it")
-    if _own(path):
+    if own_attributes(path):
         raise StoreError(f"{path} is not finished, but {side}, which lay beside it, is not there")
     if path.exists() and any(path.iterdir()):
         raise StoreError(f"{path} is not empty and not a store: choose another path")
 
 
 def _finished(path: Path) -> bool:
-    return bool(_own(path).get("finished"))
+    return bool(own_attributes(path).get("finished"))
 
 
-def _own(path: Path) -> dict[str, Any]:
+def own_attributes(path: AnyPath) -> dict[str, Any]:
     """What zwriter says of a store in its root document; empty if that cannot be read."""
     try:
-        own: dict[str, Any] = read_json(path / "zarr.json")["attributes"]["zwriter"]
-    except (FileNotFoundError, ValueError, LookupError):
+        own = json.loads((path / "zarr.json").read_bytes())["attributes"]["zwriter"]
+    except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, TypeError):
         return {}
-    return own
+    return own if isinstance(own, dict) else {}
 
 
 def _remove_leftovers(path: Path) -> None:

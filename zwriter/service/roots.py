@@ -1,0 +1,103 @@
+"""The root of all scans, on a disk or in a bucket, and the scans there that are not finished."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from zwriter.errors import ServiceError
+from zwriter.objects import AnyPath, ObjectPath, contents, is_url, place
+from zwriter.settings import Settings, SpoolSettings, StorageSettings
+from zwriter.ship import Spool
+from zwriter.store.scan_store import own_attributes, side_folder
+
+log = logging.getLogger(__name__)
+
+MARK = "redis"
+_OPEN = ".zwriter/open"  # in the root, if that is in a bucket: an object for each scan that is open
+
+
+def root_of(settings: Settings) -> AnyPath:
+    """Where scans go. Raises UsageError if that cannot be used."""
+    root = str(settings.root)
+    return _in_bucket(root, settings.storage) if is_url(root) else Path(root).resolve()
+
+
+@lru_cache(16)
+def _in_bucket(root: str, storage: StorageSettings) -> AnyPath:
+    return place(root.rstrip("/"), dict(storage))
+
+
+def mark_as_fed(store: Path, url: str) -> None:
+    """Note that a service feeds this store from Redis. A program may write one without, and
+    nobody but the program knows when that ends."""
+    (side_folder(store) / MARK).write_text(f"{url}\n")
+
+
+def fed_from(store: Path) -> str | None:
+    """The Redis that a service feeds an unfinished store from; None if none does."""
+    try:
+        return (side_folder(store) / MARK).read_text().strip()
+    except FileNotFoundError:
+        return None
+
+
+def id_name(scan_id: str) -> str:
+    """The scan_id, or a digest of it where it is no good name for a file."""
+    if len(scan_id) <= 64 and scan_id.isascii() and scan_id.replace("-", "").isalnum():
+        return scan_id
+    return hashlib.sha256(scan_id.encode()).hexdigest()[:32]
+
+
+def register_of(root: ObjectPath, scan_id: str) -> ObjectPath:
+    """The object that says that a scan is open: a listing of all scans would take too long."""
+    return root / _OPEN / id_name(scan_id)
+
+
+def find_unfinished(root: AnyPath, spool: SpoolSettings) -> Iterator[AnyPath]:
+    """The stores below the root that were fed by a service and are not finished.
+
+    What was left of cleaning up behind a finished one is removed.
+    """
+    if isinstance(root, ObjectPath):
+        yield from _unfinished_in_bucket(root, spool)
+    else:
+        yield from _unfinished_on_disk(root)
+
+
+def _unfinished_on_disk(root: Path) -> Iterator[Path]:
+    for folder, names, _ in os.walk(root):
+        for name in sorted(names):
+            side = Path(folder, name)
+            store = side.with_suffix(".zarr")
+            if name.endswith(".zwriter") and (side / MARK).exists():
+                yield store
+            elif name.endswith(".zwriter") and own_attributes(store).get("finished"):
+                log.info("%s: what was left of it is removed, its scan is finished", side)
+                shutil.rmtree(side, ignore_errors=True)
+        names[:] = [name for name in names if not name.endswith((".zarr", ".zwriter"))]
+
+
+def _unfinished_in_bucket(root: ObjectPath, spool: SpoolSettings) -> Iterator[ObjectPath]:
+    """Those in the spool of this machine, and those that any machine has registered."""
+    found: dict[str, ObjectPath] = {}
+    top = Spool(spool, root).store
+    for folder, names, _ in os.walk(top):
+        for name in sorted(names):
+            if name.endswith(".zwriter") and Path(folder, name, MARK).exists():
+                store = root / Path(folder, name).with_suffix(".zarr").relative_to(top).as_posix()
+                found[str(store)] = store
+        names[:] = [name for name in names if not name.endswith((".zarr", ".zwriter"))]
+    try:
+        for name in contents(root / _OPEN):
+            url = (root / _OPEN / name).read_bytes().decode()
+            if url.startswith(f"{root}/"):
+                found.setdefault(url, root / url.removeprefix(f"{root}/"))
+    except (ServiceError, FileNotFoundError) as error:
+        log.warning("%s: scans that other machines have begun are not found: %s", root, error)
+    yield from found.values()
