@@ -10,6 +10,7 @@ import pytest
 
 from zwriter.ingest import connect
 from zwriter.ingest.commands import Commands
+from zwriter.objects import AnyPath, place
 from zwriter.protocol import RedisServer
 from zwriter.protocol.publisher import Publisher
 from zwriter.reader import Scan, open_scan
@@ -28,13 +29,14 @@ def until(condition: Callable[[], object], what: str = "it") -> None:
 class Beamline:
     """A Redis, a publisher, and a service that can be started and stopped."""
 
-    def __init__(self, url: str, root: Path) -> None:
+    def __init__(self, url: str, root: Path | str, spool: Path | None = None) -> None:
         self.url = url
-        self.root = root
+        self.root = place(root)
         self.settings = Settings(
             root=root,
             redis={"url": url, "drain_timeout": 1.0},
             store={"flush_interval": 0.1, "durability": "none"},
+            spool={"folder": spool} if spool else {},
         )
         self.publisher = Publisher(url)
         self.client: Commands = connect(RedisSettings(url=url))
@@ -62,7 +64,7 @@ class Beamline:
         assert not thread.is_alive()
         assert not errors
 
-    def store(self, number: int) -> Path:
+    def store(self, number: int) -> AnyPath:
         name = f"S{number:05d}"
         return self.root / "S00000-00999" / name / f"{name}.zarr"
 
@@ -80,9 +82,9 @@ class Beamline:
         until(has_rows, f"{rows} rows")
         return scan
 
-    def written(self, number: int | Path) -> Scan:
+    def written(self, number: int | AnyPath) -> Scan:
         """The scan, once its store is finished and all is told about it."""
-        store = number if isinstance(number, Path) else self.store(number)
+        store = self.store(number) if isinstance(number, int) else number
         until(
             lambda: store.exists() and not store.with_suffix(".zwriter").exists(),
             f"{store} to be finished",
@@ -107,6 +109,18 @@ def beamline_at() -> Callable[[str, Path], contextlib.closing[Beamline]]:
 @pytest.fixture
 def beamline(own_redis: RedisServer, tmp_path: Path) -> Iterator[Beamline]:
     with contextlib.closing(Beamline(own_redis.url, tmp_path / "data")) as beamline:
+        yield beamline
+
+
+@pytest.fixture(params=["disk", pytest.param("bucket", marks=pytest.mark.s3)])
+def beamline_anywhere(
+    request: pytest.FixtureRequest, own_redis: RedisServer, tmp_path: Path
+) -> Iterator[Beamline]:
+    """A beamline whose scans go to a disk, or to a bucket."""
+    root: Path | str = tmp_path / "data"
+    if request.param == "bucket":
+        root = f"s3://{request.getfixturevalue('bucket')}/data"
+    with contextlib.closing(Beamline(own_redis.url, root, tmp_path / "spool")) as beamline:
         yield beamline
 
 

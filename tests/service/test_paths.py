@@ -7,7 +7,8 @@ import pytest
 
 from zwriter.errors import UsageError
 from zwriter.protocol import ScanStatus
-from zwriter.service.paths import ScanPaths, check_template, find_unfinished, mark_as_fed, paths_for
+from zwriter.service.paths import ScanPaths, check_template, paths_for
+from zwriter.service.roots import find_unfinished, mark_as_fed
 from zwriter.settings import Settings
 
 
@@ -114,8 +115,8 @@ def test_a_master_file_of_another_writer_is_not_overwritten(settings):
 
 def test_a_place_that_an_open_scan_uses_is_left_to_it(settings):
     base = settings.root / "S00017"
-    in_use = [settings.root / "S00017.zarr"]
-    assert paths_for(status(base), settings, in_use).store != in_use[0]
+    in_use = [str(settings.root / "S00017.zarr")]
+    assert str(paths_for(status(base), settings, in_use).store) != in_use[0]
 
 
 @pytest.mark.parametrize(
@@ -138,4 +139,4 @@ def test_unfinished_scans_are_found_and_stores_not_searched(settings):
     for folder in ("a/S1.zarr", "a/S1.zwriter", "b/S2.zarr", "c/S3.zarr/x.zwriter", "d/4.zwriter"):
         (settings.root / folder).mkdir(parents=True)
     mark_as_fed(settings.root / "a" / "S1.zarr", "redis://localhost")
-    assert list(find_unfinished(settings.root)) == [settings.root / "a" / "S1.zarr"]
+    assert list(find_unfinished(settings.root, settings.spool)) == [settings.root / "a" / "S1.zarr"]

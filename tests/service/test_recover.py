@@ -11,8 +11,8 @@ import pytest
 from zwriter.errors import UsageError
 from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
-from zwriter.service.paths import mark_as_fed
 from zwriter.service.recover import leftovers, repair
+from zwriter.service.roots import mark_as_fed
 from zwriter.settings import Settings
 from zwriter.testing.failpoints import failing, fault
 

@@ -74,7 +74,10 @@ def arrays(scan) -> dict[str, list]:
 
 
 @pytest.mark.slow
-def test_a_service_that_is_killed_in_mid_scan_and_started_again_writes_the_same(beamline):
+def test_a_service_that_is_killed_in_mid_scan_and_started_again_writes_the_same(
+    beamline_anywhere,
+):
+    beamline = beamline_anywhere
     disturbed = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
     for begin in (0, 20, 40, 60):
         with service_to_kill(beamline):
