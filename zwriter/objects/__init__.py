@@ -13,5 +13,18 @@ from zwriter.objects.paths import (
     place,
     zarr_store,
 )
+from zwriter.objects.reading import ReadAhead, ahead, download
 
-__all__ = ["AnyPath", "ObjectPath", "at_once", "contents", "each", "is_url", "place", "zarr_store"]
+__all__ = [
+    "AnyPath",
+    "ObjectPath",
+    "ReadAhead",
+    "ahead",
+    "at_once",
+    "contents",
+    "download",
+    "each",
+    "is_url",
+    "place",
+    "zarr_store",
+]

@@ -73,11 +73,38 @@ class ObjectStorage:
         with requests_told(bucket, lambda: self.endpoint):
             return bytes(obstore.get(client, key).bytes())
 
+    def read_part(self, bucket: str, key: str, start: int, stop: int) -> bytes:
+        """Some bytes of an object, by one request. Raises as `read` does."""
+        client = self._whole_objects(bucket)
+        with requests_told(bucket, lambda: self.endpoint):
+            part: Any = obstore.get_range(client, key, start=start, end=stop)  # a buffer like bytes
+            return part  # type: ignore[no-any-return]
+
+    def read_start(self, bucket: str, key: str, nbytes: int) -> tuple[bytes, int]:
+        """The first bytes of an object, and its size. Raises as `read` does."""
+        client = self._whole_objects(bucket)
+        with requests_told(bucket, lambda: self.endpoint):
+            answer = obstore.get(client, key, options={"range": (0, nbytes)})
+            return bytes(answer.bytes()), answer.meta["size"]
+
+    def sizes(self, bucket: str, folder: str) -> dict[str, int]:
+        """Key -> bytes of all objects in a folder, however deep. Raises as `read` does."""
+        client = self._whole_objects(bucket)
+        with requests_told(bucket, lambda: self.endpoint):
+            pages = obstore.list(client, folder)
+            return {entry["path"]: entry["size"] for page in pages for entry in page}
+
     def write(self, bucket: str, key: str, data: bytes) -> None:
         """An object, by one request, in place of what is there. Raises as `read` does."""
         client = self._whole_objects(bucket)
         with requests_told(bucket, lambda: self.endpoint):
             obstore.put(client, key, data, use_multipart=False)
+
+    def upload(self, bucket: str, key: str, file: Path) -> None:
+        """A file as an object, in parts if it is large; as `write`, whole or not at all."""
+        client, part = self._whole_objects(bucket), max(_PART, file.stat().st_size // _PARTS + 1)
+        with requests_told(bucket, lambda: self.endpoint):
+            obstore.put(client, key, file, chunk_size=part, max_concurrency=4)
 
     def _whole_objects(self, bucket: str) -> S3Store:
         with self._making:
@@ -168,6 +195,7 @@ class ObjectStorage:
 # Errors that pass are tried again for a few seconds: by obstore, by botocore, and by s3fs, twice.
 _RETRIES: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
 _TIMEOUTS: ClientConfig = {"connect_timeout": "5s", "timeout": "2m"}  # the latter: a whole object
+_PART, _PARTS = 16 * 1024 * 1024, 9000  # S3 takes no more than 10000 parts
 _CONFIG: dict[str, Any] = {
     "retries": {"mode": "standard", "total_max_attempts": 3},
     "connect_timeout": 5,

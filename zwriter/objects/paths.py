@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from posixpath import normpath
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from zarr.abc.store import Store
@@ -38,7 +39,8 @@ class ObjectPath:
         self._storage, self._key = storage, key  # key: bucket/name/of/the/object
 
     def __truediv__(self, name: str) -> ObjectPath:
-        return ObjectPath(self._storage, self._key / name)
+        """`..` leads up."""
+        return ObjectPath(self._storage, PurePosixPath(normpath(self._key / name)))
 
     def __str__(self) -> str:
         return f"{SCHEME}{self._key}"
@@ -58,17 +60,46 @@ class ObjectPath:
     def suffix(self) -> str:
         return self._key.suffix
 
+    @property
+    def parent(self) -> ObjectPath:
+        return ObjectPath(self._storage, self._key.parent)
+
+    def with_name(self, name: str) -> ObjectPath:
+        return ObjectPath(self._storage, self._key.with_name(name))
+
     def with_suffix(self, suffix: str) -> ObjectPath:
         return ObjectPath(self._storage, self._key.with_suffix(suffix))
 
     def read_bytes(self) -> bytes:
-        bucket, _, key = str(self._key).partition("/")
-        return self._storage.read(bucket, key)
+        return self._storage.read(*self._names)
+
+    def read_part(self, start: int, stop: int) -> bytes:
+        """The bytes from `start` to `stop`, by one request, fewer only at the object's end."""
+        return self._storage.read_part(*self._names, start, stop)
+
+    def read_start(self, nbytes: int) -> tuple[bytes, int]:
+        """The first bytes and the size of the whole object, by one request."""
+        return self._storage.read_start(*self._names, nbytes)
 
     def write_bytes(self, data: bytes) -> None:
         """By one request, in place of what is there."""
+        self._storage.write(*self._names, data)
+
+    def upload(self, file: Path) -> None:
+        """The file as an object, in place of what is there, whole or not at all."""
+        self._storage.upload(*self._names, file)
+
+    def sizes(self) -> dict[str, int]:
+        """URL -> bytes of all objects in the folder, however deep, by one request each 1000."""
+        bucket, folder = self._names
+        found = self._storage.sizes(bucket, folder)
+        return {f"{SCHEME}{bucket}/{key}": size for key, size in found.items()}
+
+    @property
+    def _names(self) -> tuple[str, str]:
+        """Bucket and key."""
         bucket, _, key = str(self._key).partition("/")
-        self._storage.write(bucket, key, data)
+        return bucket, key
 
     def open(self, mode: str = "rb", buffering: int = -1) -> IO[bytes]:
         """To read, by blocks of 8 MiB whatever `buffering` says. An object that is replaced while
