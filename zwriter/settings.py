@@ -85,9 +85,12 @@ class RedisSettings(_Section):
 class MasterSettings(_Section):
     """The HDF5 master file."""
 
-    mode: Literal["reference", "copy", "auto"] = "auto"
+    mode: Literal["reference", "link", "copy", "auto"] = "auto"
     copy_below: int = Field(
         default=MiB, ge=0, description="auto: arrays smaller than this are copied"
+    )
+    folder: Path | None = Field(
+        default=None, description="where files go, as scans lie below root; default: beside them"
     )
     facility: str = "Swiss Light Source"
     source_type: str = "Synchrotron X-ray Source"

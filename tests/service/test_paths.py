@@ -129,9 +129,9 @@ def test_a_place_that_an_open_scan_uses_is_left_to_it(settings):
         ("x" * 300, "S00017_master.h5"),
     ],
 )
-def test_the_master_file_has_the_suffix_that_the_user_gave(suffix, name):
+def test_the_master_file_has_the_suffix_that_the_user_gave(settings, suffix, name):
     scan = status(scan_parameters={"system_config": {"file_suffix": suffix}})
-    assert ScanPaths.at(Path("/data/S00017"), scan).master.name == name
+    assert ScanPaths.at(Path("/data/S00017"), scan, settings).master.name == name
 
 
 def test_unfinished_scans_are_found_and_stores_not_searched(settings):

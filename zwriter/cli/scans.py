@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -136,9 +135,11 @@ def catalog(
 @app.command(rich_help_panel="Keep")
 def export(
     scan: ScanUrl,
-    out: Annotated[Path, typer.Argument(metavar="OUT.h5", help="The file to write.")],
+    out: Annotated[
+        str, typer.Argument(metavar="OUT.h5", help="The file to write, or its s3:// URL.")
+    ],
     mode: Annotated[
-        Literal["auto", "copy", "reference"] | None,
+        Literal["auto", "copy", "reference", "link"] | None,
         typer.Option(help="Default: as the settings say.", show_default=False),
     ] = None,
     config: Config = None,
@@ -147,8 +148,9 @@ def export(
     """Write a scan's HDF5/NeXus master file, again or elsewhere.
 
     **reference** links to the arrays where they are: keep the store beside it. **copy** makes a
-    file that stands alone. **auto** copies what is small and links the rest; from a bucket, into
-    which HDF5 cannot link, it copies all.
+    file that stands alone. **auto** copies what is small and links the rest. **link** is what
+    **reference** is on a disk, for a scan in a bucket: the file has the URLs of the arrays, and
+    links that work once the scan's folder is mirrored to a disk.
 
     To read compressed data h5py needs `import hdf5plugin`.
     """
@@ -159,9 +161,10 @@ def export(
         out,
         mode=mode,
         settings=settings_of(config, {}).master,
-        storage_options=storage_options(scan, storage_option),
+        storage_options=storage_options(scan, storage_option)
+        or storage_options(out, storage_option),
     )
-    typer.echo(str(out))
+    typer.echo(out)
 
 
 @app.command(rich_help_panel="Keep")
@@ -170,7 +173,7 @@ def verify(
         str,
         typer.Argument(
             metavar="PATH",
-            help="A BASE.zarr, a master file, or a folder of them; an s3:// URL, for its stores.",
+            help="A BASE.zarr, a master file, or a folder of them, or an s3:// URL of one.",
         ),
     ],
     as_json: Json = False,

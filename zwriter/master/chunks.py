@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any, Protocol
 
 import google_crc32c
 import numpy as np
@@ -14,13 +15,24 @@ from numpy.typing import NDArray
 
 from zwriter.errors import StoreError
 from zwriter.master.tree import StoredArray
-from zwriter.objects import AnyPath
+from zwriter.objects import AnyPath, each
 from zwriter.store.codecs import CRC_BYTES, HDF5_BLOSC
 from zwriter.store.shard import MISSING, index_nbytes, parse_index
 from zwriter.store.zarr_json import chunk_key, generation_of
 
 _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
 _COMPRESSORS = {"blosclz": 0, "lz4": 1, "lz4hc": 2, "zlib": 4, "zstd": 5}
+
+
+class Readable(Protocol):
+    """What is needed of a file that is open."""
+
+    def seek(self, offset: int, /) -> object: ...
+
+    def read(self, nbytes: int = -1, /) -> bytes: ...
+
+
+Opener = Callable[[AnyPath], AbstractContextManager[Readable]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +93,38 @@ class StoredChunks:
         options = (2, 2, b["typesize"], self.chunk_bytes, b["clevel"], shuffle, code)
         return {"compression": HDF5_BLOSC, "compression_opts": options}
 
-    def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        """Each chunk that is there: its number along axis 0, its bytes without checksum.
+    def read(self, open_file: Opener) -> Iterator[tuple[int, bytes]]:
+        """Each chunk that is there: its number along axis 0, its bytes without checksum. Files are
+        opened one after the other, and read forwards.
 
         Raises StoreError for one that is damaged, and for one that is missing unless holes may be.
         """
         for path, numbers in self._places():
-            if self.source.holes and not path.exists():
-                continue
             try:
-                yield from self._stored(path, numbers)
+                opened = open_file(path)
+            except FileNotFoundError as error:
+                if self.source.holes:
+                    continue
+                raise StoreError(f"{path} is missing; run `zwriter verify`") from error
+            try:
+                with opened as file:
+                    yield from self._stored(file, numbers)
             except (OSError, ValueError) as error:
                 raise StoreError(f"{path}: {error}; run `zwriter verify`") from error
 
     def complete(self) -> bool:
         """No chunk is missing."""
-        if not self.source.holes:
-            return True
-        for path, numbers in self._places():
-            if not path.exists():
-                return False
-            if self.per_shard is not None:
-                with path.open("rb") as file:
-                    index = self._index(file, self.per_shard)
-                if bool(np.any(index[: len(numbers), 0] == MISSING)):
-                    return False
-        return True
+        return not self.source.holes or all(each(self.source.folder, self._full, self._places()))
+
+    def _full(self, place: tuple[AnyPath, range]) -> bool:
+        path, numbers = place
+        try:
+            with path.open("rb") as file:
+                return self.per_shard is None or bool(
+                    np.all(self._index(file, self.per_shard)[: len(numbers), 0] != MISSING)
+                )
+        except FileNotFoundError:
+            return False
 
     def _places(self) -> Iterator[tuple[AnyPath, range]]:
         """Each file and the chunks that lie in it."""
@@ -114,25 +132,25 @@ class StoredChunks:
         for shard, path in enumerate(self.files):
             yield path, range(shard * step, min((shard + 1) * step, count))
 
-    def _stored(self, path: AnyPath, numbers: range) -> Iterator[tuple[int, bytes]]:
-        with path.open("rb", buffering=0) as file:
-            if self.per_shard is None:
-                yield numbers[0], self._checked(numbers[0], file.read())
-                return
-            index = self._index(file, self.per_shard)
-            for number, (offset, nbytes) in zip(numbers, index, strict=False):
-                if offset != MISSING:
-                    file.seek(int(offset))
-                    yield number, self._checked(number, file.read(int(nbytes)))
-                elif not self.source.holes:
-                    raise ValueError(f"chunk {number} is missing")
+    def _stored(self, file: Readable, numbers: range) -> Iterator[tuple[int, bytes]]:
+        if self.per_shard is None:
+            stored = file.read()
+            yield numbers[0], self._checked(numbers[0], stored[:-CRC_BYTES], stored[-CRC_BYTES:])
+            return
+        index = self._index(file, self.per_shard)[: len(numbers)]
+        lost = np.flatnonzero(index[:, 0] == MISSING)
+        if len(lost) and not self.source.holes:
+            raise ValueError(f"chunk {numbers[lost[0]]} is missing")
+        for i in np.argsort(index[:, 0])[: len(index) - len(lost)]:
+            file.seek(int(index[i, 0]))
+            data, crc = file.read(int(index[i, 1]) - CRC_BYTES), file.read(CRC_BYTES)
+            yield numbers[i], self._checked(numbers[i], data, crc)
 
     @staticmethod
-    def _index(file: IO[bytes], capacity: int) -> NDArray[np.uint64]:
+    def _index(file: Readable, capacity: int) -> NDArray[np.uint64]:
         return parse_index(file.read(index_nbytes(capacity)), capacity)
 
-    def _checked(self, number: int, stored: bytes) -> bytes:
-        data, crc = stored[:-CRC_BYTES], stored[-CRC_BYTES:]
+    def _checked(self, number: int, data: bytes, crc: bytes) -> bytes:
         if google_crc32c.value(data).to_bytes(CRC_BYTES, "little") != crc:
             raise ValueError(f"chunk {number} is damaged")
         # a Blosc frame says at byte 4 how long it is decoded

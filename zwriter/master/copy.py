@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import h5py
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zwriter.assemble import fill_value
-from zwriter.master.chunks import StoredChunks
+from zwriter.master.chunks import Opener, StoredChunks
 from zwriter.master.tree import Rows
 from zwriter.reader.lazy import LazyArray
 
@@ -19,7 +20,9 @@ _BLOCK_BYTES = 16 * 1024 * 1024
 _BLOCK_ROWS = 65536
 
 
-def copy_chunks(group: h5py.Group, name: str, chunks: StoredChunks) -> h5py.Dataset:
+def copy_chunks(
+    group: h5py.Group, name: str, chunks: StoredChunks, open_file: Opener
+) -> h5py.Dataset:
     """The array with the very chunks of the store, neither decoded nor encoded."""
     shape, dtype = chunks.source.array.shape, chunks.source.array.dtype
     dataset = group.create_dataset(
@@ -31,7 +34,7 @@ def copy_chunks(group: h5py.Group, name: str, chunks: StoredChunks) -> h5py.Data
         fillvalue=fill_value(dtype),
         **chunks.hdf5_filter,
     )
-    for number, data in chunks:
+    for number, data in chunks.read(open_file):
         origin = (number * chunks.chunk[0], *(0 for _ in shape[1:]))
         dataset.id.write_direct_chunk(origin, data)
     return dataset
@@ -90,3 +93,8 @@ def plain(array: NDArray[Any]) -> NDArray[Any]:
 def text(value: str) -> str:
     """`value` without NUL, which ends a text in HDF5."""
     return value.replace("\0", "\\0")
+
+
+def set_attributes(node: h5py.Group | h5py.Dataset, attrs: Mapping[str, Any]) -> None:
+    for name, value in attrs.items():
+        node.attrs[name] = text(value) if isinstance(value, str) else value

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
 from h5py import h5s
 
 from zwriter.master.chunks import StoredChunks
+from zwriter.objects import AnyPath
 
 MAX_SOURCES = (
     200  # HDF5 keeps each source open; beyond the limit of open files it reads fill values
@@ -18,16 +18,20 @@ MAX_SOURCES = (
 DATA = "/data"
 
 
-def reference(chunks: StoredChunks, out: Path) -> h5py.ExternalLink | h5py.VirtualLayout | None:
-    """What refers to the array from a file at `out`: a link to its one shard, or a virtual dataset.
+Reference: TypeAlias = h5py.ExternalLink | h5py.VirtualLayout
 
-    None where it has to be copied: it has no shards or too many of them, or chunks are missing,
-    which HDF5 would read as zeros.
+
+def reference(chunks: StoredChunks, folder: AnyPath) -> Reference | None:
+    """What refers to the array from a file in `folder`: a link to its one shard, or a virtual
+    dataset.
+
+    None where that cannot be: it has no shards or too many of them, or chunks are missing, which
+    HDF5 would read as zeros.
     """
     files = chunks.files
     if chunks.per_shard is None or len(files) > MAX_SOURCES or not chunks.complete():
         return None
-    names = [os.path.relpath(str(path), str(out.parent)) for path in files]
+    names = [os.path.relpath(str(path), str(folder)) for path in files]
     if len(names) == 1:
         return h5py.ExternalLink(names[0], DATA)
     shape, dtype = chunks.source.array.shape, chunks.source.array.dtype

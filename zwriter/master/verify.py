@@ -9,17 +9,28 @@ import h5py
 from h5py import h5d, h5f, h5p
 
 from zwriter.errors import StoreError
+from zwriter.master.arrays import URL
 from zwriter.master.tree import Dataset, ExternalLink, Group, Node, Rows, StoredArray, Table, walk
+from zwriter.objects import AnyPath, ObjectPath
+from zwriter.reader.verify.sources import Source, object_problems, sources_of
 
 
-def verify_file(path: Path, tree: Group) -> None:
-    """Raises StoreError with the first thing that is missing or not as described."""
+def verify_file(path: Path, tree: Group, folder: AnyPath | None) -> None:
+    """folder: what links into the store lead from, None if there are none.
+
+    Raises StoreError with the first thing that is missing or not as described.
+    """
     # no lock: a process that was forked while the file was written may still hold that one
     with h5py.File(path, "r", locking=False) as file:
+        elsewhere: list[Source] = []
         for name, node in walk(tree):
-            problem = _problem(file, name, node, path.parent)
-            if problem:
+            if (sources := _in_bucket(file, name, node)) is not None:
+                elsewhere += sources
+            elif problem := _problem(file, name, node, path.parent):
                 raise StoreError(f"{path}: {name}: {problem}")
+    if isinstance(folder, ObjectPath):
+        for problem in object_problems(folder, elsewhere):
+            raise StoreError(f"{path}: {problem}")
 
 
 def _problem(file: h5py.File, name: str, node: Node, folder: Path) -> str | None:
@@ -39,19 +50,28 @@ def _problem(file: h5py.File, name: str, node: Node, folder: Path) -> str | None
         return f"cannot be opened: {at}{error}"
 
 
+def _in_bucket(file: h5py.File, name: str, node: Node) -> list[Source] | None:
+    """The objects in which an array lies that is not in the file; None for all that is."""
+    group, _, _ = name.rpartition("/")
+    link = file.get(name, getlink=True)
+    if not isinstance(node, StoredArray) or URL not in file[group].attrs:
+        return None
+    if isinstance(link, h5py.ExternalLink):
+        return [Source(name, link.filename, link.path, node.array.shape)]
+    if link is None:
+        return []
+    return list(sources_of(file[name])) if file[name].is_virtual else None
+
+
 def _source_problem(dataset: h5py.Dataset, folder: Path) -> str | None:
     """What HDF5 would hide: it reads lost sources of a virtual dataset as fill values."""
     access = h5p.create(h5p.FILE_ACCESS)  # there may be many sources: h5py.File takes twice as long
     access.set_file_locking(False, False)
-    layout = dataset.id.get_create_plist()
-    for number in range(layout.get_virtual_count()):
-        first, last = layout.get_virtual_vspace(number).get_select_bounds()
-        needed = tuple(end - start + 1 for start, end in zip(first, last, strict=True))
-        name = layout.get_virtual_filename(number)
-        file = h5f.open(os.fsencode(folder / name), h5f.ACC_RDONLY, access)
-        there = h5d.open(file, layout.get_virtual_dsetname(number).encode()).shape
-        if there != needed:
-            return f"{name} has shape {there} instead of {needed}"
+    for source in sources_of(dataset):
+        file = h5f.open(os.fsencode(folder / source.file), h5f.ACC_RDONLY, access)
+        there = h5d.open(file, source.dataset.encode()).shape
+        if there != source.shape:
+            return f"{source.file} has shape {there} instead of {source.shape}"
     return None
 
 

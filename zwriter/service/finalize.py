@@ -42,7 +42,7 @@ def finalize(store: Path, settings: Settings) -> tuple[Verdict, Path]:
         if side.exists() or not open_scan(store).finished:
             _finish(store, settings.store)
         scan = open_scan(store)
-        master = ScanPaths.of_store(store, scan.record.status_message).master
+        master = ScanPaths.of_store(store, scan.record.status_message, settings).master
         write_master(store, master, settings=settings.master)
     except OSError as error:
         raise StoreError(

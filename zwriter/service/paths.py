@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zwriter.errors import UsageError
+from zwriter.master.places import master_path
 from zwriter.protocol import ScanStatus, safe_name
 from zwriter.settings import Settings
 from zwriter.store.scan_store import side_folder
@@ -31,15 +32,18 @@ class ScanPaths:
     master: Path
 
     @classmethod
-    def at(cls, base: Path, status: ScanStatus | None) -> ScanPaths:
-        """`<base>.zarr` and `<base>_master[_<file_suffix>].h5`."""
-        master = f"{base.name}_master{_suffix(status) if status else ''}.h5"
-        return cls(base.with_name(f"{base.name}.zarr"), base.with_name(master))
+    def at(cls, base: Path, status: ScanStatus | None, settings: Settings) -> ScanPaths:
+        """`<base>.zarr`, and `<base>_master[_<file_suffix>].h5` beside it or where the settings
+        say."""
+        return cls.of_store(base.with_name(f"{base.name}.zarr"), status, settings)
 
     @classmethod
-    def of_store(cls, store: Path, status: ScanStatus | None) -> ScanPaths:
+    def of_store(cls, store: Path, status: ScanStatus | None, settings: Settings) -> ScanPaths:
         """The paths of a scan whose store is known; status: None if no message told of it."""
-        return cls.at(store.with_suffix(""), status)
+        suffix = _suffix(status) if status else ""
+        master = master_path(store, settings.root.resolve(), settings.master, suffix)
+        assert isinstance(master, Path)
+        return cls(store, master)
 
 
 def paths_for(status: ScanStatus, settings: Settings, in_use: Collection[Path] = ()) -> ScanPaths:
@@ -49,9 +53,10 @@ def paths_for(status: ScanStatus, settings: Settings, in_use: Collection[Path] =
     """
     root = settings.root.resolve()
     base = _announced(status, root) or _from_template(status, settings.path_template, root)
-    paths = ScanPaths.at(base, status)
+    paths = ScanPaths.at(base, status, settings)
     if paths.store in in_use or _taken(paths, status.scan_id):
-        other = ScanPaths.at(base.with_name(f"{base.name}_{_id_name(status.scan_id)}"), status)
+        elsewhere = base.with_name(f"{base.name}_{_id_name(status.scan_id)}")
+        other = ScanPaths.at(elsewhere, status, settings)
         log.warning("%s is another scan's; scan %s goes to %s", base, status.scan_id, other.store)
         return other
     return paths

@@ -92,7 +92,8 @@ class _Service:
 
     def continue_unfinished(self) -> None:
         """Go on with the scans that a service before this one has left."""
-        for store in find_unfinished(self._shared.settings.root.resolve()):
+        settings = self._shared.settings
+        for store in find_unfinished(settings.root.resolve()):
             try:
                 record = ScanRecord.replay(read_frames(side_folder(store) / "journal"))
             except (StoreError, OSError) as error:
@@ -105,7 +106,7 @@ class _Service:
                 log.info("%s: has not begun; if it is still open, Redis will say so", store)
             elif record.scan_id not in self._runs:
                 log.info("scan %s: is continued", record.scan_id)
-                self._start(status, ScanPaths.of_store(store, status), [])
+                self._start(status, ScanPaths.of_store(store, status, settings), [])
 
     def look_for_scans(self) -> None:
         """Find scans, and what was published of them, that could not be heard."""

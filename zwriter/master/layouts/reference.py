@@ -30,7 +30,7 @@ from zwriter.master.tree import (
     describe_group,
     fits_groups,
 )
-from zwriter.objects import AnyPath
+from zwriter.objects import AnyPath, each, is_url
 from zwriter.protocol.messages import BeamlineState
 from zwriter.reader import Scan, Signal
 from zwriter.settings import MasterSettings
@@ -47,8 +47,11 @@ _ROW_ARRAYS = ("value", "offsets", "row")
 Pushed = dict[str, dict[str, Signal]]
 
 
-def reference_tree(scan: Scan, out: Path, settings: MasterSettings) -> Group:
-    """The master file of `scan` when it lies at `out`."""
+def reference_tree(
+    scan: Scan, out: AnyPath, folder: AnyPath | None, settings: MasterSettings
+) -> Group:
+    """The master file of `scan` when it lies at `out`. folder: what links into the store lead from,
+    None if there are none."""
     record = scan.record
     pushed = {
         name: {key: signal for key, signal in device.items() if signal.layout != "points"}
@@ -87,7 +90,7 @@ def reference_tree(scan: Scan, out: Path, settings: MasterSettings) -> Group:
     source.put("name", Dataset(settings.facility))
     source.put("probe", Dataset(settings.probe))
     add_default_plot(root, record)
-    _add_account(entry, scan, out)
+    _add_account(entry, scan, record, folder)
     return root
 
 
@@ -160,9 +163,11 @@ def _shapes_node(values: Column) -> Node | None:
 
 
 def _add_async(devices: Group, store: AnyPath, pushed: Pushed) -> None:
+    signals_of = [signal for signals in pushed.values() for signal in signals.values()]
+    opened = iter(each(store, lambda signal: dict(signal.arrays), signals_of))
     for device, signals in pushed.items():
         for name, signal in signals.items():
-            arrays = dict(signal.arrays)
+            arrays = next(opened)
             if "value" not in arrays:  # nothing of it could be written: the ledger tells
                 continue
             group = devices.group(device).group(name, NX_class="NXdata", signal="value")
@@ -174,7 +179,7 @@ def _add_async(devices: Group, store: AnyPath, pushed: Pushed) -> None:
                 group.put(key, StoredArray(folder, array, holes=signal.layout == "slices"))
 
 
-def _add_file_references(collection: Group, record: ScanRecord, out: Path) -> None:
+def _add_file_references(collection: Group, record: ScanRecord, out: AnyPath) -> None:
     """Links to files that devices wrote. BEC leaves those out that are not there; here their
     group stays, empty, with the path that was announced."""
     group = collection.group("file_references", NX_class="NXcollection")
@@ -185,11 +190,11 @@ def _add_file_references(collection: Group, record: ScanRecord, out: Path) -> No
         if not _is_file(announced):
             group.put(name, Group({"file_path": announced[:_LONGEST_PATH], "found": False}))
             continue
-        relative = os.path.relpath(announced, out.parent)
+        file = os.path.relpath(announced, out.parent) if isinstance(out, Path) else announced
         wanted = reference.hinted_h5_entries or {"data": "/"}
         links = Group()
         for link, target in (wanted if fits_groups(wanted) else {}).items():
-            links.put(link, ExternalLink(relative, target[:_LONGEST_PATH]))
+            links.put(link, ExternalLink(file, target[:_LONGEST_PATH]))
         group.put(name, links)
 
 
@@ -211,7 +216,7 @@ def _state_table(history: list[BeamlineState]) -> Table:
     return Table(columns, {"NX_class": "NXcollection"})
 
 
-def _add_account(entry: Group, scan: Scan, out: Path) -> None:
+def _add_account(entry: Group, scan: Scan, record: ScanRecord, folder: AnyPath | None) -> None:
     """`/entry/zwriter`: what is known of the data's completeness, as tables that any viewer shows.
 
     `ledger` has one row a signal; `expected` is -1 where nobody said how many updates there are.
@@ -220,11 +225,13 @@ def _add_account(entry: Group, scan: Scan, out: Path) -> None:
     """
     group = entry.group("zwriter", NX_class="NXcollection", version=__version__)
     group.put("verdict", describe(scan.verdict and str(scan.verdict)))
-    path = scan.path
-    here = os.path.relpath(path, out.parent) if isinstance(path, Path) else str(path)
-    group.put("store", Dataset(here))
-    if scan.record.unreadable:
-        group.put("unreadable", Dataset(_texts(scan.record.unreadable)))
+    path = str(scan.path)
+    store = Dataset(os.path.relpath(path, str(folder)) if folder else path)
+    if is_url(path):
+        store.attrs["url"] = path
+    group.put("store", store)
+    if record.unreadable:
+        group.put("unreadable", Dataset(_texts(record.unreadable)))
     ledgers = [(d, s, signal.ledger) for d, of in scan.devices.items() for s, signal in of.items()]
     counts = {
         "expected": [-1 if entry.expected is None else entry.expected for *_, entry in ledgers],

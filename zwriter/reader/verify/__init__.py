@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from zwriter.errors import UsageError
 from zwriter.objects import AnyPath, place
-from zwriter.reader.listing import find_stores
+from zwriter.reader.listing import find_scans, find_stores
 from zwriter.reader.verify.master import verify_master
 from zwriter.reader.verify.report import Report
 from zwriter.reader.verify.store import verify_store
@@ -18,21 +18,32 @@ __all__ = ["Report", "verify"]
 
 def verify(path: str | AnyPath, *, storage_options: Mapping[str, Any] | None = None) -> Report:
     """Check a store (`.zarr`), a master file (`.h5`), or every one of both below a folder; in a
-    bucket, stores only. storage_options: as in `open_scan`.
+    bucket a store together with its master file. storage_options: as in `open_scan`.
 
     Raises UsageError if there is nothing to check.
     """
     path = place(path, storage_options)
-    if isinstance(path, Path) and path.is_file():
-        return verify_master(str(path))
-    if path.suffix == ".zarr" and path.is_dir():
+    if (isinstance(path, Path) or path.suffix == ".h5") and path.is_file():
+        return verify_master(path, storage_options)
+    if isinstance(path, Path) and path.suffix == ".zarr" and path.is_dir():
         return verify_store(path)
     report = Report(str(path))
-    parts = [verify_store(store) for store in find_stores(path)]
-    if isinstance(path, Path):
-        parts += [verify_master(str(master)) for master in sorted(path.rglob("*_master*.h5"))]
+    parts = [verify_store(store) for store in find_stores(path) if store.is_dir()]
+    parts += [verify_master(master, storage_options) for master in _masters(path)]
     if not parts:
         raise UsageError(f"{path}: no scan store and no master file is there")
     for part in parts:
         report.include(part)
     return report
+
+
+def _masters(folder: AnyPath) -> Iterator[AnyPath]:
+    """The master files below a folder; in a bucket those that lie beside a store."""
+    if isinstance(folder, Path):
+        yield from sorted(folder.rglob("*_master*.h5"))
+    elif folder.suffix == ".zarr":
+        master = folder.with_name(f"{folder.stem}_master.h5")
+        yield from (path for path in (master,) if path.is_file())
+    else:
+        scans = find_scans(folder)
+        yield from (scan.path.with_name(scan.master) for scan in scans if scan.master)

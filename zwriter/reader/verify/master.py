@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import h5py
 import hdf5plugin  # noqa: F401  (registers the Blosc filter)
 
 from zwriter.errors import StoreError
 from zwriter.model import Verdict
+from zwriter.objects import AnyPath, ObjectPath, download, is_url, place
 from zwriter.reader.gaps import gaps_of_signal
 from zwriter.reader.lazy import BLOCK_BYTES
 from zwriter.reader.location import Location
 from zwriter.reader.scan import root_attributes
 from zwriter.reader.verify.report import Report
+from zwriter.reader.verify.sources import Source, object_problems, sources_of
 
 VERDICT = "entry/zwriter/verdict"
 LEDGER = "entry/zwriter/ledger"
@@ -23,16 +27,28 @@ DEVICES = "/entry/collection/devices/"
 READOUT_GROUPS = "/entry/collection/readout_groups/"
 
 
-def verify_master(path: str) -> Report:
-    """Check a master file and all that it points to."""
-    report = Report(path)
+def verify_master(path: AnyPath, storage_options: Mapping[str, Any] | None = None) -> Report:
+    """Check a master file and all that it points to; of arrays that it points to in a bucket, that
+    they are there. storage_options: of that bucket, for a file on a disk."""
+    if isinstance(path, Path):
+        return _verified(path, path, storage_options)
+    with TemporaryDirectory(prefix="zwriter-") as folder:
+        here = Path(folder, path.name)
+        download(path, here)
+        return _verified(here, path, None)
+
+
+def _verified(here: Path, path: AnyPath, options: Mapping[str, Any] | None) -> Report:
+    """here: where the file can be opened; path: where it lies."""
+    report = Report(str(path))
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with h5py.File(here, "r", locking=False) as file:
             report.verdict = _verdict(file)
             report.gaps += [f"{path}: {gap}" for gap in _gaps(file)]
+            folder = _folder_of_links(file, path.parent, options)
             for problem in (
-                *_problems(file, Path(path).parent, report),
-                *_store_problems(file, Path(path).parent, report.verdict),
+                *_problems(file, folder, report),
+                *_store_problems(file, folder, report.verdict),
             ):
                 report.problems.append(f"{path}: {problem}")
     except (OSError, RuntimeError) as error:
@@ -40,6 +56,19 @@ def verify_master(path: str) -> Report:
     if report.verdict is not Verdict.COMPLETE:
         report.gaps.append(f"{path}: {report.verdict or 'it does not tell whether it is complete'}")
     return report
+
+
+def _folder_of_links(
+    file: h5py.File, folder: AnyPath, options: Mapping[str, Any] | None
+) -> AnyPath:
+    """What links lead from: the folder of the file, or, as long as the store is not there, the one
+    in the bucket that the store is in."""
+    store = _store(file)
+    url = file[STORE].attrs.get("url", "") if store else ""
+    in_bucket = isinstance(folder, ObjectPath)
+    if in_bucket or not url.endswith(f"/{store}") or (folder / str(store)).is_dir():
+        return folder
+    return place(url.removesuffix(f"/{store}"), options)
 
 
 def _verdict(file: h5py.File) -> Verdict | None:
@@ -68,13 +97,16 @@ def _store(file: h5py.File) -> str | None:
     return name
 
 
-def _store_problems(file: h5py.File, folder: Path, verdict: Verdict | None) -> Iterator[str]:
+def _store_problems(file: h5py.File, folder: AnyPath, verdict: Verdict | None) -> Iterator[str]:
     """The store, if it is still there, is of the same scan, and ended in the same way."""
     store = _store(file)
-    if store is None or not (folder / store).is_dir():
+    if store is None or is_url(store):
+        return
+    path = folder / store if not store.startswith("/") else Path(store)
+    if not path.is_dir():
         return
     try:
-        own = root_attributes(Location(folder / store))
+        own = root_attributes(Location(path))
         scan_id = file["entry/entry_identifier_uuid"].asstr()[()]
     except (StoreError, KeyError, TypeError) as error:
         yield f"cannot be compared with {store}: {error}"
@@ -85,20 +117,24 @@ def _store_problems(file: h5py.File, folder: Path, verdict: Verdict | None) -> I
         yield f"it says {verdict}, {store} says {own.get('verdict')}: write it again"
 
 
-def _problems(group: h5py.Group, folder: Path, report: Report) -> Iterator[str]:
+def _problems(group: h5py.Group, folder: AnyPath, report: Report) -> Iterator[str]:
     for name in group:
         link = group.get(name, getlink=True)
         where = f"{group.name.rstrip('/')}/{name}"
+        if isinstance(link, h5py.ExternalLink):
+            yield from _target_problems(where, link.filename, _store(group.file))
+            if isinstance(folder, ObjectPath) and where.startswith(DEVICES):
+                source = Source(where, link.filename, link.path, None)
+                yield from object_problems(folder, [source])
+                continue
         try:
             node = group[name]
         except (KeyError, OSError) as error:
-            if isinstance(link, h5py.SoftLink) and where.startswith(READOUT_GROUPS):
-                continue  # as in BEC's file: a device that should have been read, and was not
+            if isinstance(link, h5py.SoftLink) and _may_dangle(group, where, link, folder):
+                continue
             target = link.filename if isinstance(link, h5py.ExternalLink) else "its target"
             yield f"{where}: {target} cannot be opened: {error}"
             continue
-        if isinstance(link, h5py.ExternalLink):
-            yield from _target_problems(where, link.filename, _store(group.file))
         if isinstance(link, h5py.SoftLink):
             continue  # what it points to is visited at its own place
         if isinstance(node, h5py.Group) and isinstance(link, h5py.HardLink):
@@ -108,8 +144,17 @@ def _problems(group: h5py.Group, folder: Path, report: Report) -> Iterator[str]:
                 f"{where}: {problem}" for problem in _dataset_problems(node, folder, report)
             )
             if node.is_virtual:
-                for source in node.virtual_sources():
-                    yield from _target_problems(where, source.file_name, _store(group.file))
+                for source in sources_of(node):
+                    yield from _target_problems(where, source.file, _store(group.file))
+
+
+def _may_dangle(group: h5py.Group, where: str, link: h5py.SoftLink, folder: AnyPath) -> bool:
+    """As in BEC's file: a device that should have been read, and was not. And what is in a bucket
+    cannot be opened."""
+    if where.startswith(READOUT_GROUPS):
+        return True
+    target = group.get(link.path, getlink=True)
+    return isinstance(folder, ObjectPath) and isinstance(target, h5py.ExternalLink)
 
 
 def _target_problems(where: str, target: str, store: str | None) -> Iterator[str]:
@@ -118,8 +163,11 @@ def _target_problems(where: str, target: str, store: str | None) -> Iterator[str
         yield f"{where}: refers to {target}, which is another array's"
 
 
-def _dataset_problems(dataset: h5py.Dataset, folder: Path, report: Report) -> Iterator[str]:
-    if dataset.is_virtual:
+def _dataset_problems(dataset: h5py.Dataset, folder: AnyPath, report: Report) -> Iterator[str]:
+    if dataset.is_virtual and isinstance(folder, ObjectPath):
+        yield from object_problems(folder, list(sources_of(dataset)))
+        return
+    if dataset.is_virtual and isinstance(folder, Path):
         yield from _source_problems(dataset, folder)
     for name, _, size in dataset.external or ():
         if not Path(name).exists() or Path(name).stat().st_size < size:
@@ -134,16 +182,14 @@ def _dataset_problems(dataset: h5py.Dataset, folder: Path, report: Report) -> It
 
 def _source_problems(dataset: h5py.Dataset, folder: Path) -> Iterator[str]:
     """What HDF5 hides: it reads fill values where a source of a virtual dataset is missing."""
-    for source in dataset.virtual_sources():
-        first, last = source.vspace.get_select_bounds()
-        needed = tuple(end - start + 1 for start, end in zip(first, last, strict=True))
+    for source in sources_of(dataset):
         try:
-            with h5py.File(folder / source.file_name, "r", locking=False) as file:
-                there = file[source.dset_name].shape
-                if there != needed:
-                    yield f"{source.file_name} has shape {there} instead of {needed}"
+            with h5py.File(folder / source.file, "r", locking=False) as file:
+                there = file[source.dataset].shape
+                if there != source.shape:
+                    yield f"{source.file} has shape {there} instead of {source.shape}"
         except (OSError, KeyError) as error:
-            yield f"its source {source.file_name} cannot be opened: {error}"
+            yield f"its source {source.file} cannot be opened: {error}"
 
 
 def _read(dataset: h5py.Dataset) -> None:
