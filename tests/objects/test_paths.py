@@ -10,7 +10,7 @@ import obstore
 import pytest
 
 from zwriter.errors import UsageError
-from zwriter.objects import AnyPath, contents, place
+from zwriter.objects import AnyPath, ObjectPath, contents, place
 
 ODD = "50 % #1+2 ü"
 
@@ -125,3 +125,15 @@ def test_a_path_on_a_disk_needs_none_of_the_clients():
     code = "import sys; from zwriter.objects import place; place('x'); print('s3fs' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.s3
+def test_the_sizes_of_all_objects_in_a_folder_are_told(bucket: str):
+    for name, size in (("S1/a", 10), ("S1/b/c", 0), (f"S1/{ODD}", 3), ("S12/d", 1)):
+        path = place(f"s3://{bucket}/{name}")
+        assert isinstance(path, ObjectPath)
+        path.write_bytes(bytes(size))
+    folder = place(f"s3://{bucket}/S1")
+    assert isinstance(folder, ObjectPath)
+    expected = {"S1/a": 10, "S1/b/c": 0, f"S1/{ODD}": 3}
+    assert folder.sizes() == {f"s3://{bucket}/{name}": size for name, size in expected.items()}
