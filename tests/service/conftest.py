@@ -91,6 +91,14 @@ class Beamline:
         )
         return open_scan(store)
 
+    def finished(self, number: int) -> Scan:
+        """The scan in a bucket, once it has its master file and is no more in a spool."""
+        store = self.store(number)
+        master = store.with_name(f"{store.stem}_master.h5")
+        side = store.with_suffix(".zwriter")
+        until(lambda: master.exists() and not side.exists(), f"{store} to be finished")
+        return open_scan(store)
+
     def redis(self, *command: object) -> object:
         """One command, as it is."""
         return self.client.execute_command(*command)  # type: ignore[attr-defined]
@@ -104,6 +112,12 @@ class Beamline:
 def beamline_at() -> Callable[[str, Path], contextlib.closing[Beamline]]:
     """A beamline at the Redis of a URL, for a `with` block."""
     return lambda url, folder: contextlib.closing(Beamline(url, folder / "data"))
+
+
+@pytest.fixture(scope="session")
+def beamline_in() -> Callable[[str, str, Path], contextlib.closing[Beamline]]:
+    """A beamline whose root is a URL, with a spool, for a `with` block."""
+    return lambda url, root, spool: contextlib.closing(Beamline(url, root, spool))
 
 
 @pytest.fixture

@@ -1,0 +1,128 @@
+"""A service whose root is in a bucket: what dies, and where the scan goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import pytest
+
+from tests.service.disturbed import SERVICE, arrays, push
+from zwriter.model import Verdict
+from zwriter.objects import contents, place
+from zwriter.reader import open_scan, verify
+
+pytestmark = pytest.mark.s3
+
+FAILPOINTS = [
+    "ship.claimed",
+    "ship.sending",
+    "ship.log_sent",
+    "ship.shards_sent",
+    "ship.documents_sent",
+    "ship.creating",
+    "ship.committed",
+]
+AT_THE_END = ["ship.finishing", "ship.finished", "ship.cleaned", "master.written"]
+
+
+@pytest.fixture
+def beamline(own_redis, tmp_path, bucket, beamline_in):
+    with beamline_in(own_redis.url, f"s3://{bucket}/data", tmp_path / "spool") as beamline:
+        yield beamline
+
+
+@contextlib.contextmanager
+def service(beamline, spool: Path, failpoints: str = "") -> Iterator[subprocess.Popen]:
+    """A service on a machine of its own, with the spool there, that is killed when the block is
+    left, or at a failpoint."""
+    settings = beamline.settings.model_dump(mode="json")
+    settings["redis"]["url"] = beamline.url  # model_dump hides it
+    settings["spool"]["folder"] = str(spool)
+    command = [sys.executable, "-c", SERVICE, json.dumps(settings)]
+    environment = os.environ | {"ZWRITER_FAILPOINTS": failpoints}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def undisturbed(beamline, tmp_path) -> dict:
+    scan = beamline.publisher.open_scan(scan_number=2, monitored=["samx"])
+    with service(beamline, tmp_path / "undisturbed"):
+        push(scan, range(60))
+        scan.close()
+        return arrays(beamline.finished(2))
+
+
+def test_a_scan_is_finished_in_the_bucket_with_a_master_file_and_nothing_stays_behind(
+    beamline, tmp_path
+):
+    scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
+    with beamline.service():
+        push(scan, range(30))
+        scan.close()
+        written = beamline.finished(1)
+    assert written.verdict is Verdict.COMPLETE
+    report = verify(written.path)
+    assert not report.problems
+    assert not report.gaps
+    folder = written.path.parent
+    assert contents(folder) == {"S00001.zarr": True, "S00001_master.h5": False}
+    assert contents(place(str(beamline.root))) == {"S00000-00999": True}
+    assert [path for path in (tmp_path / "spool").rglob("*") if path.is_file()] == []
+    master = tmp_path / "master.h5"
+    master.write_bytes((folder / "S00001_master.h5").read_bytes())
+    with h5py.File(master) as file:
+        assert file["entry/collection/devices/mcs/counts/value"].shape == (30,)
+
+
+@pytest.mark.slow
+def test_another_machine_goes_on_with_what_the_bucket_has_and_what_redis_has(beamline, tmp_path):
+    scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
+    for machine, begin in enumerate((0, 20, 40)):
+        with service(beamline, tmp_path / f"machine-{machine}"):
+            push(scan, range(begin, begin + 13))
+            beamline.live(1, rows=begin + 1)
+            push(scan, range(begin + 13, begin + 20))
+    expected = undisturbed(beamline, tmp_path)
+    scan.close()
+    with service(beamline, tmp_path / "last"):
+        written = beamline.finished(1)
+    assert written.verdict is Verdict.COMPLETE
+    assert arrays(written) == expected
+    assert not verify(written.path).problems
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other_machine", [False, True], ids=["same machine", "another machine"])
+@pytest.mark.parametrize("failpoint", [*FAILPOINTS, *AT_THE_END])
+def test_whatever_step_a_service_dies_at_the_scan_goes_on(
+    beamline, tmp_path, failpoint, other_machine
+):
+    scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
+    at_pass = 1 if failpoint in AT_THE_END or failpoint == "ship.claimed" else 3
+    with service(beamline, tmp_path / "first", f"{failpoint}=kill@{at_pass}") as process:
+        for n in range(60 if failpoint in AT_THE_END else 30):
+            push(scan, [n])
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.03)
+        if failpoint in AT_THE_END:
+            scan.close()
+        process.wait(60)
+    with service(beamline, tmp_path / ("second" if other_machine else "first")):
+        if failpoint not in AT_THE_END:
+            push(scan, range(30, 60))
+            scan.close()
+        written = beamline.finished(1)
+        assert written.verdict is Verdict.COMPLETE
+        assert not verify(written.path).problems
+    assert arrays(open_scan(written.path)) == undisturbed(beamline, tmp_path)
