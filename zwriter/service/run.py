@@ -12,6 +12,7 @@ from zwriter.errors import BadMessage, ServiceError, StoreError, UsageError
 from zwriter.ingest import ControlEvent, Kept, connect, listen, safe_url
 from zwriter.objects import AnyPath, ObjectPath, contents
 from zwriter.protocol import FileReference, ScanStatus, decode
+from zwriter.reader import open_scan
 from zwriter.service.memory import keep_memory, search_seldom
 from zwriter.service.outbox import Outbox
 from zwriter.service.paths import (
@@ -27,7 +28,7 @@ from zwriter.settings import Settings
 from zwriter.ship import Spool
 from zwriter.store.framed import read_frames
 from zwriter.store.record import ScanRecord
-from zwriter.store.scan_store import side_folder
+from zwriter.store.scan_store import own_attributes, side_folder
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +97,20 @@ def _look_at_bucket(root: ObjectPath, settings: Settings) -> None:
         log.warning("%s", error)
 
 
-def _journal_of(store: AnyPath, settings: Settings) -> AnyPath:
-    """The journal of an open scan: in the spool, if it is one for a bucket that was begun here."""
+def _record_of(store: AnyPath, settings: Settings) -> ScanRecord:
+    """What is known of a scan: of one for a bucket, by the spool, if it was begun here."""
     if isinstance(store, ObjectPath):
         spooled = side_folder(Spool(settings.spool, store).store) / "journal"
-        return spooled if spooled.exists() else side_folder(store) / "journal"
-    return side_folder(store) / "journal"
+        if not spooled.exists():
+            return _record_in_bucket(store)
+        return ScanRecord.replay(read_frames(spooled))
+    return ScanRecord.replay(read_frames(side_folder(store) / "journal"))
+
+
+def _record_in_bucket(store: ObjectPath) -> ScanRecord:
+    if own_attributes(store):
+        return open_scan(store).record
+    return ScanRecord()
 
 
 class _Service:
@@ -121,9 +130,7 @@ class _Service:
         settings = self._shared.settings
         for store in find_unfinished(root_of(settings), settings.spool):
             try:
-                record = ScanRecord.replay(read_frames(_journal_of(store, settings)))
-            except FileNotFoundError:
-                continue  # it is finished, or was never begun
+                record = _record_of(store, settings)
             except (StoreError, OSError, ServiceError) as error:
                 log.error(
                     "%s: its journal cannot be read, so it is left as it is: %s", store, error

@@ -11,6 +11,7 @@ from typing import Any
 
 from zwriter.errors import Fenced, NotSynced, ServiceError, StoreError
 from zwriter.ingest import safe_url
+from zwriter.master import write_master
 from zwriter.model import ScanState, Verdict
 from zwriter.objects import ObjectPath
 from zwriter.reader import open_scan
@@ -100,6 +101,12 @@ class ScanRun:
         settings = self._shared.settings
         self.inbox.missed.set()  # if it is not the first time, what was heard may be lost
         shipment = self._shipment()
+        if shipment and shipment.is_finished:  # elsewhere: that service died over the master file
+            shipment.clear_beside()
+            self._write_master()
+            self._tell()
+            shipment.unregister()
+            return
         writer = ScanWriter(
             self.paths.store,
             scan_id=self._scan_id,
@@ -119,7 +126,12 @@ class ScanRun:
             )
             # finished already: a service before this one died over the master file
             if writer.finished or life.live():
-                self._finish(writer)
+                with self._slow.watched():
+                    writer.finish(writer.record.status or ScanState.ABORTED)
+                self._write_master()
+                self._tell()
+                if shipment:
+                    shipment.unregister()
         finally:
             writer.close()
 
@@ -138,26 +150,28 @@ class ScanRun:
             stop=self._shared.stop,
         )
 
-    def _finish(self, writer: ScanWriter) -> None:
-        with self._slow.watched():
-            verdict = writer.finish(writer.record.status or ScanState.ABORTED)
-        self._write_master(writer)
-        log.info("%s: %s, %s", self._label, verdict, self.paths.master)
+    def _tell(self) -> None:
+        """Tell others of the finished scan."""
+        scan, master = open_scan(self.paths.store), self.paths.master
+        verdict = scan.verdict
+        assert verdict is not None
+        log.info("%s: %s, %s", self._label, verdict, master)
         # an aborted scan's file can be whole as well
         whole = verdict is not Verdict.COMPLETE_WITH_GAPS and all(
-            ledger.whole for signals in writer.ledgers.values() for ledger in signals.values()
+            signal.ledger.whole
+            for commit in scan.commits.values()
+            for signal in commit.signals.values()
         )
-        outbox, master = self._shared.outbox, self.paths.master
-        devices = open_scan(self.paths.store).summary()["devices"]
+        outbox, devices = self._shared.outbox, scan.summary()["devices"]
         gaps = _gaps(devices)
         outbox.file_done(self._scan_id, master, verdict, gaps, whole=whole)
-        outbox.history(writer.record, master, devices, verdict, gaps)
-        outbox.content(writer.record, master)
+        outbox.history(scan.record, master, devices, verdict, gaps)
+        outbox.content(scan.record, master)
 
     @step
-    def _write_master(self, writer: ScanWriter) -> None:
+    def _write_master(self) -> None:
         try:
-            writer.write_master(self.paths.master, self._shared.settings.master)
+            write_master(self.paths.store, self.paths.master, settings=self._shared.settings.master)
         except StoreError as error:
             if error.__cause__ is not None and passing(error.__cause__):
                 raise error.__cause__ from error  # it is the disk, which is waited for

@@ -16,7 +16,7 @@ from zwriter.errors import StoreError
 from zwriter.failpoint import failpoint
 from zwriter.ship.bucket import Bucket
 from zwriter.ship.documents import NAME, Documents, with_shape
-from zwriter.ship.shards import ShardAt, ShardObject, shard_key, shards_of
+from zwriter.ship.shards import ShardAt, ShardObject, read_again, shard_key, shards_of
 from zwriter.ship.values import ValueShipment
 from zwriter.store.commits import KEEP, NOTHING
 from zwriter.store.shard import Damaged
@@ -248,7 +248,7 @@ class DeviceShipment:
         return keys
 
     def sealed(self) -> list[Path]:
-        """The shard files that are in the bucket for good."""
+        """The shard files that are in the bucket for good, and not read here any more."""
         signals = self._here["signals"] if self._here else {}
         return [
             self.folder / signal / name / shard_key(state, number)
@@ -256,6 +256,7 @@ class DeviceShipment:
             if of_signal["layout"] != "replace"
             for name, state in of_signal["arrays"].items()
             for number, _ in state["sealed"]
+            if not read_again(name, state, number)
         ]
 
 

@@ -16,7 +16,7 @@ from zwriter.errors import StoreError
 from zwriter.ship.bucket import Bucket
 from zwriter.ship.device import newest_commit
 from zwriter.ship.documents import NAME
-from zwriter.ship.shards import shard_key
+from zwriter.ship.shards import read_again, shard_key
 from zwriter.ship.tree import GROUPS
 from zwriter.store.arrays import chunk_bound, chunks_in_shard, dtype_from_json, shard_chunks
 from zwriter.store.codecs import CRC_BYTES
@@ -33,6 +33,8 @@ def restore(bucket: Bucket, store: str, side: str, devices: str, into: Path) -> 
 
     Raises StoreError if what a commit says is not there.
     """
+    for folder in ("store", "side/commits"):
+        (into / folder).mkdir(parents=True)
     with ThreadPoolExecutor(_AT_ONCE, "restore") as pool:
         _Restored(bucket, store, into / "store", devices, pool).documents()
         for log in ("journal", "quarantine"):
@@ -111,8 +113,9 @@ class _Restored:
         for number, end, _ in state["ends"]:
             places += self._open_shard(node, state, number, end)
         for number, _ in state["sealed"]:
-            head = self._read(node, shard_key(state, number), FIRST_CHUNK)
-            self._write(node, shard_key(state, number), [(0, head.ljust(FIRST_CHUNK, b"\0"))])
+            whole = read_again(node.rpartition("/")[2], state, number)
+            data = self._read(node, shard_key(state, number), None if whole else FIRST_CHUNK)
+            self._write(node, shard_key(state, number), [(0, data)])
         return {**state, "open": places}
 
     def _value(self, node: str, state: dict[str, Any]) -> None:

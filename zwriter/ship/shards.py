@@ -84,6 +84,13 @@ def shard_key(state: dict[str, Any], number: int) -> str:
     return chunk_key(state["generation"], len(shape), number)
 
 
+def read_again(name: str, state: dict[str, Any], number: int) -> bool:
+    """Whether who goes on with the array `name` of a signal reads chunks of a sealed shard: how far
+    rows are filled, and a last chunk that is not full."""
+    rows_each = shard_chunks(state) * state["chunk_rows"]
+    return name == "length" or (number + 1) * rows_each > state["shape"][0]
+
+
 def _sealed_end(path: Path, state: dict[str, Any]) -> int:
     fd = _open(path)
     try:

@@ -77,6 +77,14 @@ class Shipment:
 
     # --- for the writer ---
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the bucket has all of the scan, and this machine nothing of it."""
+        try:
+            return self.spool.id is None and bool(own_attributes(self.store).get("finished"))
+        except ServiceError:
+            return False
+
     def open(self) -> None:
         """Make the spool what the scan is to go on from: itself; or, if another machine went on
         with it, or if it has lost something, what the bucket has.
@@ -267,6 +275,9 @@ class Shipment:
     def clear_beside(self) -> None:
         """Remove what only served while the scan was not finished."""
         self.bucket.delete(sorted(self.bucket.sizes(self._side), key=_order_of_removal))
+
+    def unregister(self) -> None:
+        """Note that nothing is left to be done for the scan."""
         if self._registered is not None:
             Bucket(self._registered.parent, self._outage).delete([self._registered.name])
 
