@@ -49,6 +49,18 @@ class BucketFileSystem(S3FileSystem):  # type: ignore[misc]
             data: bytes = await super()._cat_file(path, *args, **kwargs)
             return data
 
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        """As `_cat_file`: bodies are read by what the file fetches its blocks with."""
+        file = super()._open(path, mode, **options)
+        fetch, bucket = file.cache.fetcher, path.partition("/")[0]
+
+        def told(start: int, end: int) -> Any:
+            with requests_told(bucket, self._where):
+                return fetch(start, end)
+
+        file.cache.fetcher = told
+        return file
+
     def _where(self) -> str:
         return str(self._s3.meta.endpoint_url) if self._s3 else "the object store"
 

@@ -15,6 +15,7 @@ from zwriter.objects.clients import ObjectStorage
 from zwriter.protocol import RedisServer, embedded_redis, redis_server
 from zwriter.settings import StorageSettings
 from zwriter.testing.s3 import S3Server, described, s3_server
+from zwriter.testing.s3_faults import S3Faults, s3_faults
 
 
 def any_redis(directory: Path) -> AbstractContextManager[RedisServer]:
@@ -70,6 +71,13 @@ def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     return s3.new_bucket()
+
+
+@pytest.fixture
+def s3_network(s3: S3Server) -> Iterator[S3Faults]:
+    """A network of one test's own before that server, for who takes `s3_network.options`."""
+    with s3_faults(s3) as network:
+        yield network
 
 
 @pytest.fixture
