@@ -63,8 +63,9 @@ class ObjectStorage:
         )
 
     def writer(self, bucket: str, prefix: str = "") -> S3Store:
-        """To write with, below a prefix of a bucket. Raises UsageError without credentials."""
-        return self._client(bucket, prefix)
+        """To write with, below a prefix of a bucket. Nothing is tried again: after an error an
+        object may be there or not. Raises UsageError without credentials."""
+        return self._client(bucket, prefix, {"max_retries": 0}, _TIMEOUTS)
 
     def read(self, bucket: str, key: str) -> bytes:
         """An object, by one request. Raises FileNotFoundError if there is none, UsageError for a

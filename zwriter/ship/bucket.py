@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, NotFoundError
+from obstore.exceptions import AlreadyExistsError
 
 from zwriter.errors import ServiceError, UsageError
 from zwriter.failpoint import failpoint
@@ -39,8 +38,8 @@ class Bucket:
         self.sent_bytes += len(data)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Make `data` the object if there is none; False if there is one that is not `data`: then
-        it was ours, and only the answer was lost.
+        """Make `data` the object if there is none; False if there is one that is not `data`: if it
+        is, it was ours, and only the answer was lost.
         """
 
         def create() -> bool:
@@ -51,9 +50,12 @@ class Bucket:
             return True
 
         failpoint("ship.creating")
-        created = self._until_done("PUT", create)
+        while not self._until_done("PUT", create):
+            there = self.read(key)
+            if there is not None:  # else the server only said that two came at once (409)
+                return there == data
         self.sent_bytes += len(data)
-        return created or self.read(key) == data
+        return True
 
     def read(self, key: str, nbytes: int | None = None) -> bytes | None:
         """An object, or its first `nbytes` bytes; None if there is none."""
@@ -63,20 +65,10 @@ class Bucket:
                 if nbytes is not None:
                     return bytes(obstore.get_range(self._client, key, start=0, length=nbytes))
                 return bytes(obstore.get(self._client, key).bytes())
-            except (NotFoundError, FileNotFoundError):
-                return None
+            except FileNotFoundError as error:
+                return _missing(error, None)
 
         return self._until_done("GET", read)
-
-    def exists(self, key: str) -> bool:
-        def look() -> bool:
-            try:
-                obstore.head(self._client, key)
-            except (NotFoundError, FileNotFoundError):
-                return False
-            return True
-
-        return self._until_done("HEAD", look)
 
     def names(self, key: str) -> list[str]:
         """The names in a folder."""
@@ -93,8 +85,10 @@ class Bucket:
             self._until_done("DELETE", lambda key=key: self._delete(key))  # type: ignore[misc]
 
     def _delete(self, key: str) -> None:
-        with suppress(NotFoundError, FileNotFoundError):
+        try:
             obstore.delete(self._client, key)
+        except FileNotFoundError as error:
+            _missing(error, None)
 
     def _until_done(self, method: str, request: Callable[[], T]) -> T:
         attempt = 0
@@ -109,3 +103,10 @@ class Bucket:
                 self.outage.passed()
                 self.requests[method] += 1
                 return answer
+
+
+def _missing(error: FileNotFoundError, answer: T) -> T:
+    """`answer`, if it is the object that is not there. Raises the error if it is the bucket."""
+    if "NoSuchBucket" in str(error):
+        raise error
+    return answer

@@ -24,8 +24,8 @@ class Claim:
 
     def check(self) -> None:
         """Raises Fenced if another writer has taken over, or has finished the scan since then."""
-        followed = self.bucket.exists(f"{self.key}/{self.number + 1}")
-        if followed or not self.bucket.exists(f"{self.key}/{self.number}"):
+        following, own = (self.bucket.read(f"{self.key}/{self.number + n}") for n in (1, 0))
+        if following is not None or own is None:
             raise Fenced(f"{self.bucket.folder}/{self.key}: another writer has taken the scan over")
 
 
