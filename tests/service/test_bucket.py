@@ -14,9 +14,12 @@ import h5py
 import pytest
 
 from tests.service.disturbed import SERVICE, arrays, push
+from zwriter.errors import BeingWritten, UsageError
 from zwriter.model import Verdict
 from zwriter.objects import contents, place
 from zwriter.reader import open_scan, verify
+from zwriter.service.finalize import finalize
+from zwriter.settings import SpoolSettings
 
 pytestmark = pytest.mark.s3
 
@@ -126,3 +129,34 @@ def test_whatever_step_a_service_dies_at_the_scan_goes_on(
         assert written.verdict is Verdict.COMPLETE
         assert not verify(written.path).problems
     assert arrays(open_scan(written.path)) == undisturbed(beamline, tmp_path)
+
+
+@pytest.mark.parametrize("other_machine", [False, True], ids=["same machine", "another machine"])
+def test_a_scan_whose_service_is_dead_is_finalized_with_what_was_committed(
+    beamline, tmp_path, monkeypatch, other_machine
+):
+    scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
+    with service(beamline, tmp_path / "first"):
+        push(scan, range(20))
+        beamline.live(1, rows=20)
+        spool = SpoolSettings(folder=tmp_path / "first")
+        here = beamline.settings.model_copy(update={"spool": spool})
+        with pytest.raises(BeingWritten, match="is being written by process"):
+            finalize(beamline.store(1), here)
+    if other_machine:
+        monkeypatch.setattr("zwriter.ship.shipment._ALIVE", 0.0)
+        spool = SpoolSettings(folder=tmp_path / "second")
+    settings = beamline.settings.model_copy(update={"spool": spool})
+    verdict, master = finalize(beamline.store(1), settings)
+    assert verdict is Verdict.ABORTED
+    assert master.exists()
+    written = open_scan(beamline.store(1))
+    assert written.devices["mcs"]["counts"].value[:].tolist() == list(range(20))
+    assert not verify(written.path).problems
+    assert contents(place(str(beamline.root))) == {"S00000-00999": True}
+    assert finalize(str(beamline.store(1)), settings)[0] is Verdict.ABORTED
+
+
+def test_what_is_no_scan_cannot_be_finalized(beamline):
+    with pytest.raises(UsageError, match="no such scan store"):
+        finalize(beamline.store(1), beamline.settings)

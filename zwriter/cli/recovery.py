@@ -8,27 +8,28 @@ from typing import Annotated
 import typer
 
 from zwriter.cli.app import app, print_json
-from zwriter.cli.configuration import Config, settings_of
-from zwriter.cli.scans import Json
-
-ScanPath = Annotated[Path, typer.Argument(metavar="SCAN", help="The folder BASE.zarr.")]
+from zwriter.cli.configuration import Config, StorageOptions, named, settings_of
+from zwriter.cli.scans import Json, ScanUrl
 
 
 @app.command(rich_help_panel="Keep")
-def finalize(scan: ScanPath, config: Config = None) -> None:
+def finalize(scan: ScanUrl, config: Config = None, storage_option: StorageOptions = None) -> None:
     """Finish a scan whose writer is dead, and write its master file.
 
     The scan keeps what was committed. Redis is not read: where it still has the scan, start
     `zwriter run`, which goes on with it. So the scan is never COMPLETE, and ABORTED if its end was
     not heard. Of a scan that is finished, the master file is written again. Can be repeated.
 
+    A scan for a bucket goes on from the spool, if this machine has begun it, else from the bucket.
+
     Exit code 0: complete; 3: with gaps or aborted; 4: damaged, or the disk refuses; 5: its writer
-    is alive.
+    is alive; 6: the object store cannot be reached.
     """
     from zwriter.model import Verdict
     from zwriter.service.finalize import finalize as finalize_scan
 
-    verdict, master = finalize_scan(scan, settings_of(config, {}))
+    overrides = {"storage": named(storage_option)} if storage_option else {}
+    verdict, master = finalize_scan(scan, settings_of(config, overrides))
     typer.echo(f"{verdict}, {master}")
     raise typer.Exit(0 if verdict is Verdict.COMPLETE else 3)
 

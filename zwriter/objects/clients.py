@@ -101,6 +101,12 @@ class ObjectStorage:
         with requests_told(bucket, lambda: self.endpoint):
             obstore.put(client, key, data, use_multipart=False)
 
+    def delete(self, bucket: str, key: str) -> None:
+        """Make sure that there is no such object. Raises as `read` does."""
+        client = self._whole_objects(bucket)
+        with requests_told(bucket, lambda: self.endpoint):
+            obstore.delete(client, key)
+
     def upload(self, bucket: str, key: str, file: Path) -> None:
         """A file as an object, in parts if it is large; as `write`, whole or not at all."""
         client, part = self._whole_objects(bucket), max(_PART, file.stat().st_size // _PARTS + 1)

@@ -98,6 +98,10 @@ class ObjectPath:
         """By one request, in place of what is there."""
         self._storage.write(*self._names, data)
 
+    def delete(self) -> None:
+        """Make sure that there is no such object."""
+        self._storage.delete(*self._names)
+
     def upload(self, file: Path) -> None:
         """The file as an object, in place of what is there, whole or not at all."""
         self._storage.upload(*self._names, file)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 from pathlib import Path
 
 from zwriter.errors import BeingWritten, StoreError, UsageError
 from zwriter.master import write_master
-from zwriter.model import Verdict
-from zwriter.objects import AnyPath
+from zwriter.model import ScanState, Verdict
+from zwriter.objects import AnyPath, ObjectPath, place
 from zwriter.reader import open_scan
 from zwriter.scan import ScanWriter
 from zwriter.service.paths import ScanPaths
-from zwriter.settings import Settings, StoreSettings
+from zwriter.service.roots import register_of, root_of
+from zwriter.settings import Settings
+from zwriter.ship import Shipment
 from zwriter.store.epochs import living_writer
-from zwriter.store.scan_store import side_folder
+from zwriter.store.scan_store import own_attributes, side_folder
 
 REASON = (
     "its writer died before the scan was finished: it has what was committed, not what was lost"
@@ -22,26 +25,24 @@ REASON = (
 )
 
 
-def finalize(store: Path, settings: Settings) -> tuple[Verdict, AnyPath]:
-    """Finish the scan in `store`, a `<base>.zarr`, and write its master file; its verdict, and
+def finalize(path: str | AnyPath, settings: Settings) -> tuple[Verdict, AnyPath]:
+    """Finish the scan in a store, a `<base>.zarr`, and write its master file; its verdict, and
     where the file is. Can be repeated, whatever happened to the attempt before.
 
-    A scan that was not finished goes back to its commits. Redis is not read: nobody knows what else
-    there was, so the scan is never COMPLETE, and ABORTED if its end was not heard. Of a finished
-    scan only the master file is written, in place of one that is there.
+    A scan that was not finished goes back to its commits; one for a bucket to what is in the spool,
+    if this machine began it, else to what is in the bucket. Redis is not read: nobody knows what
+    else there was, so the scan is never COMPLETE, and ABORTED if its end was not heard. Of a
+    finished scan only the master file is written, in place of one that is there.
 
     Raises BeingWritten while a writer that is alive has the scan, UsageError if there is none,
-    StoreError if it is damaged or the disk refuses.
+    StoreError if it is damaged or the disk refuses, ServiceError if the object store does.
     """
-    side = side_folder(store)
-    if not store.is_dir() and not side.is_dir():
-        raise UsageError(f"{store}: no such scan store; give the path of a <base>.zarr folder")
-    writer = living_writer(side)
-    if writer:
-        raise BeingWritten(f"{store} is being written by {writer}: let it finish, or end it first")
+    store = place(path, dict(settings.storage)) if isinstance(path, str) else path
     try:
-        if side.exists() or not open_scan(store).finished:
-            _finish(store, settings.store)
+        if isinstance(store, ObjectPath):
+            _finish_in_bucket(store, settings)
+        else:
+            _finish_on_disk(store, settings)
         scan = open_scan(store)
         master = ScanPaths.of_store(store, scan.record.status_message, settings).master
         write_master(store, master, settings=settings.master)
@@ -53,13 +54,52 @@ def finalize(store: Path, settings: Settings) -> tuple[Verdict, AnyPath]:
     return scan.verdict, master
 
 
-def _finish(store: Path, settings: StoreSettings) -> None:
-    writer = ScanWriter(store, settings=settings, master=None, patience=_Impatience())
+def _finish_on_disk(store: Path, settings: Settings) -> None:
+    side = side_folder(store)
+    if not store.is_dir() and not side.is_dir():
+        raise UsageError(f"{store}: no such scan store; give the path of a <base>.zarr folder")
+    _refuse_living(store, living_writer(side))
+    if side.exists() or not open_scan(store).finished:
+        _finish(store, settings, None)
+
+
+def _finish_in_bucket(store: ObjectPath, settings: Settings) -> None:
+    at_once = threading.Event()
+    at_once.set()  # somebody waits: when the object store is away, that is told
+    shipment = Shipment(store, settings.spool, interval=1.0, stop=at_once)
+    there = own_attributes(store)
+    if shipment.spool.id is None and (not there or there.get("finished")):
+        if not there:
+            raise UsageError(f"{store}: no such scan store; give the URL of a <base>.zarr")
+        shipment.clear_beside()
+        scan_id = there["scan_id"]
+    else:
+        _refuse_living(store, shipment.living_writer())
+        scan_id = _finish(store, settings, shipment)
+    root = root_of(settings)
+    if isinstance(root, ObjectPath) and str(store).startswith(f"{root}/"):
+        register_of(root, scan_id).delete()
+
+
+def _refuse_living(store: AnyPath, writer: str | None) -> None:
+    if writer:
+        raise BeingWritten(f"{store} is being written by {writer}: let it finish, or end it first")
+
+
+def _finish(store: AnyPath, settings: Settings, shipment: Shipment | None) -> str:
+    """The scan's id."""
+    writer = ScanWriter(
+        store,
+        settings=settings.store,
+        master=None,
+        patience=_Impatience(),
+        shipment=shipment,
+    )
     with closing(writer):
         if not writer.finished:
             writer.give_up(REASON)
-            assert writer.record.status is not None
-            writer.finish(writer.record.status)
+        writer.finish(writer.record.status or ScanState.ABORTED)
+        return writer.record.scan_id or ""
 
 
 class _Impatience:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -42,7 +43,7 @@ def claim(bucket: Bucket, key: str, spool: str) -> Claim:
     while True:
         number += 1
         own = {"spool": spool, "host": socket.gethostname(), "pid": os.getpid()}
-        text = json.dumps(own | {"claim": uuid4().hex}).encode()
+        text = json.dumps(own | {"time": time.time(), "claim": uuid4().hex}).encode()
         if bucket.create(f"{key}/{number}", text):
             failpoint("ship.claimed")
             return Claim(bucket, key, number)

@@ -62,13 +62,14 @@ class DeviceShipment:
         documents: Documents,
         commits: str,
         epoch: int,
+        spool: str,
         check: Callable[[], None],
         pool: ThreadPoolExecutor,
         interval: float,
     ) -> None:
         self.folder, self.node = folder, node
         self._bucket, self._documents = bucket, documents
-        self._commits, self._epoch, self._check = commits, epoch, check
+        self._commits, self._epoch, self._spool, self._check = commits, epoch, spool, check
         self._pool, self._interval = pool, interval
         self._shards: dict[tuple[str, int], dict[int, _Shard]] = {}  # of an array's generation
         self._values: dict[str, ValueShipment] = {}
@@ -217,7 +218,7 @@ class DeviceShipment:
                 "seq": self._seq + 1,
                 "time": now,
                 "lag": None if lag is None else round(lag + now - commit["time"], 3),
-                "spool": [commit["epoch"], commit["seq"]],
+                "spool": [self._spool, commit["epoch"], commit["seq"]],
                 "signals": signals,
             }
             text = json.dumps(document).encode()

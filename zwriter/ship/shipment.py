@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from zwriter.errors import Fenced, NotSynced, ServiceError, StoreError, UsageError
@@ -31,12 +32,14 @@ from zwriter.ship.spool import Spool
 from zwriter.ship.tree import TreeShipment
 from zwriter.store.commits import CommitLog
 from zwriter.store.disk import remove, step
+from zwriter.store.epochs import living_writer
 from zwriter.store.scan_store import DEVICES, own_attributes, side_folder
 
 log = logging.getLogger(__name__)
 
 SIDE_BY_SIDE = 4  # objects that are on their way at one time
 _LOOK = 0.2  # seconds
+_ALIVE = 60.0  # seconds since a writer of another machine was heard of
 _AGAIN = 5.0  # seconds after a fault that nobody has foreseen
 
 
@@ -84,6 +87,21 @@ class Shipment:
             return self.spool.id is None and bool(own_attributes(self.store).get("finished"))
         except ServiceError:
             return False
+
+    def living_writer(self) -> str | None:
+        """Who writes the scan, as far as that can be known: a process of this machine that is
+        alive, or one of another that has sent something in the last minute."""
+        if here := living_writer(self.spool.side):
+            return here
+        number, last = last_claim(self.bucket, f"{self._side}/epochs")
+        if not number or last.get("spool") == self.spool.id:
+            return None
+        commits = (self._newest(device) for device in self.bucket.names(f"{self._side}/commits"))
+        seconds = time.time() - max([last["time"], *(c["time"] for c in commits if c)])
+        return f"process {last['pid']} on {last['host']}" if seconds < _ALIVE else None
+
+    def _newest(self, device: str) -> dict[str, Any] | None:
+        return newest_commit(self.bucket, f"{self._side}/commits/{device}")[1]
 
     def open(self) -> None:
         """Make the spool what the scan is to go on from: itself; or, if another machine went on
@@ -176,8 +194,9 @@ class Shipment:
     def _is_behind(self) -> bool:
         """Whether the spool lacks what it has sent: a power cut may do that."""
         for device in self.bucket.names(f"{self._side}/commits"):
-            _, commit = newest_commit(self.bucket, f"{self._side}/commits/{device}")
-            if commit and tuple(commit.get("spool", ())) > self._before.get(device, (0, 0)):
+            commit = self._newest(device)
+            of, *sent = commit.get("spool", ("", 0, 0)) if commit else ("", 0, 0)
+            if of == self.spool.id and tuple(sent) > self._before.get(device, (0, 0)):
                 return True
         return False
 
@@ -338,6 +357,7 @@ class _Sender:
             self._documents,
             f"{self._side}/commits/{name}",
             self._epoch.number,
+            self._shipment.spool.id or "",
             self._epoch.check,
             self._pool,
             self._shipment._interval,  # noqa: SLF001
