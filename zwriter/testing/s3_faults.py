@@ -23,32 +23,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import urlsplit
-from xml.sax.saxutils import escape
 
 from zwriter.testing.gate import Gate
 from zwriter.testing.http import TO_THE_END, Head, pieces, read_head
 from zwriter.testing.s3 import S3Server
-
-# What servers say when it is not about the object: code, status, message, as AWS has them.
-_ERRORS = {
-    "SlowDown": (503, "Please reduce your request rate."),
-    "ServiceUnavailable": (503, "Service is unable to handle request."),
-    "InternalError": (500, "We encountered an internal error. Please try again."),
-    "ExpiredToken": (400, "The provided token has expired."),
-    "RequestTimeTooSkewed": (
-        403,
-        "The difference between the request time and the current time is too large.",
-    ),
-    "AccessDenied": (403, "Access Denied"),
-    "ConditionalRequestConflict": (
-        409,
-        "The conditional request cannot succeed due to a conflicting operation.",
-    ),
-}
-_REQUEST_ID = "4442587FB7D0A2F9"  # of AWS's own example
+from zwriter.testing.s3_errors import AWS_STATUS, Error
 
 
 @dataclass(slots=True)
@@ -92,7 +73,7 @@ class _Rule:
     times: int | None
     method: str
     key: str
-    error: tuple[str, int, str] | None = None
+    error: Error | None = None
     lose_answer: bool = False
     cut_upload: int | None = None
     cut_download: int | None = None
@@ -161,10 +142,10 @@ class S3Faults(Gate):
     ) -> None:
         """Answer with an error that has this code; the server hears nothing of the request.
 
-        status: where it is not AWS's (Ceph says 403 to an ExpiredToken).
+        code: one of `s3_errors`; status: if it is not to be AWS's.
         """
-        usual, message = _ERRORS[code]
-        self._rules.append(_Rule(times, method, key, error=(code, status or usual, message)))
+        error = Error(code, status or AWS_STATUS[code])
+        self._rules.append(_Rule(times, method, key, error=error))
 
     def lose_answers(self, *, times: int | None = None, method: str = "*", key: str = "*") -> None:
         """Let the server do it, then close the connection without its answer."""
@@ -220,16 +201,14 @@ class S3Faults(Gate):
             if server:
                 self._end(server.writer)
 
-    async def _refuse(
-        self, client: _Side, head: Head, request: Request, error: tuple[str, int, str]
-    ) -> None:
+    async def _refuse(self, client: _Side, head: Head, request: Request, error: Error) -> None:
         if not head.waits:
             async for piece in pieces(client.reader, head.body()):
                 request.uploaded += len(piece)
                 await self._pace(piece)
         await asyncio.sleep(self.delay)
-        request.status = error[1]
-        client.writer.write(_error_answer(head, request.key, *error))
+        request.status = error.status
+        client.writer.write(error.answer(head))
         await client.writer.drain()
         if head.waits:
             client.writer.close()
@@ -242,9 +221,9 @@ class S3Faults(Gate):
         sending = asyncio.create_task(self._send(client, server, head, request, rule.cut_upload))
         answering = asyncio.create_task(self._answer(client, server, request, rule))
         try:
-            await asyncio.wait((sending, answering), return_when=asyncio.FIRST_EXCEPTION)
+            await asyncio.wait((sending, answering), return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
-                sending.result()  # raises what went wrong, while there is no answer
+                sending.result()  # raises what went wrong: there will be no answer
             told, closes = await answering
             if told or not head.waits:
                 await sending
@@ -339,20 +318,3 @@ def _total(counts: Iterable[tuple[str, int]]) -> Counter[str]:
     for name, count in counts:
         total[name] += count
     return total
-
-
-def _error_answer(head: Head, key: str, code: str, status: int, message: str) -> bytes:
-    body = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<Error><Code>{code}</Code><Message>{message}</Message>"
-        f"<Resource>/{escape(key)}</Resource><RequestId>{_REQUEST_ID}</RequestId></Error>"
-    ).encode()
-    lines = (
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        f"x-amz-request-id: {_REQUEST_ID}",
-        "Content-Type: application/xml",
-        f"Content-Length: {len(body)}",
-        *(["Connection: close"] if head.waits else []),  # its body may be under way
-    )
-    answer = "\r\n".join((*lines, "", "")).encode()
-    return answer if head.method == "HEAD" else answer + body
