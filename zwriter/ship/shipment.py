@@ -70,6 +70,8 @@ class Shipment:
         self._wake = threading.Event()
         self._done = threading.Event()
         self._claimed = False
+        self._flushing = threading.Condition()
+        self._flushes, self._flushed = 0, 0  # how many were asked for, how many are done
         self._before: dict[str, tuple[int, int]] = {}  # the spool's commits, when it was opened
         self._thread = threading.Thread(target=self._run, name=f"ship-{store.stem}")
 
@@ -115,6 +117,19 @@ class Shipment:
                 f"the spool {self.spool.folder} has its limit of {self.spool.limit} bytes, which"
                 " wait for the object store (spool.limit)",
             )
+
+    def flush(self) -> None:
+        """Return when all that is committed is in the bucket, and readable.
+
+        Raises Fenced, NotSynced as `check` does.
+        """
+        with self._flushing:
+            self._flushes += 1
+            number = self._flushes
+            self._wake.set()
+            while self._flushed < number and not self._done.is_set():
+                self.check()
+                self._flushing.wait(_LOOK)
 
     def finish(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Return when all of the finished store is in the bucket, and readable.
@@ -226,7 +241,11 @@ class Shipment:
         while True:
             begun = time.monotonic()
             last, closing = self._finishing.is_set(), self._closing.is_set()
-            sender.send(all_of_it=last or closing)
+            flushes = self._flushes
+            sender.send(all_of_it=last or closing or flushes > self._flushed)
+            with self._flushing:
+                self._flushed = flushes
+                self._flushing.notify_all()
             self.spool.free(sender.sealed())
             if last:
                 sender.finish()
