@@ -26,11 +26,12 @@ class LogPart:
 
     @classmethod
     def of(cls, name: str) -> Self | None:
-        """The part that an object's name says; None if it says none."""
+        """The part that an object's name says; None if it says none, or one of nothing."""
         fields = name.split("-")
         if len(fields) != 4 or not all(field.isdecimal() for field in fields):
             return None
-        return cls(*map(int, fields))
+        part = cls(*map(int, fields))
+        return part if part.begin < part.end else None
 
 
 def chosen(names: list[str]) -> list[LogPart]:
