@@ -25,7 +25,7 @@ from zwriter.ship.claim import Claim, claim, last_claim
 from zwriter.ship.device import DeviceShipment, newest_commit
 from zwriter.ship.documents import NAME, Documents
 from zwriter.ship.logs import LogShipment
-from zwriter.ship.outage import Outage, Stopped
+from zwriter.ship.outage import Outage, Shipping, Stopped, abandoned
 from zwriter.ship.restore import restore
 from zwriter.ship.spool import Spool
 from zwriter.ship.tree import TreeShipment
@@ -73,7 +73,7 @@ class Shipment:
         self._flushing = threading.Condition()
         self._flushes, self._flushed = 0, 0  # how many were asked for, how many are done
         self._before: dict[str, tuple[int, int]] = {}  # the spool's commits, when it was opened
-        self._thread = threading.Thread(target=self._run, name=f"ship-{store.stem}")
+        self._thread = Shipping(target=self._run, name=f"ship-{store.stem}")
 
     # --- for the writer ---
 
@@ -229,6 +229,8 @@ class Shipment:
                     except Exception:
                         log.exception("%s: cannot be sent; it is tried again", self.store)
                         self._wake.wait(_AGAIN)
+                        if abandoned():
+                            return
         except Exception as error:  # pragma: no cover - what a thread may not die of unheard
             self._lost = error
             log.exception("%s: is not sent any more", self.store)
@@ -240,7 +242,7 @@ class Shipment:
         sender = _Sender(self, self._claim(), pool)
         while True:
             begun = time.monotonic()
-            last, closing = self._finishing.is_set(), self._closing.is_set()
+            last, closing = self._finishing.is_set(), self._closing.is_set() or abandoned()
             flushes = self._flushes
             sender.send(all_of_it=last or closing or flushes > self._flushed)
             with self._flushing:

@@ -51,4 +51,5 @@ class ScanFolder:
     def dataset(self, node: str, name: str = "S1.zarr") -> xarray.Dataset:
         """What plain xarray makes of `<device>/<signal>`."""
         path = f"{self / name}/{DEVICES}/{node}"
-        return xarray.open_zarr(path, consolidated=False, chunks=None)
+        dataset: xarray.Dataset = xarray.open_zarr(path, consolidated=False, chunks=None)
+        return dataset
