@@ -210,24 +210,22 @@ def test_what_a_refusal_interrupts_is_not_called_complete(scans: ScanFolder) -> 
     assert verify(scans / "S1.zarr").problems == []
 
 
-def test_a_thread_that_outlives_the_main_thread_still_writes(scans: ScanFolder) -> None:
+def test_a_thread_that_outlives_the_main_thread_still_writes(tmp_path: Path) -> None:
     program = f"""
 import threading, time
 import numpy as np
 from zwriter import ScanWriter
-from zwriter.settings import SpoolSettings
 
 def acquire():
     threading.main_thread().join()
-    spool = SpoolSettings(folder={str(scans.spool.folder)!r})
-    with ScanWriter({str(scans / "S1.zarr")!r}, spool=spool) as scan:
+    with ScanWriter({str(tmp_path / "S1.zarr")!r}) as scan:
         for n in range(8):
             scan.add("dev", "image", np.full({FRAME}, n, "<u2"))
 
 threading.Thread(target=acquire).start()
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
-    read = scans.open()
+    read = open_scan(tmp_path / "S1.zarr")
     assert read.verdict is Verdict.COMPLETE
     assert len(read.devices["dev"]["image"].value) == 8
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -368,3 +370,18 @@ def test_a_single_record_is_replaced_and_read(scans: ScanFolder, tmp_path: Path)
     with h5py.File(tmp_path / "S1_master.h5") as file:
         assert file[f"{DEVICES}/det/last/value"][()].tolist() == (1.0, 2)
     assert verify(scans / "S1.zarr").problems == []
+
+
+def test_a_program_that_closes_nothing_comes_to_its_end(scans: ScanFolder) -> None:
+    program = f"""
+from zwriter import ScanWriter
+from zwriter.settings import SpoolSettings
+spool = SpoolSettings(folder={str(scans.spool.folder)!r})
+scan = ScanWriter({str(scans / "S1.zarr")!r}, spool=spool)
+scan.add("d", "s", 1)
+scan.flush()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    with scans.writer(master=None) as scan:
+        scan.add("d", "s", 2)
+    assert scans.array("d/s/value")[...].tolist() == [1, 2]

@@ -24,7 +24,8 @@ def abandoned() -> bool:
     """Whether the program has come to its end, and nobody is left who could close a writer."""
     if threading.main_thread().is_alive():
         return False
-    return all(t.daemon or isinstance(t, Shipping) for t in threading.enumerate())
+    others = (t for t in threading.enumerate() if t.is_alive() and not isinstance(t, Shipping))
+    return all(thread.daemon for thread in others)
 
 
 class Outage:
