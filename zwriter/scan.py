@@ -86,7 +86,7 @@ class ScanWriter:
     ...         scan.add("eiger", "image", frame)
 
     Rows are visible to readers about `settings.flush_interval` seconds after they were added, and
-    all of them at `commit`. Leaving the `with` block finishes the store and, unless `master` is
+    all of them after `flush`. Leaving the `with` block finishes the store and, unless `master` is
     None, writes the HDF5 master file beside it; leaving it by an exception finishes it as aborted.
 
     While the disk refuses (full, read-only, broken), calls wait until it does not, and say so in
@@ -425,6 +425,16 @@ class ScanWriter:
             self._uncommitted = 0
             self._due = time.monotonic() + self._settings.flush_interval
 
+    def flush(self) -> None:
+        """Commit, and return when readers see all that was taken: at once on a disk; in a bucket
+        when the object store has it, however long it may be away.
+
+        Raises as `commit` does.
+        """
+        self.commit()
+        if self._shipment:
+            self._shipment.flush()
+
     @_patiently
     def commit_due(self) -> None:
         """Commit if `flush_interval` has gone by since the last time. To be called often."""
@@ -487,7 +497,7 @@ class ScanWriter:
                 self._shipment.close()
 
     def __enter__(self) -> Self:
-        if self.record.status is None:
+        if self.record.status is None and not self.finished:
             self.status(ScanState.OPEN)
         return self
 
@@ -506,6 +516,8 @@ class ScanWriter:
                 if self._master is not None:
                     out = self.path.with_name(f"{self.path.stem}_master.h5")
                     self.write_master(out, MasterSettings(mode=self._master))
+            else:
+                self.finish()  # by a writer before us: a bucket may not have all of it
         finally:
             self.close()
 

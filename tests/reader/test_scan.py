@@ -11,10 +11,11 @@ import pytest
 
 from zwriter.errors import StoreError
 from zwriter.model import Position, Rejected, Source, Verdict
-from zwriter.reader import Quarantined, Scan, listing, open_scan
+from zwriter.reader import Quarantined, Scan, listing
 from zwriter.reader.arrays import NoHoles
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings, StoreSettings
+from zwriter.testing.scans import ScanFolder
 
 # chunks of a few rows, so that whole chunks, partial ones and several shards all occur
 SMALL = StoreSettings(flush_interval=60, default=SignalSettings(chunk_bytes=64), durability="none")
@@ -63,54 +64,50 @@ def check_all_kinds(scan: Scan, n: int) -> None:
     assert cam["mean"].timestamp[0] == n - 1
 
 
-def test_every_layout_reads_the_same_live_and_finished(tmp_path: Path, where):
-    with ScanWriter(tmp_path / "S1.zarr", scan_number=1, settings=SMALL, master=None) as writer:
+def test_every_layout_reads_the_same_live_and_finished(scans: ScanFolder):
+    with scans.writer(scan_number=1, settings=SMALL, master=None) as writer:
         write_all_kinds(writer, 0, 200)
-        writer.commit()
-        scan = open_scan(where(tmp_path / "S1.zarr"))
+        writer.flush()
+        scan = scans.open()
         check_all_kinds(scan, 200)
         write_all_kinds(writer, 200, 333)
-        check_all_kinds(open_scan(where(tmp_path / "S1.zarr")), 200)
-        writer.commit()
-        where(tmp_path)
+        check_all_kinds(scans.open(), 200)
+        writer.flush()
         assert scan.refresh()
         check_all_kinds(scan, 333)
         assert (scan.status, scan.verdict, scan.finished) == ("open", None, False)
-    where(tmp_path)
     assert scan.refresh()
     check_all_kinds(scan, 333)
     assert (scan.status, scan.verdict, scan.finished) == ("closed", Verdict.COMPLETE, True)
 
 
-def test_what_was_opened_live_can_be_read_when_the_scan_is_finished(tmp_path: Path, where):
+def test_what_was_opened_live_can_be_read_when_the_scan_is_finished(scans: ScanFolder):
     """Old generations, partial chunks and the files beside the store are gone by then."""
-    with ScanWriter(tmp_path / "S1.zarr", settings=SMALL, master=None) as writer:
+    with scans.writer(settings=SMALL, master=None) as writer:
         write_all_kinds(writer, 0, 299)
-        writer.commit()
-        scan = open_scan(where(tmp_path / "S1.zarr"))
+        writer.flush()
+        scan = scans.open()
         opened = [signal.value for device in scan.devices.values() for signal in device.values()]
         assert len(opened) == 10
         write_all_kinds(writer, 299, 333)
-    where(tmp_path)
     np.testing.assert_array_equal(scan.devices["mcs"]["count"].value, np.arange(299))
     assert [row[0] for row in scan.devices["scope"]["trace"].rows] == list(range(10))
     assert scan.devices["cam"]["mean"].value[...] in (298, 332)
 
 
 def test_a_shard_that_is_replaced_between_its_index_and_its_chunk_is_read_anew(
-    tmp_path: Path, where, monkeypatch
+    scans: ScanFolder, monkeypatch
 ):
     """What was read of the index points to where nothing is any more: never fill values."""
-    writer, replaced = ScanWriter(tmp_path / "S1.zarr", settings=SMALL, master=None), []
+    writer, replaced = scans.writer(settings=SMALL, master=None), []
     for i in range(7):
         writer.add("mcs", "count", i + 1)
-        writer.commit()
+        writer.flush()
     get = NoHoles.get
 
     def replace() -> None:
         writer.finish()
         writer.close()
-        where(tmp_path)
 
     async def get_then_replace(self, key, prototype, byte_range=None):
         found = await get(self, key, prototype, byte_range)
@@ -119,43 +116,44 @@ def test_a_shard_that_is_replaced_between_its_index_and_its_chunk_is_read_anew(
             await asyncio.to_thread(replace)
         return found
 
-    value = open_scan(where(tmp_path / "S1.zarr")).devices["mcs"]["count"].value
+    value = scans.open().devices["mcs"]["count"].value
     monkeypatch.setattr(NoHoles, "get", get_then_replace)
     np.testing.assert_array_equal(value, np.arange(1, 8))
     assert replaced == ["entry/collection/devices/mcs/count/value/c/0"]
 
 
-def test_sync_data_baseline_and_metadata_are_there_live_and_finished(tmp_path: Path, where):
-    with ScanWriter(tmp_path / "S1.zarr", scan_number=5, master=None) as writer:
+def test_sync_data_baseline_and_metadata_are_there_live_and_finished(scans: ScanFolder):
+    with scans.writer(scan_number=5, master=None) as writer:
         writer.status("open", sample="copper")
         writer.baseline({"samy": {"samy": {"value": 3.5, "timestamp": 1.0}}})
         for i in (1, 0, 2):
             writer.point(i, {"samx": {"samx": {"value": i / 2, "timestamp": float(i)}}})
-        for scan in (open_scan(where(tmp_path / "S1.zarr")),):
-            np.testing.assert_array_equal(scan.sync["samx"]["samx"].value, [0, 0.5, 1])
-            assert scan.baseline["samy"]["samy"]["value"] == 3.5
-            assert scan.metadata["sample"] == "copper"
-    scan = open_scan(where(tmp_path / "S1.zarr"))
+        writer.flush()
+        scan = scans.open()
+        np.testing.assert_array_equal(scan.sync["samx"]["samx"].value, [0, 0.5, 1])
+        assert scan.baseline["samy"]["samy"]["value"] == 3.5
+        assert scan.metadata["sample"] == "copper"
+    scan = scans.open()
     np.testing.assert_array_equal(scan.sync["samx"]["samx"].value, [0, 0.5, 1])
     assert scan.baseline["samy"]["samy"]["value"] == 3.5
     assert scan.metadata["sample"] == "copper"
 
 
-def test_rows_of_different_lengths_at_scan_points_are_rows(tmp_path: Path, where):
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as writer:
+def test_rows_of_different_lengths_at_scan_points_are_rows(scans: ScanFolder):
+    with scans.writer(master=None) as writer:
         for i in range(3):
             writer.point(i, {"mca": {"mca": {"value": [i] * i, "timestamp": 1.0}}})
-    rows = open_scan(where(tmp_path / "S1.zarr")).devices["mca"]["mca"].rows
+    rows = scans.open().devices["mca"]["mca"].rows
     assert [row.tolist() for row in rows] == [[], [1], [2, 2]]
 
 
-def test_summary_is_json_with_the_counts_of_every_signal(tmp_path: Path, where):
-    with ScanWriter(tmp_path / "S1.zarr", scan_number=5, settings=SMALL, master=None) as writer:
+def test_summary_is_json_with_the_counts_of_every_signal(scans: ScanFolder):
+    with scans.writer(scan_number=5, settings=SMALL, master=None) as writer:
         write_all_kinds(writer, 0, 20)
         writer.add("mcs", "count", "not a number")
         writer.expect("mcs", "count", 25)
         writer.point(0, {"samx": {"samx": {"value": 1.5, "timestamp": 1.0}}})
-    summary = json.loads(json.dumps(open_scan(where(tmp_path / "S1.zarr")).summary()))
+    summary = json.loads(json.dumps(scans.open().summary()))
     assert summary["scan_number"] == 5
     assert summary["verdict"] == "COMPLETE_WITH_GAPS"
     count = summary["devices"]["mcs"]["count"]
@@ -167,11 +165,11 @@ def test_summary_is_json_with_the_counts_of_every_signal(tmp_path: Path, where):
     assert summary["devices"]["samx"]["samx"]["shape"] == [1]
 
 
-def test_a_signal_of_which_nothing_was_written_has_a_ledger_but_no_value(tmp_path: Path, where):
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as writer:
+def test_a_signal_of_which_nothing_was_written_has_a_ledger_but_no_value(scans: ScanFolder):
+    with scans.writer(master=None) as writer:
         writer.expect("mcs", "count", 3)
-        writer.commit()
-        scan = open_scan(where(tmp_path / "S1.zarr"))
+        writer.flush()
+        scan = scans.open()
         assert scan.summary()["devices"]["mcs"]["count"]["missing"] == 3
         assert "no data" in repr(scan.devices["mcs"]["count"])
         assert list(scan.devices["mcs"].to_xarray()) == []
@@ -179,38 +177,40 @@ def test_a_signal_of_which_nothing_was_written_has_a_ledger_but_no_value(tmp_pat
             scan.devices["mcs"]["count"].value  # noqa: B018
 
 
-def test_follow_yields_each_commit_until_the_scan_is_finished(tmp_path: Path, where):
-    writer = ScanWriter(tmp_path / "S1.zarr", settings=SMALL)
+def test_follow_yields_each_commit_until_the_scan_is_finished(scans: ScanFolder):
+    writer = scans.writer(settings=SMALL)
     writer.add("mcs", "count", 0)
-    writer.commit()
+    writer.flush()
     seen = []
-    for scan in open_scan(where(tmp_path / "S1.zarr")).follow(interval=0.001):
+    for scan in scans.open().follow(interval=0.001):
         seen.append(len(scan.devices["mcs"]["count"].rows))
         if len(seen) < 5:
             writer.add("mcs", "count", 1)
-            writer.commit()
+            writer.flush()
         elif not scan.finished:
             writer.finish()
             writer.close()
-        where(tmp_path)
     assert seen[:5] == [1, 2, 3, 4, 5]
     assert scan.finished
 
 
-def test_follow_gives_up_when_nothing_comes(tmp_path: Path, where):
-    with ScanWriter(tmp_path / "S1.zarr", master=None):
-        looks = list(open_scan(where(tmp_path / "S1.zarr")).follow(interval=0.001, timeout=0.01))
+def test_follow_gives_up_when_nothing_comes(scans: ScanFolder):
+    with scans.writer(master=None) as writer:
+        writer.flush()
+        looks = list(scans.open().follow(interval=0.001, timeout=0.01))
     assert len(looks) == 1
 
 
-def test_what_is_in_quarantine_can_be_read_live_and_finished(tmp_path: Path, where):
+def test_what_is_in_quarantine_can_be_read_live_and_finished(scans: ScanFolder):
     source = Source(b"raw", Position("stream", "1-0"))
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as writer:
-        assert list(open_scan(where(writer.path)).quarantine) == []
+    with scans.writer(master=None) as writer:
+        writer.flush()
+        assert list(scans.open().quarantine) == []
         writer.apply([Rejected("mcs", "counts", "no value", source, time=5.0)])
-        live = list(open_scan(where(writer.path)).quarantine)
+        writer.flush()
+        live = list(scans.open().quarantine)
     assert live == [Quarantined(5.0, "mcs", "counts", "stream", "1-0", "no value", b"raw")]
-    finished = open_scan(where(writer.path))
+    finished = scans.open()
     assert list(finished.quarantine) == live
     assert finished.gaps() == [
         "mcs/counts: 1 quarantined",
@@ -233,8 +233,8 @@ def test_listing_finds_the_stores_below_a_folder(tmp_path: Path, where):
 
 
 @pytest.mark.parametrize("codec", ["none", "lz4", "zstd", "zlib"])
-def test_every_codec_can_be_read(tmp_path: Path, codec: str, where):
+def test_every_codec_can_be_read(scans: ScanFolder, codec: str):
     settings = StoreSettings(default=SignalSettings(codec=codec))
-    with ScanWriter(tmp_path / "S1.zarr", settings=settings, master=None) as writer:
+    with scans.writer(settings=settings, master=None) as writer:
         write_all_kinds(writer, 0, 50)
-    check_all_kinds(open_scan(where(tmp_path / "S1.zarr")), 50)
+    check_all_kinds(scans.open(), 50)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import xarray
 
-from zwriter.reader import LazyArray, open_scan
-from zwriter.scan import ScanWriter
+from zwriter.reader import LazyArray
+from zwriter.testing.scans import ScanFolder
 
 
 @pytest.fixture(params=["live", "finished"])
-def device(request, tmp_path: Path, where):
+def device(request, scans: ScanFolder):
     """A device of every layout, and what it is read from."""
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as writer:
+    with scans.writer(master=None) as writer:
         for i in range(10):
             writer.add("det", "image", np.full((4, 3), i, np.uint16), 1.7e9 + i)
             writer.add("det", "count", i)
@@ -30,11 +28,11 @@ def device(request, tmp_path: Path, where):
             if i != 2:
                 readings["count"] = {"value": i, "timestamp": 1.7e9}
             writer.point(i, {"det": readings})
-        writer.commit()
+        writer.flush()
         if request.param == "live":
-            yield open_scan(where(tmp_path / "S1.zarr")).devices["det"]
+            yield scans.open().devices["det"]
     if request.param == "finished":
-        yield open_scan(where(tmp_path / "S1.zarr")).devices["det"]
+        yield scans.open().devices["det"]
 
 
 def test_values_are_variables_and_timestamps_of_rows_are_coordinates(device):

@@ -26,6 +26,7 @@ from zwriter.reader import Scan
 from zwriter.settings import SignalSettings, StoreSettings
 from zwriter.store.framed import read_frames
 from zwriter.testing.failpoints import failing, fault
+from zwriter.testing.scans import ScanFolder
 
 SETTINGS = StoreSettings(flush_interval=60, durability="none")
 FRAME = (400, 500)  # of uint16: large enough to be encoded and written by other threads
@@ -83,15 +84,15 @@ def test_added_updates_become_what_they_are_one_by_one(taken: list[Any]) -> None
         assert one.verdict is other.verdict
 
 
-def test_a_program_may_use_its_buffer_again(tmp_path: Path) -> None:
+def test_a_program_may_use_its_buffer_again(scans: ScanFolder) -> None:
     buffer = np.empty(FRAME, "<u2")
-    with ScanWriter(tmp_path / "S1.zarr", settings=SETTINGS, master=None) as scan:
+    with scans.writer(settings=SETTINGS, master=None) as scan:
         for n in range(100):
             buffer[:] = n
             scan.add("dev", "image", buffer)
             if n % 30 == 0:
                 scan.commit()
-    image = open_scan(tmp_path / "S1.zarr").devices["dev"]["image"].value
+    image = scans.open().devices["dev"]["image"].value
     assert [int(frame.min()) for frame in image] == list(range(100))
     assert [int(frame.max()) for frame in image] == list(range(100))
 
@@ -104,13 +105,13 @@ def test_what_was_added_counts_at_once(tmp_path: Path) -> None:
     scan.close()
 
 
-def test_modes_that_follow_each_other_keep_their_order(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", settings=SETTINGS, master=None) as scan:
+def test_modes_that_follow_each_other_keep_their_order(scans: ScanFolder) -> None:
+    with scans.writer(settings=SETTINGS, master=None) as scan:
         for n in range(5):
             scan.add("dev", "cnt", n)
         scan.replace("dev", "cnt", 99)  # refused: the signal has rows
         scan.add("dev", "cnt", 5)
-    signal = open_scan(tmp_path / "S1.zarr").devices["dev"]["cnt"]
+    signal = scans.open().devices["dev"]["cnt"]
     assert signal.value[...].tolist() == [0, 1, 2, 3, 4, 5]
     assert signal.ledger.quarantined == 1
 
@@ -132,7 +133,7 @@ def test_added_values_that_cannot_be_written_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", ["none", "lz4"])
-def test_a_disk_that_refuses_large_chunks_is_waited_for(tmp_path: Path, codec: str) -> None:
+def test_a_disk_that_refuses_large_chunks_is_waited_for(scans: ScanFolder, codec: str) -> None:
     left = [3]
 
     def refuse() -> None:
@@ -143,18 +144,18 @@ def test_a_disk_that_refuses_large_chunks_is_waited_for(tmp_path: Path, codec: s
     settings = SETTINGS.model_copy(update={"default": SignalSettings(codec=codec)})
     with (
         failing("chunk.written", refuse),
-        ScanWriter(tmp_path / "S1.zarr", settings=settings, master=None) as scan,
+        scans.writer(settings=settings, master=None) as scan,
     ):
         for n in range(10):
             scan.add("dev", "image", np.full(FRAME, n, "<u2"))
-    image = open_scan(tmp_path / "S1.zarr").devices["dev"]["image"].value
+    image = scans.open().devices["dev"]["image"].value
     assert left == [0]
     assert [int(frame.max()) for frame in image] == list(range(10))
 
 
-def test_a_fault_in_another_thread_fails_its_signal_alone(tmp_path: Path) -> None:
+def test_a_fault_in_another_thread_fails_its_signal_alone(scans: ScanFolder) -> None:
     settings = SETTINGS.model_copy(update={"default": SignalSettings(chunk_bytes=400_000)})
-    scan = ScanWriter(tmp_path / "S1.zarr", settings=settings, master=None)
+    scan = scans.writer(settings=settings, master=None)
     scan.add("dev", "image", np.zeros(FRAME, "<u2"))
     scan.commit()
     with failing("chunk.written", fault):
@@ -165,7 +166,7 @@ def test_a_fault_in_another_thread_fails_its_signal_alone(tmp_path: Path) -> Non
         scan.add("dev", "cnt", n)
     scan.finish()
     scan.close()
-    devices = open_scan(tmp_path / "S1.zarr").devices["dev"]
+    devices = scans.open().devices["dev"]
     assert devices["cnt"].value[...].tolist() == list(range(8))
     assert devices["image"].value.shape == (1, *FRAME)
     assert devices["image"].ledger.quarantined == 8
@@ -182,7 +183,7 @@ class Impatient:
         """Nothing was waited for."""
 
 
-def test_what_a_refusal_interrupts_is_not_called_complete(tmp_path: Path) -> None:
+def test_what_a_refusal_interrupts_is_not_called_complete(scans: ScanFolder) -> None:
     left = [6]
 
     def refuse() -> None:
@@ -191,7 +192,7 @@ def test_what_a_refusal_interrupts_is_not_called_complete(tmp_path: Path) -> Non
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     settings = SETTINGS.model_copy(update={"default": SignalSettings(chunk_bytes=400_000)})
-    scan = ScanWriter(tmp_path / "S1.zarr", settings=settings, master=None, patience=Impatient())
+    scan = scans.writer(settings=settings, master=None, patience=Impatient())
     scan.add("dev", "image", np.zeros(FRAME, "<u2"))
     scan.commit()
     with failing("chunk.written", refuse):
@@ -200,13 +201,13 @@ def test_what_a_refusal_interrupts_is_not_called_complete(tmp_path: Path) -> Non
                 scan.add("dev", "image", np.full(FRAME, n, "<u2"))
     scan.finish()
     scan.close()
-    read = open_scan(tmp_path / "S1.zarr")
+    read = scans.open()
     signal = read.devices["dev"]["image"]
     stored = [int(frame.max()) for frame in signal.value]
     assert stored == [int(frame.min()) for frame in signal.value] == list(range(len(stored)))
     assert signal.ledger.received == signal.ledger.written + signal.ledger.quarantined
     assert (read.verdict is Verdict.COMPLETE) == (len(stored) == 40)
-    assert verify(tmp_path / "S1.zarr").problems == []
+    assert verify(scans / "S1.zarr").problems == []
 
 
 def test_a_thread_that_outlives_the_main_thread_still_writes(tmp_path: Path) -> None:
@@ -229,9 +230,9 @@ threading.Thread(target=acquire).start()
     assert len(read.devices["dev"]["image"].value) == 8
 
 
-def test_what_is_gathered_of_many_signals_is_bounded(tmp_path: Path, monkeypatch) -> None:
+def test_what_is_gathered_of_many_signals_is_bounded(scans: ScanFolder, monkeypatch) -> None:
     monkeypatch.setattr(scan_module, "UNCOMMITTED_BYTES", 1_000_000)
-    scan = ScanWriter(tmp_path / "S1.zarr", settings=SETTINGS, master=None)
+    scan = scans.writer(settings=SETTINGS, master=None)
     most = 0
     for n in range(30):
         for signal in range(20):
@@ -240,15 +241,15 @@ def test_what_is_gathered_of_many_signals_is_bounded(tmp_path: Path, monkeypatch
     assert most <= 1_000_000
     scan.finish()
     scan.close()
-    devices = open_scan(tmp_path / "S1.zarr").devices["dev"]
+    devices = scans.open().devices["dev"]
     assert {len(devices[name].value) for name in devices} == {30}
 
 
-def test_extended_numbers_are_stored_as_doubles(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", settings=SETTINGS, master=None) as scan:
+def test_extended_numbers_are_stored_as_doubles(scans: ScanFolder) -> None:
+    with scans.writer(settings=SETTINGS, master=None) as scan:
         for n in range(3):
             scan.add("dev", "long", np.full(2, n, np.longdouble))
             scan.add("dev", "complex", np.full(2, n, np.clongdouble))
-    devices = open_scan(tmp_path / "S1.zarr").devices["dev"]
+    devices = scans.open().devices["dev"]
     assert (devices["long"].value.dtype, devices["complex"].value.dtype) == ("f8", "c16")
     assert devices["long"].value[:, 0].tolist() == [0, 1, 2]

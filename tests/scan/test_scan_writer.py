@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,62 +13,69 @@ import numpy as np
 import pytest
 import zarr
 
-from zwriter import ScanWriter, open_scan, verify
+from zwriter import ScanWriter, verify
 from zwriter.errors import Fenced, UsageError
+from zwriter.master import write_master
 from zwriter.model import Add, Rejected, Source, Update, Verdict
+from zwriter.objects import contents
 from zwriter.settings import SignalRule, StoreSettings
 from zwriter.testing.failpoints import failing
+from zwriter.testing.scans import ScanFolder
 
 DEVICES = "entry/collection/devices"
 
 
-def stored(path: Path, device: str, signal: str, name: str = "value") -> Any:
-    return zarr.open_array(path / DEVICES / device / signal / name, mode="r")
-
-
-def test_a_with_block_leaves_a_finished_store_and_its_master_file(tmp_path: Path) -> None:
+def test_a_with_block_leaves_a_finished_store(scans: ScanFolder) -> None:
     frames = np.arange(5 * 4 * 3, dtype="<u2").reshape(5, 4, 3)
-    with ScanWriter(tmp_path / "S1.zarr", scan_number=1) as scan:
+    with scans.writer(scan_number=1) as scan:
         for frame in frames:
             scan.add("eiger", "image", frame, timestamp=1.0)
         scan.point(0, {"samx": {"samx": {"value": 0.5, "timestamp": 1.0}}})
-    np.testing.assert_array_equal(stored(tmp_path / "S1.zarr", "eiger", "image")[...], frames)
-    with h5py.File(tmp_path / "S1_master.h5") as file:
-        np.testing.assert_array_equal(file[f"{DEVICES}/eiger/image/value"][...], frames)
-        assert file[f"{DEVICES}/samx/samx/value"][...].tolist() == [0.5]
-    assert not (tmp_path / "S1.zwriter").exists()
+    np.testing.assert_array_equal(scans.array("eiger/image/value")[...], frames)
+    assert scans.array("samx/samx/value")[...].tolist() == [0.5]
+    assert "S1.zwriter" not in scans.names()
     assert scan.verdict is Verdict.COMPLETE
-    assert open_scan(tmp_path / "S1.zarr").verdict is Verdict.COMPLETE
+    assert scans.open().verdict is Verdict.COMPLETE
 
 
-def test_an_exception_ends_the_scan_as_aborted_with_what_there_is(tmp_path: Path) -> None:
+def test_a_with_block_leaves_a_master_file(tmp_path: Path) -> None:
+    with ScanWriter(tmp_path / "S1.zarr", scan_number=1) as scan:
+        for number in range(3):
+            scan.add("cnt", "cnt", number)
+        scan.point(0, {"samx": {"samx": {"value": 0.5, "timestamp": 1.0}}})
+    with h5py.File(tmp_path / "S1_master.h5") as file:
+        assert file[f"{DEVICES}/cnt/cnt/value"][...].tolist() == [0, 1, 2]
+        assert file[f"{DEVICES}/samx/samx/value"][...].tolist() == [0.5]
+
+
+def test_an_exception_ends_the_scan_as_aborted_with_what_there_is(scans: ScanFolder) -> None:
     def acquire() -> None:
-        with ScanWriter(tmp_path / "S1.zarr") as scan:
+        with scans.writer() as scan:
             scan.add("cnt", "cnt", 1)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         acquire()
-    assert stored(tmp_path / "S1.zarr", "cnt", "cnt")[...].tolist() == [1]
-    assert open_scan(tmp_path / "S1.zarr").verdict is Verdict.ABORTED
+    assert scans.array("cnt/cnt/value")[...].tolist() == [1]
+    assert scans.open().verdict is Verdict.ABORTED
 
 
-def test_committed_rows_are_visible_to_plain_zarr_while_the_scan_runs(tmp_path: Path) -> None:
-    scan = ScanWriter(tmp_path / "S1.zarr")
+def test_committed_rows_are_visible_to_plain_zarr_while_the_scan_runs(scans: ScanFolder) -> None:
+    scan = scans.writer()
     for number in range(10):
         scan.add("cnt", "cnt", number)
-        scan.commit()
-        array = stored(tmp_path / "S1.zarr", "cnt", "cnt")
+        scan.flush()
+        array = scans.array("cnt/cnt/value")
         assert array[...].tolist() == list(range(number + 1))
     scan.close()
 
 
-def test_value_and_timestamp_share_a_dimension_when_they_correspond(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_value_and_timestamp_share_a_dimension_when_they_correspond(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
         scan.add("a", "a", 1.0, 1.0)
         scan.add("b", "b", [1.0, 2.0], 1.0, max_shape=(None,))
     dims = {
-        (name, array): stored(tmp_path / "S1.zarr", name, name, array).metadata.dimension_names
+        (name, array): scans.array(f"{name}/{name}/{array}").metadata.dimension_names
         for name in "ab"
         for array in ("value", "timestamp")
     }
@@ -74,21 +83,19 @@ def test_value_and_timestamp_share_a_dimension_when_they_correspond(tmp_path: Pa
     assert dims["b", "value"] != dims["b", "timestamp"]
 
 
-def test_a_signal_has_the_codec_that_the_settings_give_it(tmp_path: Path) -> None:
+def test_a_signal_has_the_codec_that_the_settings_give_it(scans: ScanFolder) -> None:
     rules = (
         SignalRule(match="raw/*", codec="none"),
         SignalRule(match="*/zstd", codec="zstd", chunk_bytes=80),
     )
-    with ScanWriter(
-        tmp_path / "S1.zarr", settings=StoreSettings(signals=rules), master=None
-    ) as scan:
+    with scans.writer(settings=StoreSettings(signals=rules), master=None) as scan:
         for device, signal in (("raw", "a"), ("b", "zstd"), ("c", "c")):
             for number in range(20):
                 scan.add(device, signal, number)
     codecs = {}
     for device, signal in (("raw", "a"), ("b", "zstd"), ("c", "c")):
-        path = tmp_path / "S1.zarr" / DEVICES / device / signal / "value" / "zarr.json"
-        inner = json.loads(path.read_text())["codecs"][0]["configuration"]
+        path = scans / "S1.zarr" / f"{DEVICES}/{device}/{signal}/value/zarr.json"
+        inner = json.loads(path.read_bytes())["codecs"][0]["configuration"]
         codecs[device] = [
             c.get("configuration", {}).get("cname", c["name"]) for c in inner["codecs"]
         ]
@@ -99,40 +106,41 @@ def test_a_signal_has_the_codec_that_the_settings_give_it(tmp_path: Path) -> Non
     assert codecs["c"] == ["bytes", "lz4", "crc32c"]
 
 
-def test_what_does_not_fit_goes_to_quarantine_raw_and_the_rest_goes_on(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_what_does_not_fit_goes_to_quarantine_raw_and_the_rest_goes_on(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
         scan.add("eiger", "image", np.zeros((4, 3)))
         scan.add("eiger", "image", np.ones((2, 2)), max_shape=(None, 4, 3))
         scan.add("eiger", "image", "text", max_shape=(None, 4, 3))
         scan.add("eiger", "image", np.ones((4, 3)))
         scan.add("../evil", "image", 1)
         scan.apply([Rejected("eiger", "image", "cannot be decoded", Source(b"\x00raw"))])
-    array = stored(tmp_path / "S1.zarr", "eiger", "image")
+    array = scans.array("eiger/image/value")
     assert array.shape == (2, 4, 3)
     assert scan.ledgers["eiger"]["image"].quarantined == 3
     assert scan.verdict is Verdict.COMPLETE_WITH_GAPS
-    kept = bytes(zarr.open_array(tmp_path / "S1.zarr/entry/zwriter/quarantine/value")[...])
+    path = scans / "S1.zarr" / "entry/zwriter/quarantine/value"
+    kept = bytes(zarr.open_array(str(path))[...])
     assert b"cannot be decoded" in kept
     assert b"\x00raw" in kept
     assert np.ones((2, 2)).tobytes() in kept
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["S1.zarr"]
+    assert scans.names() == ["S1.zarr"]
 
 
-def test_a_change_of_shape_or_mode_in_mid_scan_is_refused(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_a_change_of_shape_or_mode_in_mid_scan_is_refused(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
         scan.add("mca", "s", np.zeros(4))
         scan.add("mca", "s", np.zeros(5), max_shape=(None, 5))
         scan.replace("mca", "s", 1)
         scan.add("mca", "s", np.zeros(4))
-    assert stored(tmp_path / "S1.zarr", "mca", "s").shape == (2, 4)
+    assert scans.array("mca/s/value").shape == (2, 4)
     assert scan.ledgers["mca"]["s"].quarantined == 2
 
 
-def test_the_first_update_that_can_be_written_decides_what_a_signal_is(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_the_first_update_that_can_be_written_decides_what_a_signal_is(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
         scan.add("mca", "s", "nonsense", max_shape=(None, 4))
         scan.add("mca", "s", np.zeros(5))
-    assert stored(tmp_path / "S1.zarr", "mca", "s").shape == (1, 5)
+    assert scans.array("mca/s/value").shape == (1, 5)
 
 
 @pytest.mark.parametrize(
@@ -146,64 +154,62 @@ def test_the_first_update_that_can_be_written_decides_what_a_signal_is(tmp_path:
     ],
 )
 def test_dtypes_that_differ_are_promoted_without_loss(
-    tmp_path: Path, values: list[Any], expected: list[Any]
+    scans: ScanFolder, values: list[Any], expected: list[Any]
 ) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+    with scans.writer(master=None) as scan:
         for value in values:
             scan.add("d", "s", value)
-            scan.commit()
-    assert stored(tmp_path / "S1.zarr", "d", "s")[...].tolist() == expected
+            scan.flush()
+    assert scans.array("d/s/value")[...].tolist() == expected
     assert scan.verdict is Verdict.COMPLETE
 
 
-def test_what_cannot_be_promoted_without_loss_is_quarantined(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_what_cannot_be_promoted_without_loss_is_quarantined(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
         scan.add("d", "s", 2**60 + 1)
         scan.add("d", "s", 0.5)
         scan.add("d", "s", "text")
         scan.add("d", "s", 7)
-    assert stored(tmp_path / "S1.zarr", "d", "s")[...].tolist() == [2**60 + 1, 7]
+    assert scans.array("d/s/value")[...].tolist() == [2**60 + 1, 7]
     assert scan.ledgers["d"]["s"].quarantined == 2
 
 
-def test_replace_keeps_the_last_value_whatever_its_shape_and_type(tmp_path: Path) -> None:
-    scan = ScanWriter(tmp_path / "S1.zarr", master=None)
+def test_replace_keeps_the_last_value_whatever_its_shape_and_type(scans: ScanFolder) -> None:
+    scan = scans.writer(master=None)
     for value in (1, [1.5, 2.5], np.zeros((2, 3), "<u2"), "text", np.arange(4)):
         scan.replace("d", "s", value, 2.0)
-        scan.commit()
-        np.testing.assert_array_equal(
-            stored(tmp_path / "S1.zarr", "d", "s")[...], np.asarray(value)
-        )
+        scan.flush()
+        np.testing.assert_array_equal(scans.array("d/s/value")[...], np.asarray(value))
     scan.finish()
     scan.close()
-    np.testing.assert_array_equal(stored(tmp_path / "S1.zarr", "d", "s")[...], np.arange(4))
+    np.testing.assert_array_equal(scans.array("d/s/value")[...], np.arange(4))
 
 
-def test_a_replaced_value_may_change_its_dimensions_and_lose_its_timestamp(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_a_replaced_value_may_change_dimensions_and_lose_its_timestamp(
+    scans: ScanFolder,
+) -> None:
+    with scans.writer(master=None) as scan:
         for value, stamp in (([1, 2], 5.0), (3, 6.0), ([[1]], 7.0), ([4], None)):
             scan.replace("d", "s", value, stamp)
-            scan.commit()
-            got = stored(tmp_path / "S1.zarr", "d", "s")[...]
+            scan.flush()
+            got = scans.array("d/s/value")[...]
             np.testing.assert_array_equal(got, np.asarray(value))
-    assert np.isnan(stored(tmp_path / "S1.zarr", "d", "s", "timestamp")[...]).all()
+    assert np.isnan(scans.array("d/s/timestamp")[...]).all()
 
 
-def test_ragged_rows_with_timestamps_a_sample_open_in_plain_xarray(tmp_path: Path) -> None:
-    xarray = pytest.importorskip("xarray")
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_ragged_rows_with_timestamps_a_sample_open_in_plain_xarray(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
         for n in range(4):
             scan.add("d", "s", np.arange(n), list(map(float, range(n))), max_shape=(None, None))
-    group = f"{DEVICES}/d/s"
-    data = xarray.open_zarr(tmp_path / "S1.zarr", group=group, consolidated=False, chunks=None)
+    data = scans.dataset("d/s")
     assert data["timestamp"].values.tolist() == [0, 0, 1, 0, 1, 2]
 
 
-def test_a_second_writer_fences_the_first(tmp_path: Path) -> None:
-    first = ScanWriter(tmp_path / "S1.zarr")
+def test_a_second_writer_fences_the_first(scans: ScanFolder) -> None:
+    first = scans.writer()
     first.add("d", "s", 1)
     first.commit()
-    second = ScanWriter(tmp_path / "S1.zarr")
+    second = scans.writer()
     first.add("d", "s", 2)
     with pytest.raises(Fenced):
         first.commit()
@@ -211,16 +217,16 @@ def test_a_second_writer_fences_the_first(tmp_path: Path) -> None:
     second.finish()
     second.close()
     first.close()
-    assert stored(tmp_path / "S1.zarr", "d", "s")[...].tolist() == [1, 3]
+    assert scans.array("d/s/value")[...].tolist() == [1, 3]
 
 
-def test_a_finished_store_is_not_opened_again(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_a_finished_store_is_not_opened_again(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
         scan.add("d", "s", 1)
     with pytest.raises(UsageError, match="is finished"):
-        ScanWriter(tmp_path / "S1.zarr")
+        scans.writer()
     with pytest.raises(UsageError, match=r"\.zarr"):
-        ScanWriter(tmp_path / "S1")
+        scans.writer("S1")
 
 
 def numbered(numbers: list[int], values: Any = None, shape: Any = (None,)) -> list[Update]:
@@ -232,8 +238,8 @@ def numbered(numbers: list[int], values: Any = None, shape: Any = (None,)) -> li
     ]
 
 
-def test_rows_keep_their_numbers_where_updates_are_missing(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_rows_keep_their_numbers_where_updates_are_missing(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
         scan.apply(numbered([0, 1, 2, 7, 8], float))
         scan.expect("d", "s", 10)
     ledger = scan.ledgers["d"]["s"]
@@ -243,89 +249,87 @@ def test_rows_keep_their_numbers_where_updates_are_missing(tmp_path: Path) -> No
     assert scan.verdict is Verdict.COMPLETE_WITH_GAPS
     expected = [0, 1, 2, *[np.nan] * 4, 7, 8]
     for name in ("value", "timestamp"):
-        np.testing.assert_array_equal(stored(tmp_path / "S1.zarr", "d", "s", name)[...], expected)
+        np.testing.assert_array_equal(scans.array(f"d/s/{name}")[...], expected)
 
 
-def test_room_is_left_for_updates_missing_at_the_beginning(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_room_is_left_for_updates_missing_at_the_beginning(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
         scan.apply(numbered([3, 4], lambda n: np.full((2, 4), n), (None, 4)))
-    value = stored(tmp_path / "S1.zarr", "d", "s")[...]
+    value = scans.array("d/s/value")[...]
     assert value[:, 0].tolist() == [0, 0, 0, 0, 0, 0, 3, 3, 4, 4]
-    length = stored(tmp_path / "S1.zarr", "d", "s", "length")[...]
+    length = scans.array("d/s/length")[...]
     assert length.tolist() == [0, 0, 0, 0, 0, 0, 4, 4, 4, 4]
     assert scan.ledgers["d"]["s"].missing_rows == [[0, 5]]
 
 
-def test_missing_ragged_rows_are_empty(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_missing_ragged_rows_are_empty(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
         scan.apply(numbered([0, 2], lambda n: np.arange(n + 1), (None, None)))
-    rows = open_scan(tmp_path / "S1.zarr").devices["d"]["s"].rows
+    rows = scans.open().devices["d"]["s"].rows
     assert [row.tolist() for row in rows] == [[0], [], [0, 1, 2]]
 
 
-def test_updates_of_one_reading_are_put_in_order(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_updates_of_one_reading_are_put_in_order(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
         scan.apply(numbered([1, 0, 3, 2]))
-    assert stored(tmp_path / "S1.zarr", "d", "s")[...].tolist() == [0, 1, 2, 3]
+    assert scans.array("d/s/value")[...].tolist() == [0, 1, 2, 3]
     assert scan.verdict is Verdict.COMPLETE
 
 
-def test_an_update_that_comes_too_late_is_quarantined(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_an_update_that_comes_too_late_is_quarantined(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
         scan.apply(numbered([0, 2]))
         scan.apply(numbered([1]))
-    assert stored(tmp_path / "S1.zarr", "d", "s")[...].tolist() == [0, 0, 2]
+    assert scans.array("d/s/value")[...].tolist() == [0, 0, 2]
     assert scan.ledgers["d"]["s"].quarantined == 1
 
 
-def test_an_update_that_was_sent_twice_is_written_once(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_an_update_that_was_sent_twice_is_written_once(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
         scan.apply(numbered([0, 1]))
         scan.apply(numbered([1]))
         scan.apply(numbered([2, 2, 3]))
-    assert stored(tmp_path / "S1.zarr", "d", "s")[...].tolist() == [0, 1, 2, 3]
+    assert scans.array("d/s/value")[...].tolist() == [0, 1, 2, 3]
     assert scan.ledgers["d"]["s"].repeated == 2
 
 
-def test_a_producer_that_was_restarted_goes_on_behind_its_rows(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_a_producer_that_was_restarted_goes_on_behind_its_rows(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
         scan.apply(numbered([0, 1, 2]))
         scan.apply(numbered([0, 1], lambda n: n + 10))
-    assert stored(tmp_path / "S1.zarr", "d", "s")[...].tolist() == [0, 1, 2, 10, 11]
+    assert scans.array("d/s/value")[...].tolist() == [0, 1, 2, 10, 11]
     assert scan.ledgers["d"]["s"].restarts == 1
 
 
-def test_a_number_far_ahead_leaves_no_room_that_would_not_fit(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_a_number_far_ahead_leaves_no_room_that_would_not_fit(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
         scan.apply(numbered([0, 2**60]))
-    assert stored(tmp_path / "S1.zarr", "d", "s")[...].tolist() == [0, 2**60]
+    assert scans.array("d/s/value")[...].tolist() == [0, 2**60]
     assert scan.ledgers["d"]["s"].missing_ranges == [[1, 2**60 - 1]]
 
 
-def test_data_of_a_scan_can_be_opened_as_one_xarray_tree(tmp_path: Path) -> None:
-    xarray = pytest.importorskip("xarray")
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_data_of_a_scan_can_be_opened_as_one_xarray_tree(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
         for number in range(5):
             scan.add("mca", "spectrum", np.arange(3) + number, float(number))
-    group = f"{DEVICES}/mca/spectrum"
-    data = xarray.open_zarr(tmp_path / "S1.zarr", group=group, consolidated=False, chunks=None)
+    data = scans.dataset("mca/spectrum")
     assert data["value"].dims == ("spectrum_row", "spectrum_1")
     assert data["timestamp"].values.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_the_room_has_as_many_timestamps_as_the_updates(tmp_path: Path) -> None:
+def test_the_room_has_as_many_timestamps_as_the_updates(scans: ScanFolder) -> None:
     updates = [
         Update("d", "s", Add((None,)), [n, n], [float(n), n + 0.5], n, Source(b"%d" % n))
         for n in (2, 3)
     ]
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+    with scans.writer(master=None) as scan:
         scan.apply(updates)
-    timestamp = stored(tmp_path / "S1.zarr", "d", "s", "timestamp")[...]
+    timestamp = scans.array("d/s/timestamp")[...]
     np.testing.assert_array_equal(timestamp, [*[np.nan] * 4, 2, 2.5, 3, 3.5])
 
 
-def test_a_finished_store_that_was_not_cleaned_up_stays_as_it_is(tmp_path: Path) -> None:
-    scan = ScanWriter(tmp_path / "S1.zarr", master=None)
+def test_a_finished_store_that_was_not_cleaned_up_stays_as_it_is(scans: ScanFolder) -> None:
+    scan = scans.writer(master=None)
     scan.add("d", "s", 1)
 
     def die() -> None:
@@ -333,34 +337,51 @@ def test_a_finished_store_that_was_not_cleaned_up_stays_as_it_is(tmp_path: Path)
 
     with failing("finish.finished", die), pytest.raises(KeyboardInterrupt):
         scan.finish()
-    again = ScanWriter(tmp_path / "S1.zarr", master=None)
-    assert again.finished
-    again.close()
-    assert not (tmp_path / "S1.zwriter").exists()
-    assert verify(tmp_path / "S1.zarr").problems == []
+    with scans.writer(master=None) as again:
+        assert again.finished
+    assert scans.names() == ["S1.zarr"]
+    assert verify(scans / "S1.zarr").problems == []
 
 
-def test_a_signal_that_was_read_at_points_before_it_pushed_updates_has_both(tmp_path: Path) -> None:
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+def test_a_signal_read_at_points_before_it_pushed_updates_has_both(
+    scans: ScanFolder,
+) -> None:
+    with scans.writer(master=None) as scan:
         scan.point(0, {"mcs": {"counts": {"value": 0.5, "timestamp": 1.0}}})
         scan._store.write_points()
         for number in range(3):
             scan.add("mcs", "counts", number)
-    path = tmp_path / "S1.zarr" / DEVICES / "mcs"
-    assert [entry.name for entry in (path / "counts").glob("*/")] == ["value"]
-    assert stored(tmp_path / "S1.zarr", "mcs", "counts")[...].tolist() == [0, 1, 2]
-    assert stored(tmp_path / "S1.zarr", "mcs", "counts_sync")[...].tolist() == [0.5]
+    counts = scans / "S1.zarr" / f"{DEVICES}/mcs/counts"
+    assert [name for name, is_folder in contents(counts).items() if is_folder] == ["value"]
+    assert scans.array("mcs/counts/value")[...].tolist() == [0, 1, 2]
+    assert scans.array("mcs/counts_sync/value")[...].tolist() == [0.5]
 
 
-def test_a_single_record_is_replaced_and_read(tmp_path: Path) -> None:
+def test_a_single_record_is_replaced_and_read(scans: ScanFolder, tmp_path: Path) -> None:
     dtype = np.dtype([("x", "<f4"), ("n", "<i2")])
-    with ScanWriter(tmp_path / "S1.zarr") as scan:
+    with scans.writer(master=None) as scan:
         for n in range(3):
             scan.replace("det", "last", np.array((n / 2, n), dtype))
     assert scan.verdict is Verdict.COMPLETE
-    value = open_scan(tmp_path / "S1.zarr").devices["det"]["last"].value
+    value = scans.open().devices["det"]["last"].value
     assert (value.shape, value.dtype) == ((), dtype)
     assert value[()].tolist() == (1.0, 2)
+    write_master(scans / "S1.zarr", tmp_path / "S1_master.h5")
     with h5py.File(tmp_path / "S1_master.h5") as file:
         assert file[f"{DEVICES}/det/last/value"][()].tolist() == (1.0, 2)
-    assert verify(tmp_path).problems == []
+    assert verify(scans / "S1.zarr").problems == []
+
+
+def test_a_program_that_closes_nothing_comes_to_its_end(scans: ScanFolder) -> None:
+    program = f"""
+from zwriter import ScanWriter
+from zwriter.settings import SpoolSettings
+spool = SpoolSettings(folder={str(scans.spool.folder)!r})
+scan = ScanWriter({str(scans / "S1.zarr")!r}, spool=spool)
+scan.add("d", "s", 1)
+scan.flush()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    with scans.writer(master=None) as scan:
+        scan.add("d", "s", 2)
+    assert scans.array("d/s/value")[...].tolist() == [1, 2]

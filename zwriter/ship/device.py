@@ -237,7 +237,8 @@ class DeviceShipment:
         assert self._here is not None
         keys = set()
         for name, state in self._here["signals"].items():
-            keys.add(self._documents.key_of(f"{self.node}/{name}", NAME))
+            if self._documents.sent(f"{self.node}/{name}"):  # not if nothing was written of it
+                keys.add(self._documents.key_of(f"{self.node}/{name}", NAME))
             for array, of_array in state["arrays"].items():
                 node = f"{self.node}/{name}/{array}"
                 if state["layout"] == "replace":

@@ -16,6 +16,18 @@ class Stopped(Exception):
     """We were asked to stop while the object store could not take something."""
 
 
+class Shipping(threading.Thread):
+    """A thread that sends what others write."""
+
+
+def abandoned() -> bool:
+    """Whether the program has come to its end, and nobody is left who could close a writer."""
+    if threading.main_thread().is_alive():
+        return False
+    others = (t for t in threading.enumerate() if t.is_alive() and not isinstance(t, Shipping))
+    return all(thread.daemon for thread in others)
+
+
 class Outage:
     """Knows whether the object store takes what is sent. Any thread may use it.
 
@@ -35,7 +47,8 @@ class Outage:
             begins, self.lasts = not self.lasts, True
         if begins:
             self._say(f"{self._name} waits in the spool, the scan goes on: {error}")
-        if self._stop.wait(min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE)):
+        pause = min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE)
+        if self._stop.wait(pause) or abandoned():
             raise Stopped(f"{self._name} is not sent: {error}")
 
     def passed(self) -> None:

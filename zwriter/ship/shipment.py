@@ -26,7 +26,7 @@ from zwriter.ship.claim import Claim, claim, last_claim
 from zwriter.ship.device import DeviceShipment, newest_commit
 from zwriter.ship.documents import NAME, Documents
 from zwriter.ship.logs import LogShipment
-from zwriter.ship.outage import Outage, Stopped
+from zwriter.ship.outage import Outage, Shipping, Stopped, abandoned
 from zwriter.ship.restore import restore
 from zwriter.ship.spool import Spool
 from zwriter.ship.tree import TreeShipment
@@ -75,8 +75,10 @@ class Shipment:
         self._wake = threading.Event()
         self._done = threading.Event()
         self._claimed = False
+        self._flushing = threading.Condition()
+        self._flushes, self._flushed = 0, 0  # how many were asked for, how many are done
         self._before: dict[str, tuple[int, int]] = {}  # the spool's commits, when it was opened
-        self._thread = threading.Thread(target=self._run, name=f"ship-{store.stem}")
+        self._thread = Shipping(target=self._run, name=f"ship-{store.stem}")
 
     # --- for the writer ---
 
@@ -143,6 +145,19 @@ class Shipment:
                 f"the spool {self.spool.folder} has its limit of {self.spool.limit} bytes, which"
                 " wait for the object store (spool.limit)",
             )
+
+    def flush(self) -> None:
+        """Return when all that is committed is in the bucket, and readable.
+
+        Raises Fenced, NotSynced as `check` does.
+        """
+        with self._flushing:
+            self._flushes += 1
+            number = self._flushes
+            self._wake.set()
+            while self._flushed < number and not self._done.is_set():
+                self.check()
+                self._flushing.wait(_LOOK)
 
     def finish(self) -> None:
         """Return when all of the finished store is in the bucket, and readable.
@@ -243,6 +258,8 @@ class Shipment:
                     except Exception:
                         log.exception("%s: cannot be sent; it is tried again", self.store)
                         self._wake.wait(_AGAIN)
+                        if abandoned():
+                            return
         except Exception as error:  # pragma: no cover - what a thread may not die of unheard
             self._lost = error
             log.exception("%s: is not sent any more", self.store)
@@ -258,8 +275,12 @@ class Shipment:
         sender = _Sender(self, self._claim(), pool)
         while True:
             begun = time.monotonic()
-            last, closing = self._finishing.is_set(), self._closing.is_set()
-            sender.send(all_of_it=last or closing)
+            last, closing = self._finishing.is_set(), self._closing.is_set() or abandoned()
+            flushes = self._flushes
+            sender.send(all_of_it=last or closing or flushes > self._flushed)
+            with self._flushing:
+                self._flushed = flushes
+                self._flushing.notify_all()
             self.spool.free(sender.sealed())
             if last:
                 sender.finish()
