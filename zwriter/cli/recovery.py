@@ -1,9 +1,9 @@
-"""Commands for what a dead writer left: finalize, recover."""
+"""Commands for what a dead writer left: finalize, recover, prune."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -75,3 +75,36 @@ def recover(
     else:
         typer.echo(f"{directory}: {left} to be repaired")
     raise typer.Exit(1 if left else 0)
+
+
+@app.command(rich_help_panel="Keep")
+def prune(
+    root: Annotated[str, typer.Argument(metavar="URL", help="s3://bucket/prefix with scans.")],
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what nobody needs.")] = False,
+    days: Annotated[
+        float, typer.Option(min=0, help="Age of uploads, and of what was put aside.")
+    ] = 1,
+    config: Config = None,
+    storage_option: StorageOptions = None,
+) -> None:
+    """List what scans for a bucket have left behind; with --remove, remove what nobody needs.
+
+    That is, in the spool of this machine, scans that the bucket has whole, and what was put aside
+    when a scan went on from the bucket; in the bucket, uploads that were begun and not ended. Scans
+    in the spool that wait for the bucket are listed, and stay.
+    """
+    from zwriter.service.prune import remainders
+
+    overrides: dict[str, Any] = {"root": root}
+    if storage_option:
+        overrides["storage"] = named(storage_option)
+    left = 0
+    for found in remainders(settings_of(config, overrides), days):
+        left += not found.needed
+        age = f"{found.seconds / 3600:.1f} h"
+        if remove and not found.needed:
+            found.remove()
+            left -= 1
+        done = "removed" if remove and not found.needed else found.what
+        typer.echo(f"{found.place}: {done} ({age})")
+    typer.echo(f"{root}: {left} that can go; --remove removes them" if left else f"{root}: pruned")

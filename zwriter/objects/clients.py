@@ -7,6 +7,7 @@ and profiles of `aws configure`, the machine's role. Secrets stay in botocore's 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +107,29 @@ class ObjectStorage:
         client = self._whole_objects(bucket)
         with requests_told(bucket, lambda: self.endpoint):
             obstore.delete(client, key)
+
+    def unfinished_uploads(self, bucket: str, folder: str) -> Iterator[tuple[str, str, float]]:
+        """Key, id and begin of uploads in parts that were begun and not ended."""
+        marks: dict[str, str] = {}
+        while True:
+            answer = self.filesystem.call_s3(
+                "list_multipart_uploads",
+                Bucket=bucket,
+                Prefix=f"{folder}/" if folder else "",
+                **marks,
+            )
+            for found in answer.get("Uploads", ()):
+                yield found["Key"], found["UploadId"], found["Initiated"].timestamp()
+            if not answer.get("IsTruncated"):
+                return
+            marks = {
+                "KeyMarker": answer["NextKeyMarker"],
+                "UploadIdMarker": answer["NextUploadIdMarker"],
+            }
+
+    def abort_upload(self, bucket: str, key: str, upload: str) -> None:
+        """Drop what was uploaded of an object."""
+        self.filesystem.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload)
 
     def upload(self, bucket: str, key: str, file: Path) -> None:
         """A file as an object, in parts if it is large; as `write`, whole or not at all."""

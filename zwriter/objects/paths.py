@@ -102,6 +102,19 @@ class ObjectPath:
         """Make sure that there is no such object."""
         self._storage.delete(*self._names)
 
+    def unfinished_uploads(self) -> list[tuple[ObjectPath, str, float]]:
+        """Uploads in parts below this folder that were begun and not ended: object, the upload's
+        id, when it was begun (seconds since 1970)."""
+        bucket, folder = self._names
+        return [
+            (ObjectPath(self._storage, PurePosixPath(bucket, key)), upload, begun)
+            for key, upload, begun in self._storage.unfinished_uploads(bucket, folder)
+        ]
+
+    def abort_upload(self, upload: str) -> None:
+        """Drop the parts of an upload of this object."""
+        self._storage.abort_upload(*self._names, upload)
+
     def upload(self, file: Path) -> None:
         """The file as an object, in place of what is there, whole or not at all."""
         self._storage.upload(*self._names, file)

@@ -1,0 +1,70 @@
+"""What is left of scans for a bucket is found, and goes if nobody needs it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from zwriter.cli import app
+from zwriter.objects import place
+from zwriter.reader import open_scan
+from zwriter.scan import ScanWriter
+from zwriter.settings import SpoolSettings
+
+pytestmark = pytest.mark.s3
+
+
+@pytest.fixture
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpoolSettings:
+    monkeypatch.setenv("ZWRITER__SPOOL__FOLDER", str(tmp_path / "spool"))
+    return SpoolSettings(folder=tmp_path / "spool")
+
+
+def prune(*options: str) -> str:
+    result = CliRunner().invoke(app, ["prune", *options])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_scan_that_the_bucket_has_whole_goes_from_the_spool(bucket, spool, tmp_path):
+    root = f"s3://{bucket}/data"
+    with ScanWriter(f"{root}/S1.zarr", spool=spool, master=None) as scan:
+        scan.add("mcs", "counts", 1)
+        scan.finish()
+        shutil.copytree(spool.folder, tmp_path / "copy")
+    shutil.copytree(tmp_path / "copy", spool.folder, dirs_exist_ok=True)
+    assert "the bucket has all of it" in prune(root)
+    assert "1 that can go" in prune(root)
+    assert "removed" in prune(root, "--remove")
+    assert [path for path in spool.folder.rglob("*") if path.is_file()] == []
+    assert prune(root) == f"{root}: pruned\n"
+    assert open_scan(f"{root}/S1.zarr").finished
+
+
+def test_a_scan_that_waits_for_the_bucket_stays(bucket, spool):
+    root = f"s3://{bucket}/data"
+    scan = ScanWriter(f"{root}/S1.zarr", spool=spool, master=None)
+    scan.add("mcs", "counts", 1)
+    scan.commit()
+    assert "is being written by process" in prune(root, "--remove")
+    scan.close()
+    assert f"waits for {root}/S1.zarr" in prune(root, "--remove")
+    with ScanWriter(f"{root}/S1.zarr", spool=spool, master=None) as scan:
+        scan.add("mcs", "counts", 2)
+    assert open_scan(f"{root}/S1.zarr").devices["mcs"]["counts"].value[:].tolist() == [1, 2]
+
+
+def test_an_upload_that_was_not_ended_goes(bucket, spool):
+    path = place(f"s3://{bucket}/data/S1_master.h5")
+    path.storage.filesystem.call_s3("create_multipart_upload", Bucket=bucket, Key=path.key)
+    root = f"s3://{bucket}/data"
+    assert f"{path}: removed" in prune(root, "--remove", "--days", "0")
+    assert path.parent.unfinished_uploads() == []
+
+
+def test_what_is_in_no_bucket_is_told(tmp_path, spool):
+    result = CliRunner().invoke(app, ["prune", str(tmp_path)])
+    assert result.exit_code == 2

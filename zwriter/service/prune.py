@@ -1,0 +1,90 @@
+"""What scans for a bucket have left behind: in the spool of this machine, and in the bucket."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from zwriter.errors import UsageError
+from zwriter.objects import ObjectPath
+from zwriter.service.roots import root_of
+from zwriter.settings import Settings
+from zwriter.ship import Spool
+from zwriter.store.disk import remove
+from zwriter.store.epochs import living_writer
+from zwriter.store.scan_store import own_attributes, side_folder
+
+_DAY = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Remainder:
+    """place: a folder or an upload; what: what it is; `needed`: it is to stay."""
+
+    place: str
+    what: str
+    needed: bool
+    seconds: float
+    folders: tuple[Path, ...] = ()
+    upload: tuple[ObjectPath, str] | None = None
+
+    def remove(self) -> None:
+        """Raises UsageError if it is needed."""
+        if self.needed:
+            raise UsageError(f"{self.place} is needed: {self.what}")
+        for folder in self.folders:
+            remove(folder)
+        if self.upload is not None:
+            path, upload = self.upload
+            path.abort_upload(upload)
+
+
+def remainders(settings: Settings, older_than: float = 1.0) -> Iterator[Remainder]:
+    """What there is of the root that the settings name: scans in the spool, what was put aside
+    there, and uploads that were begun and not ended. older_than: days, for the latter two.
+
+    Raises UsageError if the root is in no bucket, ServiceError if that cannot be reached.
+    """
+    root = root_of(settings)
+    if not isinstance(root, ObjectPath):
+        raise UsageError(f"{root} is no bucket, nothing is left there; see `zwriter recover`")
+    yield from _in_spool(root, settings)
+    yield from _put_aside(settings, older_than * _DAY)
+    for path, upload, begun in root.unfinished_uploads():
+        age = time.time() - begun
+        if age >= older_than * _DAY:
+            what = "an upload that was not ended"
+            yield Remainder(str(path), what, False, age, upload=(path, upload))
+
+
+def _in_spool(root: ObjectPath, settings: Settings) -> Iterator[Remainder]:
+    top = Spool(settings.spool, root).store
+    for folder, names, _ in os.walk(top):
+        for name in sorted(names):
+            if name.endswith(".zwriter"):
+                store = Path(folder, name).with_suffix(".zarr")
+                yield _spooled(store, root / store.relative_to(top).as_posix())
+        names[:] = [name for name in names if not name.endswith((".zarr", ".zwriter"))]
+
+
+def _spooled(store: Path, target: ObjectPath) -> Remainder:
+    side = side_folder(store)
+    here, there = own_attributes(store), own_attributes(target)
+    age = time.time() - side.stat().st_mtime
+    if writer := living_writer(side):
+        return Remainder(str(store), f"is being written by {writer}", True, age)
+    same = here.get("scan_id") == there.get("scan_id")
+    if same and here.get("finished") and there.get("finished"):
+        return Remainder(str(store), "the bucket has all of it", False, age, (side, store))
+    return Remainder(str(store), f"waits for {target}: `zwriter run` or `finalize`", True, age)
+
+
+def _put_aside(settings: Settings, older_than: float) -> Iterator[Remainder]:
+    for folder in sorted(settings.spool.folder.expanduser().glob("aside-*")):
+        age = time.time() - folder.stat().st_mtime
+        if age >= older_than:
+            what = "put aside, when its scan went on from the bucket"
+            yield Remainder(str(folder), what, False, age, (folder,))
