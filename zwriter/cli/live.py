@@ -57,6 +57,8 @@ def run(
         overrides["storage"] = named(storage_option)
     settings = settings_of(config, overrides)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
+    for chatty in ("botocore", "aiobotocore"):  # where credentials were found, each time
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     run_service(settings, _stop_on_signals(), lambda: typer.echo("zwriter is ready", err=True))
 
 
