@@ -68,7 +68,7 @@ def _source_problem(dataset: h5py.Dataset, folder: Path) -> str | None:
     """What HDF5 would hide: it reads lost sources of a virtual dataset as fill values."""
     access = h5p.create(h5p.FILE_ACCESS)  # there may be many sources: h5py.File takes twice as long
     access.set_file_locking(False, False)
-    found: set[tuple[bytes, int, str, tuple[int, ...]]] = set()
+    found: set[tuple[bytes, int, str, tuple[int, ...] | None]] = set()
     for source in sources_of(dataset):
         path = os.fsencode(folder / source.file)
         known = (*_header(path), source.dataset, source.shape)
