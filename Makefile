@@ -4,7 +4,7 @@ NEWER_PYTHON ?= $(shell tools/newer-python)
 DEMO_DIR ?= demo-data
 BIN := .venv/bin
 
-.PHONY: help demo test test-ceph soak soak-quick bench bench-quick lint clean lock
+.PHONY: help demo test test-ceph soak soak-quick bench bench-quick bench-s3 lint clean lock
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -44,6 +44,10 @@ soak-quick: .venv/.ready  ## one scan of each attack, printed only
 bench: .venv/.ready .venv-bec-server/.ready  ## all measurements, about half an hour: docs/benchmarks.md (BENCH_DIR: where data goes)
 	@tools/system-packages
 	$(BIN)/python -m tests.bench
+
+bench-s3: .venv/.ready .venv-moto/.ready  ## scans into a bucket, on Ceph's radosgw where it is installed, 6 minutes: docs/benchmarks-s3.md
+	@tools/system-packages
+	$(BIN)/python -m tests.bench.bucket
 
 bench-quick: .venv/.ready .venv-bec-server/.ready  ## the same in less than 3 minutes, printed only
 	@tools/system-packages

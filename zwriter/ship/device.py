@@ -75,7 +75,7 @@ class DeviceShipment:
         self._values: dict[str, ValueShipment] = {}
         self._here: dict[str, Any] | None = None  # the commit of the spool that is in the bucket
         self._last_time = 0.0
-        self._own = 0  # commits that we made
+        self.commits = 0  # that we made
         self._seq, last = newest_commit(bucket, commits)
         if last:
             self._recall(last)
@@ -227,8 +227,8 @@ class DeviceShipment:
             if created:
                 break
             self._check()  # if it is still ours, it was a last one of the writer before us
-        self._own += 1
-        if self._own > KEEP:
+        self.commits += 1
+        if self.commits > KEEP:
             self._bucket.delete([f"{self._commits}/{self._seq - KEEP:010d}"])
         return text
 

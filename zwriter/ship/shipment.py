@@ -75,6 +75,7 @@ class Shipment:
         self._wake = threading.Event()
         self._done = threading.Event()
         self._claimed = False
+        self.commits = 0  # that were made in the bucket
         self._flushing = threading.Condition()
         self._flushes, self._flushed = 0, 0  # how many were asked for, how many are done
         self._before: dict[str, tuple[int, int]] = {}  # the spool's commits, when it was opened
@@ -278,6 +279,7 @@ class Shipment:
             last, closing = self._finishing.is_set(), self._closing.is_set() or abandoned()
             flushes = self._flushes
             sender.send(all_of_it=last or closing or flushes > self._flushed)
+            self.commits = sender.commits
             with self._flushing:
                 self._flushed = flushes
                 self._flushing.notify_all()
@@ -393,6 +395,11 @@ class _Sender:
         if mark != self._mark:
             self._bucket.put(f"{self._side}/redis", mark)
             self._mark = mark
+
+    @property
+    def commits(self) -> int:
+        """How many were made in the bucket."""
+        return sum(device.commits for device in self._devices.values())
 
     def sealed(self) -> list[Path]:
         return [path for device in self._devices.values() for path in device.sealed()]

@@ -1,0 +1,368 @@
+"""python -m tests.bench.bucket: scans into a bucket, measured; writes docs/benchmarks-s3.md.
+
+The server is Ceph's radosgw where it is installed, else moto, an emulator, and then it is moto that
+is measured. It runs on the same cores.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import obstore
+
+from tests.bench import machine
+from tests.bench.report import Goal, Group, Line, document, ratio
+from zwriter import ScanWriter, open_scan
+from zwriter.errors import UsageError
+from zwriter.master import write_master
+from zwriter.objects.clients import ObjectStorage
+from zwriter.settings import (
+    MasterSettings,
+    SignalSettings,
+    SpoolSettings,
+    StorageSettings,
+    StoreSettings,
+)
+from zwriter.ship import Shipment
+from zwriter.testing.s3 import S3Server, described, s3_server
+
+REPORT = Path(__file__).parents[2] / "docs" / "benchmarks-s3.md"
+MiB = 1024 * 1024
+FRAME = (1024, 1024)
+OBJECT = 64 * MiB
+OBJECTS = 8
+TURNS = 3
+SIDE_BY_SIDE = 4
+INTERVAL = 2.0
+PRICES = {"PUT": 5e-6, "LIST": 5e-6, "GET": 4e-7, "DELETE": 0.0}  # dollars a request
+
+
+class Lake:
+    """A server, a bucket, and scans in it."""
+
+    def __init__(self, server: S3Server, folder: Path) -> None:
+        self.options, self.bucket = server.options, server.new_bucket()
+        self._folder, self._numbers = folder, count()
+        self.storage = ObjectStorage(StorageSettings(**server.options))
+
+    def scan(self, codec: str = "none", **settings: Any) -> ScanWriter:
+        return ScanWriter(
+            f"s3://{self.bucket}/{next(self._numbers)}/scan.zarr",
+            settings=StoreSettings(default=SignalSettings(codec=codec), **settings),
+            storage_options=self.options,
+            spool=SpoolSettings(folder=self._folder / "spool"),
+            master=None,
+        )
+
+    def empty(self) -> None:
+        """The server keeps all in memory."""
+        client = self.storage.writer(self.bucket)
+        for found in [o["path"] for page in obstore.list(client) for o in page]:
+            obstore.delete(client, found)
+
+
+def shipment_of(scan: ScanWriter) -> Shipment:
+    shipment = scan._shipment
+    assert shipment is not None
+    return shipment
+
+
+def throughput(lake: Lake) -> Group:
+    """Frames from the first `add` until the scan is finished in the bucket."""
+    pixels = np.random.default_rng(1).integers(0, 65536, (OBJECT // (2 * MiB), *FRAME), np.uint16)
+    data = [os.urandom(OBJECT) for _ in range(2)]
+    nbytes = OBJECTS * OBJECT
+    seconds: dict[str, list[float]] = {"plain": [], "none": [], "lz4": []}
+    cpu: dict[str, list[float]] = {"plain": [], "none": [], "lz4": []}
+    requests: Counter[str] = Counter()
+    for turn in range(TURNS + 1):
+        for kind in seconds:
+            with timed() as took:
+                if kind == "plain":
+                    _put_plainly(lake, data)
+                else:
+                    requests = _write_frames(lake, pixels, kind)
+            lake.empty()
+            if turn:
+                seconds[kind].append(took[0])
+                cpu[kind].append(took[1] / (nbytes / 1e9))
+    plain = [1 / s for s in seconds["plain"]]
+    told = _rate(seconds["plain"], nbytes)
+    goal = Goal(0.85)
+    lines = []
+    for kind, name in (("none", "frames"), ("lz4", "frames, lz4 (of noise)")):
+        ours = [1 / s for s in seconds[kind]]
+        against = f"plain PUTs: {told}"
+        lines.append(Line(name, _rate(seconds[kind], nbytes), against, ratio(ours, plain), goal))
+        lines.append(
+            Line(
+                f"{name}: CPU",
+                f"{median(cpu[kind]):.2f} s/GB",
+                f"plain PUTs: {median(cpu['plain']):.2f} s/GB",
+            )
+        )
+    lines.append(Line("frames: requests of a scan", _counts(requests)))
+    remark = f"""
+        {nbytes // MiB} MiB of 2 MiB frames that cannot be compressed, from the first `add` to the end
+        of `finish`, against as many bytes put by obstore as objects of 64 MiB, {SIDE_BY_SIDE} at a
+        time. CPU: of this process, all threads; the server is another.
+    """
+    return Group("Throughput", remark, lines)
+
+
+def _write_frames(lake: Lake, pixels: np.ndarray[Any, Any], codec: str) -> Counter[str]:
+    with lake.scan(codec) as scan:
+        for _ in range(OBJECTS):
+            for frame in pixels:
+                scan.add("eiger", "image", frame)
+        scan.finish()
+        return shipment_of(scan).bucket.requests
+
+
+def _put_plainly(lake: Lake, data: list[bytes]) -> None:
+    client = lake.storage.writer(lake.bucket)
+
+    def put(number: int) -> None:
+        obstore.put(client, f"plain/{number}", data[number % 2], use_multipart=False)
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        list(pool.map(put, range(OBJECTS)))
+
+
+def streams(lake: Lake) -> Group:
+    """Steady streams: bytes and requests, an interval at a time."""
+    lines = []
+    for name, rows_each, row, intervals in (
+        ("80 B/s", 20, 1, 300),
+        ("1 kB/s", 250, 1, 300),
+        ("100 kB/s", 25, 1000, 300),
+        ("10 MB/s", 20, 125_000, 12),
+    ):
+        interval = 0.05 if rows_each * row * 8 < 1_000_000 else 0.2
+        sent, nbytes, requests, commits = _stream(lake, rows_each, row, intervals, interval)
+        again = (sent - nbytes) / nbytes
+        work = f"{name}, {intervals * INTERVAL:.0f} s: sent again / data"
+        goal = Goal(2.0, at_most=True)
+        told = f"{nbytes / 1e6:.3g} MB of data, {sent / 1e6:.3g} MB sent"
+        lines.append(Line(work, told, "", again, goal))
+        puts = requests["PUT"] / max(commits, 1)
+        each = f"{commits} commits, {puts:.3g} PUTs each; {_counts(requests)}"
+        lines.append(Line(f"{name}: requests", each))
+        lake.empty()
+    remark = """
+        One signal with its timestamps, values that cannot be compressed, rows as often as the rate
+        says. What matters is how much comes in an interval, so intervals here are shorter than 2 s,
+        and as many as the time says. Sent are all bytes of all requests: also heads of shards (16
+        KiB each time), documents, commits.
+    """
+    return Group("Steady streams", remark, lines)
+
+
+def _stream(
+    lake: Lake, rows_each: int, row: int, intervals: int, interval: float
+) -> tuple[int, int, Counter[str], int]:
+    rng = np.random.default_rng(2)
+    with lake.scan(flush_interval=interval) as scan:
+        shipment, begun = shipment_of(scan), time.monotonic()
+        for number in range(intervals):
+            for _ in range(rows_each):
+                scan.add("adc", "trace", rng.random(row) if row > 1 else rng.random(), time.time())
+            scan.commit()
+            time.sleep(max(0.0, begun + (number + 1) * interval - time.monotonic()))
+        scan.finish()
+        commits = shipment.commits
+        nbytes = intervals * rows_each * (row + 1) * 8
+        return shipment.bucket.sent_bytes, nbytes, shipment.bucket.requests, commits
+
+
+def latency(lake: Lake) -> Group:
+    """From `add` until a reader of the bucket has the row."""
+    lines = []
+    for name, shape, pause in (
+        ("a scalar each 0.1 s", (), 0.1),
+        ("a 2 MiB frame each 0.05 s", FRAME, 0.05),
+    ):
+        seconds = sorted(_delays(lake, shape, pause))
+        at = [seconds[int(len(seconds) * share)] for share in (0.5, 0.99)]
+        lines.append(Line(name, f"p50 {at[0]:.2f} s, p99 {at[1]:.2f} s"))
+        lake.empty()
+    remark = f"20 s of it, flush_interval {INTERVAL:g} s; the reader looks each 0.1 s."
+    return Group("Live latency", remark, lines)
+
+
+def _delays(lake: Lake, shape: tuple[int, ...], pause: float) -> list[float]:
+    added: list[float] = []
+    delays: list[float] = []
+    with lake.scan() as scan:
+        scan.add("d", "s", np.zeros(shape))
+        scan.flush()
+        added.append(0.0)
+        reader = open_scan(scan.path)
+        done = threading.Event()
+
+        def read() -> None:
+            seen = 1
+            while not done.wait(0.1):
+                reader.refresh()
+                rows = reader.commits["d"].signals["s"].rows
+                now = time.monotonic()
+                delays.extend(now - added[row] for row in range(seen, rows))
+                seen = rows
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            added.append(time.monotonic())
+            scan.add("d", "s", np.zeros(shape))
+            scan.commit_due()
+            time.sleep(pause)
+        done.set()
+        thread.join()
+    return delays
+
+
+def cost(lake: Lake) -> Group:
+    """What an hour of a typical scan asks for."""
+    seconds = 40
+    slow = [f"slow{n}" for n in range(20)]
+    frame = np.random.default_rng(3).integers(0, 65536, (256, 256), np.uint16)
+    with lake.scan() as scan:
+        begun, step = time.monotonic(), 0.1
+        for number in range(int(seconds / step)):
+            for _ in range(10):
+                scan.add("eiger", "image", frame)
+            for name in slow:
+                scan.add("slow", name, float(number), time.time())
+            if number % 10 == 0:
+                scan.point(number // 10, {"samx": {"samx": {"value": 1.0, "timestamp": 1.0}}})
+            scan.commit_due()
+            time.sleep(max(0.0, begun + (number + 1) * step - time.monotonic()))
+        requests = shipment_of(scan).bucket.requests.copy()
+    hour = {method: number * 3600 / seconds for method, number in requests.items()}
+    dollars = sum(PRICES[method] * number for method, number in hour.items())
+    lake.empty()
+    remark = f"""
+        A detector of 100 Hz (128 KiB frames; with larger ones there is a PUT more for each 64 MiB), 20
+        signals of 10 Hz in one device, points at 1 Hz; measured for {seconds} s, before it is finished. An hour
+        has fewer requests than this says, since growing objects are sent less often as they get
+        larger. Prices are assumed, AWS' list for S3 Standard: PUT and LIST $0.005, GET $0.0004 for 1000
+        requests, DELETE nothing; storage and traffic not counted.
+    """
+    lines = [
+        Line("requests an hour", ", ".join(f"{m} {n:,.0f}" for m, n in sorted(hour.items()))),
+        Line("cost an hour", f"${dollars:.3f}"),
+    ]
+    return Group("Cost", remark, lines)
+
+
+def export(lake: Lake, folder: Path) -> Group:
+    """A scan of frames copied into an HDF5 file, against plain GETs of its objects."""
+    pixels = np.random.default_rng(1).integers(0, 65536, (OBJECT // (2 * MiB), *FRAME), np.uint16)
+    path = lake.scan().path.parent.parent / "export" / "scan.zarr"  # type: ignore[operator]
+    scan = ScanWriter(
+        path,
+        settings=StoreSettings(default=SignalSettings(codec="none")),
+        spool=SpoolSettings(folder=folder / "spool"),
+        master=None,
+    )
+    with scan:
+        for _ in range(OBJECTS):
+            for frame in pixels:
+                scan.add("eiger", "image", frame)
+    keys = [url for url, nbytes in path.sizes().items() if nbytes > MiB]
+    client = lake.storage.writer(lake.bucket)
+    prefix = f"s3://{lake.bucket}/"
+    ours: list[float] = []
+    plain: list[float] = []
+    for turn in range(TURNS + 1):
+        with timed() as got, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            list(pool.map(lambda u: obstore.get(client, u.removeprefix(prefix)).bytes(), keys))
+        out = Path("/dev/shm") / f"zwriter-bench-{os.getpid()}.h5"
+        try:
+            with timed() as copied:
+                write_master(path, out, settings=MasterSettings(mode="copy"))
+        finally:
+            out.unlink(missing_ok=True)
+        if turn:
+            plain.append(1 / got[0])
+            ours.append(1 / copied[0])
+    lake.empty()
+    nbytes = OBJECTS * OBJECT
+    against = f"plain GETs: {_rate([1 / p for p in plain], nbytes)}"
+    line = Line("copy into a file", _rate([1 / o for o in ours], nbytes), against)
+    judged = Line(line.work, line.measured, line.compared, ratio(ours, plain), Goal(0.8))
+    remark = f"The scan of the first table, {nbytes // MiB} MiB, into a file in /dev/shm, checksums verified."
+    return Group("Export", remark, [judged])
+
+
+@contextmanager
+def timed() -> Iterator[list[float]]:
+    """Seconds, and seconds of CPU of this process."""
+    took: list[float] = []
+    begun, cpu = time.perf_counter(), time.process_time()
+    yield took
+    took += [time.perf_counter() - begun, time.process_time() - cpu]
+
+
+def _rate(seconds: list[float], nbytes: int) -> str:
+    return f"{nbytes / median(seconds) / 1e6:.4g} MB/s"
+
+
+def _counts(requests: Counter[str]) -> str:
+    return ", ".join(f"{method} {number}" for method, number in sorted(requests.items()))
+
+
+def _server() -> str:
+    try:
+        described("radosgw")
+    except UsageError:
+        return "moto"
+    return "radosgw"
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.ERROR)
+    kind, before = _server(), machine.load()
+    groups = []
+    with tempfile.TemporaryDirectory(prefix="zwriter-bench-") as name, s3_server(kind) as server:
+        folder = Path(name)
+        lake = Lake(server, folder)
+        parts: list[Callable[[], Group]] = [
+            lambda: throughput(lake),
+            lambda: export(lake, folder),
+            lambda: streams(lake),
+            lambda: latency(lake),
+            lambda: cost(lake),
+        ]
+        for part in parts:
+            group = part()
+            print(group.markdown(), flush=True)
+            groups.append(group)
+        facts = [*machine.describe(folder), f"server: {described(kind)}, on the same cores"]
+    text = document(facts, (before, machine.load()), groups)
+    text = text.replace("# Benchmarks\n", "# Benchmarks of scans in a bucket\n", 1)
+    REPORT.write_text(
+        text.replace(
+            "`make bench` (source: `tests/bench`)",
+            "`make bench-s3` (source: `tests/bench/bucket.py`)",
+        )
+    )
+    print(f"written: {REPORT}")
+
+
+if __name__ == "__main__":
+    main()
