@@ -102,16 +102,24 @@ class Lake:
 
     def check_nothing_else(self, spool: str = "spool") -> None:
         """Nothing lies beside the store, nor in the spool."""
-        top = place(f"s3://{self.bucket}/data")
-        assert contents(top) == {"S1.zarr": True}
-        assert contents(place(f"s3://{self.bucket}/.")) == {"data": True}
+        assert contents(self._top) == {"S1.zarr": True}
+        assert contents(self._top.parent) == {"data": True}
         assert list((self.folder / spool).iterdir()) == []
 
     def objects(self) -> dict[str, int]:
         """URL -> bytes of all that is in the bucket."""
+        return self._top.sizes()
+
+    def contents(self) -> list[bytes]:
+        """All that is in it."""
+        top = self._top
+        return [(top / url.removeprefix(f"{top}/")).read_bytes() for url in top.sizes()]
+
+    @property
+    def _top(self) -> ObjectPath:
         top = place(f"s3://{self.bucket}/data")
         assert isinstance(top, ObjectPath)
-        return top.sizes()
+        return top
 
 
 def folders(names: Iterable[str]) -> Counter[str]:
