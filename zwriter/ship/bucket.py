@@ -99,8 +99,11 @@ class Bucket:
                     answer = request()
             except (ServiceError, UsageError) as error:
                 self.outage.failed(error, attempt)
+            except Exception:  # an answer as well
+                self.outage.passed(attempt)
+                raise
             else:
-                self.outage.passed()
+                self.outage.passed(attempt)
                 self.requests[method] += 1
                 return answer
 

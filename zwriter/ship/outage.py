@@ -39,26 +39,31 @@ class Outage:
         self._name, self._tell = name, tell
         self._stop = threading.Event()
         self._changing = threading.Lock()
-        self.lasts = False
+        self._waiting = 0  # requests that have failed and are made again
+
+    @property
+    def lasts(self) -> bool:
+        """Whether some request waits. Others may pass meanwhile: it is not over then."""
+        return self._waiting > 0
 
     def failed(self, error: Exception, attempt: int) -> None:
         """Wait before a request is made for the `attempt`th time. Raises Stopped after `stop`."""
-        with self._changing:
-            begins, self.lasts = not self.lasts, True
-        if begins:
-            self._say(f"{self._name} waits in the spool, the scan goes on: {error}")
+        if attempt == 1:
+            with self._changing:
+                self._waiting += 1
+                if self._waiting == 1:
+                    self._say(f"{self._name} waits in the spool, the scan goes on: {error}")
         pause = min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE)
         if self._stop.wait(pause) or abandoned():
             raise Stopped(f"{self._name} is not sent: {error}")
 
-    def passed(self) -> None:
-        """A request was answered as it should be."""
-        if not self.lasts:
-            return
-        with self._changing:
-            ends, self.lasts = self.lasts, False
-        if ends:
-            self._say(f"{self._name} is sent again")
+    def passed(self, attempt: int) -> None:
+        """A request was answered when it was made for the `attempt`th time."""
+        if attempt > 1:
+            with self._changing:
+                self._waiting -= 1
+                if not self._waiting:
+                    self._say(f"{self._name} is sent again")
 
     def stop(self) -> None:
         """Wait no more."""

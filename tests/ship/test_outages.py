@@ -1,0 +1,115 @@
+"""Whatever the object store does, the scan goes on; and when it is back, all of it is there, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.service.disturbed import push
+from tests.ship.lake import Lake, finishing, until
+from zwriter.testing.s3_errors import AWS_STATUS
+from zwriter.testing.s3_faults import S3Faults
+
+pytestmark = pytest.mark.s3
+
+Fault = Callable[[S3Faults], object]
+CODES = AWS_STATUS.keys() - {"ConditionalRequestConflict"}  # of which clients learn by themselves
+
+
+def gone(network: S3Faults) -> None:
+    network.open = False
+
+
+def slow(network: S3Faults) -> None:
+    network.delay, network.bytes_per_second = 0.02, 1e6
+
+
+def conflict(network: S3Faults) -> None:
+    network.answer("ConditionalRequestConflict", times=3, method="PUT", key="*/commits/*")
+
+
+def refusing(code: str, times: int | None) -> Fault:
+    return lambda network: network.answer(code, times=times)
+
+
+LASTING: dict[str, Fault] = {
+    "gone": gone,
+    "slow": slow,
+    "answers are lost": lambda network: network.lose_answers(),
+    "uploads are cut": lambda network: network.cut_uploads(after=50),
+    "downloads are cut": lambda network: network.cut_downloads(after=5),
+} | {f"{code} always": refusing(code, None) for code in sorted(CODES)}
+PASSING: dict[str, Fault] = {
+    "answers are held": lambda network: network.hold(),
+    "some answers are lost": lambda network: network.lose_answers(times=9),
+    "some uploads are cut": lambda network: network.cut_uploads(after=50, times=9),
+    "some commits conflict": conflict,
+} | {f"{code} sometimes": refusing(code, 9) for code in sorted(CODES)}
+
+
+def of(faults: dict[str, Fault]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("fault", faults.values(), ids=faults.keys())
+
+
+@of(LASTING | PASSING)
+def test_in_the_middle_of_a_scan(lake: Lake, fault: Fault) -> None:
+    with lake.writer() as scan:
+        push(scan, range(20))
+        scan.flush()
+        met = len(lake.network.log)
+        fault(lake.network)
+        for n in range(20, 40):
+            push(scan, [n])
+            scan.commit()
+        lake.until_met(met)
+        push(scan, range(40, 50))
+        scan.commit()
+        lake.network.heal()
+        push(scan, range(50, 60))
+    lake.check(60)
+
+
+@of(LASTING)
+def test_from_before_the_start(lake: Lake, fault: Fault) -> None:
+    fault(lake.network)
+    with lake.writer() as scan:
+        push(scan, range(30))
+        scan.commit()
+        lake.until_met(3)
+        lake.network.heal()
+        push(scan, range(30, 60))
+    lake.check(60)
+
+
+@of(LASTING | PASSING)
+def test_at_the_end_which_waits_until_it_is_over(lake: Lake, fault: Fault) -> None:
+    with lake.writer() as scan:
+        push(scan, range(60))
+        scan.flush()
+        scan.status("closed")
+        met = len(lake.network.log)
+        fault(lake.network)
+        finished = finishing(scan)
+        lake.until_met(met)
+        lake.network.heal()
+        finished.result()
+    lake.check(60)
+
+
+@pytest.mark.parametrize("key", ["*", "*/image/value/c/*"], ids=["of all", "of one array"])
+def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends(lake: Lake, key: str) -> None:
+    with lake.writer() as scan:
+        push(scan, range(20))
+        scan.flush()
+        lake.network.answer("InternalError", key=key)
+        for n in range(20, 40):
+            push(scan, [n])
+            scan.commit()
+        until(lambda: [r.status for r in lake.network.log].count(500) > 10, "many errors")
+        lake.network.heal()
+        push(scan, range(40, 60))
+    begin, over = lake.told
+    assert begin.startswith(f"{lake.url} waits in the spool, the scan goes on: ")
+    assert over == f"{lake.url} is sent again"
+    lake.check(60)
