@@ -1,4 +1,4 @@
-"""Whatever the object store does, the scan goes on; and when it is back, all of it is there, once."""
+"""Whatever the object store does, the scan goes on; when it is back, all is there, once."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_when_it_is_full_writing_waits_for_the_server_and_shards_that_are_there_
             most.append(taken(lake.folder / "spool"))
 
     lake.network.open = False
-    with lake.writer(lake.shipment(limit=LIMIT), waiting, default=FRAMES) as scan:
+    with lake.writer(lake.shipment(limit=LIMIT), waiting, default=FRAMES) as scan:  # noqa: SIM117
         with ThreadPoolExecutor(1) as pool:
             acquired = pool.submit(acquire, scan)
             until(lambda: len(waiting.errors) > 20, "a full spool")
