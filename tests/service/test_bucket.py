@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import pytest
 
+from tests.service.conftest import Beamline
 from tests.service.disturbed import SERVICE, arrays, push
 from zwriter.errors import BeingWritten, UsageError
 from zwriter.model import Verdict
@@ -20,6 +21,7 @@ from zwriter.objects import contents, place
 from zwriter.reader import open_scan, verify
 from zwriter.service.finalize import finalize
 from zwriter.settings import SpoolSettings
+from zwriter.testing.fixtures import any_redis
 
 pytestmark = pytest.mark.s3
 
@@ -32,6 +34,7 @@ FAILPOINTS = [
     "ship.creating",
     "ship.committed",
 ]
+ELSEWHERE = ["ship.claimed", "ship.documents_sent", "ship.finishing", "ship.finished"]
 AT_THE_END = ["ship.finishing", "ship.finished", "ship.cleaned", "master.written"]
 
 
@@ -58,12 +61,19 @@ def service(beamline, spool: Path, failpoints: str = "") -> Iterator[subprocess.
             process.kill()
 
 
-def undisturbed(beamline, tmp_path) -> dict:
-    scan = beamline.publisher.open_scan(scan_number=2, monitored=["samx"])
-    with service(beamline, tmp_path / "undisturbed"):
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """What a service writes of the same scan when nothing happens to it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with (
+        any_redis(folder) as redis,
+        contextlib.closing(Beamline(redis.url, folder / "data")) as beamline,
+        beamline.service(),
+    ):
+        scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
         push(scan, range(60))
         scan.close()
-        return arrays(beamline.finished(2))
+        return arrays(beamline.written(1))
 
 
 def test_a_scan_is_finished_in_the_bucket_with_a_master_file_and_nothing_stays_behind(
@@ -89,14 +99,15 @@ def test_a_scan_is_finished_in_the_bucket_with_a_master_file_and_nothing_stays_b
 
 
 @pytest.mark.slow
-def test_another_machine_goes_on_with_what_the_bucket_has_and_what_redis_has(beamline, tmp_path):
+def test_another_machine_goes_on_with_what_the_bucket_has_and_what_redis_has(
+    beamline, tmp_path, expected
+):
     scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
     for machine, begin in enumerate((0, 20, 40)):
         with service(beamline, tmp_path / f"machine-{machine}"):
             push(scan, range(begin, begin + 13))
             beamline.live(1, rows=begin + 1)
             push(scan, range(begin + 13, begin + 20))
-    expected = undisturbed(beamline, tmp_path)
     scan.close()
     with service(beamline, tmp_path / "last"):
         written = beamline.finished(1)
@@ -106,10 +117,15 @@ def test_another_machine_goes_on_with_what_the_bucket_has_and_what_redis_has(bea
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("other_machine", [False, True], ids=["same machine", "another machine"])
-@pytest.mark.parametrize("failpoint", [*FAILPOINTS, *AT_THE_END])
+@pytest.mark.parametrize(
+    ("failpoint", "other_machine"),
+    [
+        *((failpoint, False) for failpoint in (*FAILPOINTS, *AT_THE_END)),
+        *((failpoint, True) for failpoint in ELSEWHERE),
+    ],
+)
 def test_whatever_step_a_service_dies_at_the_scan_goes_on(
-    beamline, tmp_path, failpoint, other_machine
+    beamline, tmp_path, expected, failpoint, other_machine
 ):
     scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
     at_pass = 1 if failpoint in AT_THE_END or failpoint == "ship.claimed" else 3
@@ -117,7 +133,7 @@ def test_whatever_step_a_service_dies_at_the_scan_goes_on(
         for n in range(60 if failpoint in AT_THE_END else 30):
             push(scan, [n])
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.03)
+                process.wait(0.02)
         if failpoint in AT_THE_END:
             scan.close()
         process.wait(60)
@@ -128,7 +144,7 @@ def test_whatever_step_a_service_dies_at_the_scan_goes_on(
         written = beamline.finished(1)
         assert written.verdict is Verdict.COMPLETE
         assert not verify(written.path).problems
-    assert arrays(open_scan(written.path)) == undisturbed(beamline, tmp_path)
+    assert arrays(open_scan(written.path)) == expected
 
 
 @pytest.mark.parametrize("other_machine", [False, True], ids=["same machine", "another machine"])
