@@ -94,7 +94,7 @@ class Lake:
         scan = open_scan(self.url)
         assert scan.verdict is Verdict.COMPLETE
         assert arrays(scan) == arrays(open_scan(here))
-        assert [point for point in scan.record.points] == list(range(rows))
+        assert list(scan.record.points) == list(range(rows))
         self.check_nothing_else(spool)
         files = (str(path.relative_to(here)) for path in here.rglob("*") if path.is_file())
         there = (url.removeprefix(f"{self.url}/") for url in self.objects())

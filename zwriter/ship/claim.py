@@ -14,7 +14,6 @@ from zwriter.errors import Fenced
 from zwriter.failpoint import failpoint
 from zwriter.ship.bucket import Bucket
 
-
 _FRESH = 1.0  # seconds
 
 
