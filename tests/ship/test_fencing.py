@@ -16,7 +16,7 @@ from zwriter.scan import ScanWriter
 from zwriter.testing.s3 import S3Server
 from zwriter.testing.s3_faults import s3_faults
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.slow]
 
 
 def push(scan: ScanWriter, numbers: Iterable[int]) -> None:
@@ -65,8 +65,9 @@ def end(scan: ScanWriter) -> None:
     ],
 )
 def test_what_the_first_still_sends_changes_nothing(
-    lake: Lake, s3: S3Server, key: str | None, late: str
+    lake: Lake, s3: S3Server, monkeypatch: pytest.MonkeyPatch, key: str | None, late: str
 ) -> None:
+    monkeypatch.setattr("zwriter.ship.claim._FRESH", 0.0)
     first = lake.writer()
     push(first, range(20))
     first.flush()

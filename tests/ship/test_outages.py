@@ -48,11 +48,15 @@ PASSING: dict[str, Fault] = {
 } | {f"{code} sometimes": refusing(code, 9) for code in sorted(CODES)}
 
 
-def of(faults: dict[str, Fault]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("fault", faults.values(), ids=faults.keys())
+FAULTS = LASTING | PASSING
 
 
-@of(LASTING | PASSING)
+def some(*names: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("fault", [FAULTS[name] for name in names], ids=names)
+
+
+@pytest.mark.slow
+@some(*FAULTS)
 def test_in_the_middle_of_a_scan(lake: Lake, fault: Fault) -> None:
     with lake.writer() as scan:
         push(scan, range(20))
@@ -70,7 +74,8 @@ def test_in_the_middle_of_a_scan(lake: Lake, fault: Fault) -> None:
     lake.check(60)
 
 
-@of(LASTING)
+@pytest.mark.slow
+@some("gone", "answers are lost", "AccessDenied always", "SlowDown always")
 def test_from_before_the_start(lake: Lake, fault: Fault) -> None:
     fault(lake.network)
     with lake.writer() as scan:
@@ -82,7 +87,8 @@ def test_from_before_the_start(lake: Lake, fault: Fault) -> None:
     lake.check(60)
 
 
-@of(LASTING | PASSING)
+@pytest.mark.slow
+@some("gone", "answers are lost", "uploads are cut", "ExpiredToken always", "answers are held")
 def test_at_the_end_which_waits_until_it_is_over(lake: Lake, fault: Fault) -> None:
     with lake.writer() as scan:
         push(scan, range(60))
@@ -97,6 +103,7 @@ def test_at_the_end_which_waits_until_it_is_over(lake: Lake, fault: Fault) -> No
     lake.check(60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["*", "*/image/value/c/*"], ids=["of all", "of one array"])
 def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends(lake: Lake, key: str) -> None:
     with lake.writer() as scan:

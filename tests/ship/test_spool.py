@@ -18,7 +18,7 @@ from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.slow]
 
 LIMIT = 1024 * 1024
 FRAME = np.zeros((128, 256), np.uint16)  # 64 KiB
@@ -44,7 +44,6 @@ def taken(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.slow
 def test_when_it_is_full_writing_waits_for_the_server_and_shards_that_are_there_leave_it(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,15 +57,17 @@ def test_when_it_is_full_writing_waits_for_the_server_and_shards_that_are_there_
             most.append(taken(lake.folder / "spool"))
 
     lake.network.open = False
-    with lake.writer(lake.shipment(limit=LIMIT), waiting, default=FRAMES) as scan:  # noqa: SIM117
-        with ThreadPoolExecutor(1) as pool:
-            acquired = pool.submit(acquire, scan)
-            until(lambda: len(waiting.errors) > 20, "a full spool")
-            assert len(most) < LIMIT / FRAME.nbytes
-            assert waiting.errors[0].errno == errno.ENOSPC
-            assert not waiting.over
-            lake.network.open = True
-            acquired.result()
+    with (
+        lake.writer(lake.shipment(limit=LIMIT), waiting, default=FRAMES) as scan,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        acquired = pool.submit(acquire, scan)
+        until(lambda: len(waiting.errors) > 20, "a full spool")
+        assert len(most) < LIMIT / FRAME.nbytes
+        assert waiting.errors[0].errno == errno.ENOSPC
+        assert not waiting.over
+        lake.network.open = True
+        acquired.result()
     assert waiting.over
     assert max(most) < LIMIT + 2 * FRAME.nbytes
     value = open_scan(lake.url).devices["eiger"]["image"].value

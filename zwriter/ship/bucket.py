@@ -23,7 +23,8 @@ class Bucket:
     """Keys are relative to `folder`. What the object store refuses, or does not answer, is asked
     again until it is done: it may come back, and settings can be mended. Raises Stopped.
 
-    requests: how many were answered, by method; sent_bytes: what was in those that wrote.
+    requests: how many were answered, by method; sent_bytes: what was in those that wrote;
+    before_writing: called before each attempt to write or delete something.
     """
 
     def __init__(self, folder: ObjectPath, outage: Outage) -> None:
@@ -31,6 +32,7 @@ class Bucket:
         self._client = folder.storage.writer(folder.bucket, folder.key)
         self.requests: Counter[str] = Counter()
         self.sent_bytes = 0
+        self.before_writing: Callable[[], None] | None = None
 
     def put(self, key: str, data: Data) -> None:
         """Make `data` the object, in place of what is there."""
@@ -94,6 +96,8 @@ class Bucket:
         attempt = 0
         while True:
             attempt += 1
+            if self.before_writing and method in ("PUT", "DELETE"):
+                self.before_writing()
             try:
                 with requests_told(self.folder.bucket, lambda: self.folder.storage.endpoint):
                     answer = request()

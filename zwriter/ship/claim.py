@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -14,20 +14,31 @@ from zwriter.errors import Fenced
 from zwriter.failpoint import failpoint
 from zwriter.ship.bucket import Bucket
 
+_FRESH = 1.0  # seconds
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Claim:
     """Our time as the writer of the scan whose epochs are in the folder `key`."""
 
     bucket: Bucket
     key: str
     number: int
+    _checked: float = field(default_factory=time.monotonic)
 
     def check(self) -> None:
         """Raises Fenced if another writer has taken over, or has finished the scan since then."""
+        now = time.monotonic()
         following, own = (self.bucket.read(f"{self.key}/{self.number + n}") for n in (1, 0))
         if following is not None or own is None:
             raise Fenced(f"{self.bucket.folder}/{self.key}: another writer has taken the scan over")
+        self._checked = now
+
+    def check_again(self) -> None:
+        """`check`, if the last time was a while ago: a request may wait for hours, while another
+        machine goes on with the scan."""
+        if time.monotonic() - self._checked >= _FRESH:
+            self.check()
 
 
 def last_claim(bucket: Bucket, key: str) -> tuple[int, dict[str, Any]]:
@@ -40,10 +51,13 @@ def last_claim(bucket: Bucket, key: str) -> tuple[int, dict[str, Any]]:
 def claim(bucket: Bucket, key: str, spool: str) -> Claim:
     """Begin an epoch. Whoever had the scan before us is fenced from now on."""
     number, _ = last_claim(bucket, key)
+    bucket.before_writing = None
     while True:
         number += 1
         own = {"spool": spool, "host": socket.gethostname(), "pid": os.getpid()}
         text = json.dumps(own | {"time": time.time(), "claim": uuid4().hex}).encode()
         if bucket.create(f"{key}/{number}", text):
             failpoint("ship.claimed")
-            return Claim(bucket, key, number)
+            made = Claim(bucket, key, number)
+            bucket.before_writing = made.check_again
+            return made

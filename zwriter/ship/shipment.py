@@ -316,7 +316,11 @@ class Shipment:
 
     def clear_beside(self) -> None:
         """Remove what only served while the scan was not finished."""
-        self.bucket.delete(sorted(self.bucket.sizes(self._side), key=_order_of_removal))
+        keys = sorted(self.bucket.sizes(self._side), key=_order_of_removal)
+        epochs = [key for key in keys if "/epochs/" in key]
+        self.bucket.delete(keys[: len(keys) - len(epochs)])
+        self.bucket.before_writing = None  # nothing tells any more whose it was
+        self.bucket.delete(epochs)
 
     def unregister(self) -> None:
         """Note that nothing is left to be done for the scan."""

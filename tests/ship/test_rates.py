@@ -1,0 +1,86 @@
+"""What it costs to bring a steady stream into a bucket, interval by interval."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zwriter.scan import ScanWriter
+from zwriter.settings import SignalSettings, StoreSettings
+from zwriter.ship import device
+from zwriter.ship.documents import Documents
+from zwriter.store.scan_store import DEVICES
+from zwriter.store.shard import FIRST_CHUNK
+
+INTERVALS = 120
+ROW = np.zeros(1024, np.float32)  # 4 KiB
+SETTINGS = StoreSettings(
+    flush_interval=60,
+    durability="none",
+    default=SignalSettings(codec="none", chunk_bytes=16 * 1024, shard_bytes=1024 * 1024),
+)
+
+
+class Counting:
+    """A bucket that keeps names only; sent: bytes by kind of object."""
+
+    def __init__(self) -> None:
+        self.puts, self.sent = Counter[str](), Counter[str]()
+
+    def put(self, key: str, data: Any) -> None:
+        kind = "chunks" if "/c/" in key else "documents" if key.endswith("zarr.json") else "commits"
+        self.puts[kind] += 1
+        self.sent[kind] += len(data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        self.put(key, data)
+        return True
+
+    def names(self, key: str) -> list[str]:
+        return []
+
+    def delete(self, keys: list[str]) -> None:
+        pass
+
+
+@pytest.mark.parametrize("rows", [1, 7, 50], ids=lambda rows: f"{rows * 4} KiB an interval")
+def test_a_stream_is_sent_three_times_at_most_by_few_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    clock.time = clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(device, "time", clock)
+    bucket: Any = Counting()
+    small = ()  # what was sent while both arrays were small: that may be more
+    with (
+        ThreadPoolExecutor(1) as pool,
+        ScanWriter(tmp_path / "S1.zarr", settings=SETTINGS, master=None) as scan,
+    ):
+        node = f"{DEVICES}/cam"
+        shipment = device.DeviceShipment(
+            *(tmp_path / "S1.zarr" / node, node, bucket, Documents(bucket, "S1.zarr"), "commits"),
+            *(1, "spool", lambda: None, pool, 2.0),
+        )
+        for n in range(INTERVALS):
+            clock.now = 2.0 * n
+            for row in range(rows):
+                scan.add("cam", "line", ROW + row, float(n))
+            scan.commit()
+            shipment.ship(all_of_it=False)
+            if not small and n * rows * ROW.nbytes > 2 * device.SMALL:
+                small = bucket.puts["chunks"], bucket.sent["chunks"]
+        shipment.ship(all_of_it=True)
+    data = INTERVALS * rows * (ROW.nbytes + 8)
+    puts, sent = (bucket.puts["chunks"] - small[0], bucket.sent["chunks"] - small[1])
+    assert sent - puts * FIRST_CHUNK < 3 * data
+    commits = bucket.puts["commits"]
+    assert commits <= INTERVALS
+    # values and timestamps, each a shard that grows and at most a few that are full
+    assert bucket.puts["chunks"] <= 2 * commits + data // 2**20 + 1
+    assert bucket.puts["documents"] <= 3 * commits + 1  # of both arrays, and the device's
