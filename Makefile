@@ -4,7 +4,7 @@ NEWER_PYTHON ?= $(shell tools/newer-python)
 DEMO_DIR ?= demo-data
 BIN := .venv/bin
 
-.PHONY: help demo test test-ceph soak soak-quick bench bench-quick bench-s3 lint clean lock
+.PHONY: help demo test test-outages test-ceph soak soak-quick bench bench-quick bench-s3 lint clean lock
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -21,13 +21,17 @@ lint: .venv/.ready  ## ruff, mypy --strict, import-linter
 
 test: lint .venv-bec/.ready .venv-moto/.ready  ## lint, then all tests, also on a newer Python where there is one
 	@tools/system-packages
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 -m "not outage"
 ifneq ($(NEWER_PYTHON),)
 	@$(MAKE) --no-print-directory .venv-newer/.ready
-	.venv-newer/bin/pytest -n 2 -m "not slow" -p no:cacheprovider
+	.venv-newer/bin/pytest -n 2 -m "not slow and not outage" -p no:cacheprovider
 else
 	@echo "no Python 3.12 or newer found: tested on $(PYTHON) only"
 endif
+
+test-outages: .venv/.ready .venv-moto/.ready  ## what the object store, or a machine, may do to a scan: half an hour
+	@tools/system-packages
+	$(BIN)/pytest -n 2 -m outage
 
 test-ceph: .venv/.ready  ## the tests on S3 again, on Ceph's radosgw instead of moto (installs it from Debian as root)
 	@tools/system-packages ceph

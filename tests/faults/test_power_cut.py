@@ -17,10 +17,10 @@ import pytest
 from tests.faults import workload
 from tests.faults.forks import Forks
 from tests.faults.power import cut
-from tests.faults.test_kill import COUNTS, IN_SOURCES, OF_SERVICE, OF_TAKEOVER
+from tests.faults.test_kill import COUNTS, IN_SOURCES, OF_SERVICE, OF_SHIPMENT, OF_TAKEOVER
 
 LONG = "ZWRITER_SOAK" in os.environ
-STEPS = sorted(IN_SOURCES - OF_SERVICE)
+STEPS = sorted(IN_SOURCES - OF_SERVICE - OF_SHIPMENT)
 KINDS = [(durability, torn) for torn in (False, True) for durability in ("commit", "seal")]
 CUTS = [
     (name, share, *kind)

@@ -177,7 +177,7 @@ class Apply(Target):
         assert not report.problems, report.problems
         scan = open_scan(store)
         json.dumps(scan.summary(), allow_nan=False)
-        reference_tree(scan, self.folder / "again.h5", MasterSettings())
+        reference_tree(scan, self.folder / "again.h5", self.folder, MasterSettings())
         failed = [led.failed for of in self.writer.ledgers.values() for led in of.values()]
         assert not any(failed), failed
         value = scan.devices["good"]["sig"].value[:]

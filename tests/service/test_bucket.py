@@ -98,7 +98,7 @@ def test_a_scan_is_finished_in_the_bucket_with_a_master_file_and_nothing_stays_b
         assert file["entry/collection/devices/mcs/counts/value"].shape == (30,)
 
 
-@pytest.mark.slow
+@pytest.mark.outage
 def test_another_machine_goes_on_with_what_the_bucket_has_and_what_redis_has(
     beamline, tmp_path, expected
 ):
@@ -116,7 +116,7 @@ def test_another_machine_goes_on_with_what_the_bucket_has_and_what_redis_has(
     assert not verify(written.path).problems
 
 
-@pytest.mark.slow
+@pytest.mark.outage
 @pytest.mark.parametrize(
     ("failpoint", "other_machine"),
     [

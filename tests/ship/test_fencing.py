@@ -16,7 +16,7 @@ from zwriter.scan import ScanWriter
 from zwriter.testing.s3 import S3Server
 from zwriter.testing.s3_faults import s3_faults
 
-pytestmark = [pytest.mark.s3, pytest.mark.slow]
+pytestmark = [pytest.mark.s3, pytest.mark.outage]
 
 
 def push(scan: ScanWriter, numbers: Iterable[int]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.service.disturbed import push
 from tests.ship.lake import Lake
 
-pytestmark = [pytest.mark.s3, pytest.mark.slow]
+pytestmark = [pytest.mark.s3, pytest.mark.outage]
 
 
 @pytest.mark.parametrize(

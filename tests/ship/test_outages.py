@@ -11,7 +11,7 @@ from tests.ship.lake import Lake, finishing, until
 from zwriter.testing.s3_errors import AWS_STATUS
 from zwriter.testing.s3_faults import S3Faults
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.outage]
 
 Fault = Callable[[S3Faults], object]
 CODES = AWS_STATUS.keys() - {"ConditionalRequestConflict"}  # of which clients learn by themselves

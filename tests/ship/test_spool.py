@@ -18,7 +18,7 @@ from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings
 
-pytestmark = [pytest.mark.s3, pytest.mark.slow]
+pytestmark = [pytest.mark.s3, pytest.mark.outage]
 
 LIMIT = 1024 * 1024
 FRAME = np.zeros((128, 256), np.uint16)  # 64 KiB
