@@ -35,10 +35,10 @@ def storage_options(path: str, options: list[str] | None) -> dict[str, Any] | No
 
     if not is_url(path):
         return None
-    return dict(settings_of(None, {"storage": named(options or [])}).storage)
+    return dict(settings_of(None, {}, options).storage)
 
 
-def named(options: list[str]) -> dict[str, str]:
+def _named(options: list[str]) -> dict[str, str]:
     """NAME=VALUE pairs as a dict. Raises UsageError."""
     values = {}
     for option in options:
@@ -49,14 +49,19 @@ def named(options: list[str]) -> dict[str, str]:
     return values
 
 
-def settings_of(config: Path | None, overrides: dict[str, Any]) -> Settings:
-    """The file's settings, then those of the environment, then `overrides`. Raises UsageError."""
+def settings_of(
+    config: Path | None, overrides: dict[str, Any], storage: list[str] | None = None
+) -> Settings:
+    """The file's settings, then those of the environment, then `overrides`, and NAME=VALUE pairs of
+    `storage`. Raises UsageError."""
     from pydantic import ValidationError
 
     from zwriter.settings import first_problem, load_settings
 
     if config is not None and not config.is_file():
         raise UsageError(f"{config}: no such settings file")
+    if storage:
+        overrides = {**overrides, "storage": _named(storage)}
     try:
         return load_settings(config, **overrides)
     except ValidationError as error:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from zwriter.cli.app import app
-from zwriter.cli.configuration import Config, StorageOptions, named, settings_of
+from zwriter.cli.configuration import Config, StorageOptions, settings_of
 from zwriter.errors import UsageError
 
 RedisUrl = Annotated[
@@ -53,9 +53,7 @@ def run(
         overrides["redis"] = {"url": redis}
     if root is not None:
         overrides["root"] = root
-    if storage_option:
-        overrides["storage"] = named(storage_option)
-    settings = settings_of(config, overrides)
+    settings = settings_of(config, overrides, storage_option)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
     for chatty in ("botocore", "aiobotocore"):  # where credentials were found, each time
         logging.getLogger(chatty).setLevel(logging.WARNING)

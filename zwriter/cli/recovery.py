@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from zwriter.cli.app import app, print_json
-from zwriter.cli.configuration import Config, StorageOptions, named, settings_of
+from zwriter.cli.configuration import Config, StorageOptions, settings_of
 from zwriter.cli.scans import Json, ScanUrl
 
 
@@ -28,8 +28,7 @@ def finalize(scan: ScanUrl, config: Config = None, storage_option: StorageOption
     from zwriter.model import Verdict
     from zwriter.service.finalize import finalize as finalize_scan
 
-    overrides = {"storage": named(storage_option)} if storage_option else {}
-    verdict, master = finalize_scan(scan, settings_of(config, overrides))
+    verdict, master = finalize_scan(scan, settings_of(config, {}, storage_option))
     typer.echo(f"{verdict}, {master}")
     raise typer.Exit(0 if verdict is Verdict.COMPLETE else 3)
 
@@ -95,11 +94,8 @@ def prune(
     """
     from zwriter.service.prune import remainders
 
-    overrides: dict[str, Any] = {"root": root}
-    if storage_option:
-        overrides["storage"] = named(storage_option)
     left = 0
-    for found in remainders(settings_of(config, overrides), days):
+    for found in remainders(settings_of(config, {"root": root}, storage_option), days):
         left += not found.needed
         age = f"{found.seconds / 3600:.1f} h"
         if remove and not found.needed:

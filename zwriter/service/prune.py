@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,9 +9,8 @@ from pathlib import Path
 
 from zwriter.errors import UsageError
 from zwriter.objects import ObjectPath
-from zwriter.service.roots import root_of
+from zwriter.service.roots import root_of, spooled
 from zwriter.settings import Settings
-from zwriter.ship import Spool
 from zwriter.store.disk import remove
 from zwriter.store.epochs import living_writer
 from zwriter.store.scan_store import own_attributes, side_folder
@@ -51,23 +49,14 @@ def remainders(settings: Settings, older_than: float = 1.0) -> Iterator[Remainde
     root = root_of(settings)
     if not isinstance(root, ObjectPath):
         raise UsageError(f"{root} is no bucket, nothing is left there; see `zwriter recover`")
-    yield from _in_spool(root, settings)
+    for store, target in spooled(root, settings.spool):
+        yield _spooled(store, target)
     yield from _put_aside(settings, older_than * _DAY)
     for path, upload, begun in root.unfinished_uploads():
         age = time.time() - begun
         if age >= older_than * _DAY:
             what = "an upload that was not ended"
             yield Remainder(str(path), what, False, age, upload=(path, upload))
-
-
-def _in_spool(root: ObjectPath, settings: Settings) -> Iterator[Remainder]:
-    top = Spool(settings.spool, root).store
-    for folder, names, _ in os.walk(top):
-        for name in sorted(names):
-            if name.endswith(".zwriter"):
-                store = Path(folder, name).with_suffix(".zarr")
-                yield _spooled(store, root / store.relative_to(top).as_posix())
-        names[:] = [name for name in names if not name.endswith((".zarr", ".zwriter"))]
 
 
 def _spooled(store: Path, target: ObjectPath) -> Remainder:

@@ -70,29 +70,39 @@ def find_unfinished(root: AnyPath, spool: SpoolSettings) -> Iterator[AnyPath]:
         yield from _unfinished_on_disk(root)
 
 
-def _unfinished_on_disk(root: Path) -> Iterator[Path]:
+def stores_with_sides(root: Path) -> Iterator[Path]:
+    """The stores below a folder that have something beside them; no store is looked into."""
     for folder, names, _ in os.walk(root):
         for name in sorted(names):
-            side = Path(folder, name)
-            store = side.with_suffix(".zarr")
-            if name.endswith(".zwriter") and (side / MARK).exists():
-                yield store
-            elif name.endswith(".zwriter") and own_attributes(store).get("finished"):
-                log.info("%s: what was left of it is removed, its scan is finished", side)
-                shutil.rmtree(side, ignore_errors=True)
+            if name.endswith(".zwriter"):
+                yield Path(folder, name).with_suffix(".zarr")
         names[:] = [name for name in names if not name.endswith((".zarr", ".zwriter"))]
+
+
+def spooled(root: ObjectPath, spool: SpoolSettings) -> Iterator[tuple[Path, ObjectPath]]:
+    """The stores that this machine's spool has of a root, and where each is to go."""
+    top = Spool(spool, root).store
+    for store in stores_with_sides(top):
+        yield store, root / store.relative_to(top).as_posix()
+
+
+def _unfinished_on_disk(root: Path) -> Iterator[Path]:
+    for store in stores_with_sides(root):
+        side = side_folder(store)
+        if (side / MARK).exists():
+            yield store
+        elif own_attributes(store).get("finished"):
+            log.info("%s: what was left of it is removed, its scan is finished", side)
+            shutil.rmtree(side, ignore_errors=True)
 
 
 def _unfinished_in_bucket(root: ObjectPath, spool: SpoolSettings) -> Iterator[ObjectPath]:
     """Those in the spool of this machine, and those that any machine has registered."""
-    found: dict[str, ObjectPath] = {}
-    top = Spool(spool, root).store
-    for folder, names, _ in os.walk(top):
-        for name in sorted(names):
-            if name.endswith(".zwriter") and Path(folder, name, MARK).exists():
-                store = root / Path(folder, name).with_suffix(".zarr").relative_to(top).as_posix()
-                found[str(store)] = store
-        names[:] = [name for name in names if not name.endswith((".zarr", ".zwriter"))]
+    found = {
+        str(target): target
+        for store, target in spooled(root, spool)
+        if (side_folder(store) / MARK).exists()
+    }
     try:
         for name in contents(root / _OPEN):
             url = (root / _OPEN / name).read_bytes().decode()

@@ -103,9 +103,7 @@ class ScanRun:
         shipment = self._shipment()
         if shipment and shipment.is_finished:  # elsewhere: that service died over the master file
             shipment.clear_beside()
-            self._write_master()
-            self._tell()
-            shipment.unregister()
+            self._complete(shipment)
             return
         writer = ScanWriter(
             self.paths.store,
@@ -128,12 +126,16 @@ class ScanRun:
             if writer.finished or life.live():
                 with self._slow.watched():
                     writer.finish(writer.record.status or ScanState.ABORTED)
-                self._write_master()
-                self._tell()
-                if shipment:
-                    shipment.unregister()
+                self._complete(shipment)
         finally:
             writer.close()
+
+    def _complete(self, shipment: Shipment | None) -> None:
+        """What is left to be done once the store is finished."""
+        self._write_master()
+        self._tell()
+        if shipment:
+            shipment.unregister()
 
     def _shipment(self) -> Shipment | None:
         """The scan's way into a bucket, if it goes to one."""

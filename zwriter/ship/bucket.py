@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 import obstore
@@ -84,7 +85,7 @@ class Bucket:
     def delete(self, keys: Iterable[str]) -> None:
         """Make sure that the objects are gone."""
         for key in keys:
-            self._until_done("DELETE", lambda key=key: self._delete(key))  # type: ignore[misc]
+            self._until_done("DELETE", partial(self._delete, key))
 
     def _delete(self, key: str) -> None:
         try:

@@ -16,8 +16,9 @@ from zwriter.errors import StoreError
 from zwriter.failpoint import failpoint
 from zwriter.ship.bucket import Bucket
 from zwriter.ship.documents import NAME, Documents, with_shape
-from zwriter.ship.shards import ShardAt, ShardObject, read_again, shard_key, shards_of
+from zwriter.ship.shards import ShardAt, ShardObject, read_again, shards_of
 from zwriter.ship.values import ValueShipment
+from zwriter.store.arrays import shard_key
 from zwriter.store.commits import KEEP, NOTHING
 from zwriter.store.shard import Damaged
 from zwriter.store.zarr_json import generation_of
@@ -50,8 +51,9 @@ class _Work:
 class DeviceShipment:
     """Sends the device of the spool's `folder`.
 
-    check: raises Fenced if another writer has the scan in the bucket; last: the newest commit that
-    is there, if there is one; pool: for what may be sent side by side.
+    commits: the folder of its commits in the bucket; epoch: ours there; spool: the id of the spool;
+    check: raises Fenced if another writer has the scan in the bucket; pool: for what may be sent
+    side by side; interval: seconds between two calls of `ship`.
     """
 
     def __init__(
@@ -97,23 +99,21 @@ class DeviceShipment:
         """The commit of the spool that is in the bucket."""
         return self._here
 
-    def ship(self, *, all_of_it: bool) -> bool:
-        """Send what was committed since the last time, if it is due, or anyway; whether the bucket
-        is as new as the spool was."""
+    def ship(self, *, all_of_it: bool) -> None:
+        """Send what was committed since the last time, if it is due, or anyway."""
         problem: Exception | None = None
         for _ in range(_ATTEMPTS):
             commit = self._committed()
             if commit is None or self._is_here(commit):
-                return True
+                return
             try:
                 works = list(self._works(commit))
-                if not all_of_it and not self._due(works):
-                    return False
-                self._send(commit, works)
+                if all_of_it or self._due(works):
+                    self._send(commit, works)
             except Damaged as error:  # the spool has gone on
                 problem = error
             else:
-                return True
+                return
             time.sleep(0.01)
         raise Damaged(f"{self.folder.name}: none of its commits can be read: {problem}")
 
@@ -144,8 +144,8 @@ class DeviceShipment:
                     yield _Work(state, shard, known, key)
 
     def _due(self, works: list[_Work]) -> bool:
-        """Whether what is new is at least half of what would be sent again with it: so less than
-        twice the data are sent again, at any rate. What is small is only waited for a while.
+        """Whether what is new is at least half of what would be sent again with it: so about twice
+        the data are sent again. What is small is only waited for a while, which costs more.
         """
         new = sum(work.shard.nbytes - work.known.nbytes for work in works)
         again = sum(work.known.nbytes for work in works)
@@ -237,7 +237,7 @@ class DeviceShipment:
         assert self._here is not None
         keys = set()
         for name, state in self._here["signals"].items():
-            if self._documents.sent(f"{self.node}/{name}"):  # not if nothing was written of it
+            if f"{self.node}/{name}" in self._documents:  # not if nothing was written of it
                 keys.add(self._documents.key_of(f"{self.node}/{name}", NAME))
             for array, of_array in state["arrays"].items():
                 node = f"{self.node}/{name}/{array}"

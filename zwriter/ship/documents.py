@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from zwriter.ship.bucket import Bucket
-from zwriter.store.zarr_json import GENERATIONS
+from zwriter.store.zarr_json import chunk_key_encoding, to_text
 
 NAME = "zarr.json"
 
@@ -29,19 +30,19 @@ class Documents:
         with self._changing:
             self._sent[node] = text
 
-    def mirror(self, node: str, folder: Path) -> bool:
-        """Send the document of the local `folder`; False if there is none."""
-        try:
-            text = (folder / NAME).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        self.put(node, text)
-        return True
+    def mirror(self, node: str, folder: Path) -> None:
+        """Send the document of the local `folder`, if there is one."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self.put(node, (folder / NAME).read_bytes())
 
-    def sent(self, node: str) -> dict[str, Any] | None:
-        """What the bucket has; None if nothing was sent."""
-        text = self._sent.get(node)
-        return None if text is None else json.loads(text)
+    def __contains__(self, node: str) -> bool:
+        """Whether the node's document was sent."""
+        return node in self._sent
+
+    def sent(self, node: str) -> dict[str, Any]:
+        """What the bucket has of a node whose document was sent."""
+        document: dict[str, Any] = json.loads(self._sent[node])
+        return document
 
     def key_of(self, node: str, name: str) -> str:
         return "/".join(part for part in (self.key, node, name) if part)
@@ -54,10 +55,4 @@ def with_shape(document: dict[str, Any], rows: int) -> bytes:
 
 def with_generation(document: dict[str, Any], generation: int) -> dict[str, Any]:
     """A document that points to chunks of another generation."""
-    name, separator = GENERATIONS[generation % 3]
-    keys = {"name": name, "configuration": {"separator": separator}}
-    return {**document, "chunk_key_encoding": keys}
-
-
-def to_text(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()
+    return {**document, "chunk_key_encoding": chunk_key_encoding(generation)}

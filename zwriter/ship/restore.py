@@ -16,12 +16,18 @@ from zwriter.errors import StoreError
 from zwriter.ship.bucket import Bucket
 from zwriter.ship.device import newest_commit
 from zwriter.ship.documents import NAME
-from zwriter.ship.shards import read_again, shard_key
-from zwriter.ship.tree import GROUPS
-from zwriter.store.arrays import chunk_bound, chunks_in_shard, dtype_from_json, shard_chunks
+from zwriter.ship.shards import read_again
+from zwriter.store.arrays import (
+    chunk_bound,
+    chunks_in_shard,
+    dtype_from_json,
+    shard_chunks,
+    shard_key,
+)
 from zwriter.store.codecs import CRC_BYTES
 from zwriter.store.disk import sync_tree
 from zwriter.store.log_parts import open_log
+from zwriter.store.scan_store import GROUPS
 from zwriter.store.shard import FIRST_CHUNK, MISSING, index_bytes, index_nbytes, parse_index
 
 T = TypeVar("T")
@@ -72,7 +78,7 @@ class _Restored:
 
     def documents(self) -> None:
         """Those of groups that all scans have."""
-        self._side_by_side(self._document, GROUPS)
+        self._side_by_side(self._document, ("", *GROUPS))
 
     def device(self, commit: dict[str, Any]) -> dict[str, Any]:
         """A device as a commit in the bucket has it; the commit as the spool has it."""

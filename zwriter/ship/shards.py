@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zwriter.store.arrays import chunks_in_shard, dtype_from_json, shard_chunks
+from zwriter.store.arrays import chunks_in_shard, dtype_from_json, shard_chunks, shard_key
 from zwriter.store.codecs import CRC_BYTES, ChunkCodec
 from zwriter.store.hdf5_header import USER_BLOCK, hdf5_metadata
 from zwriter.store.shard import (
@@ -31,7 +31,6 @@ from zwriter.store.shard import (
     index_nbytes,
     read_index,
 )
-from zwriter.store.zarr_json import chunk_key, stored_shape
 
 Places = dict[int, tuple[int, int]]
 
@@ -76,12 +75,6 @@ def shards_of(folder: Path, state: dict[str, Any], marks: dict[int, Any]) -> Ite
         if marks.get(number) != checksum:
             path = folder / shard_key(state, number)
             yield ShardAt(path, number, {}, _sealed_end(path, state), 0, checksum)
-
-
-def shard_key(state: dict[str, Any], number: int) -> str:
-    """Where a shard lies, relative to its array, as the state in a commit says."""
-    shape = stored_shape(tuple(state["shape"]), dtype_from_json(state["dtype"]))
-    return chunk_key(state["generation"], len(shape), number)
 
 
 def read_again(name: str, state: dict[str, Any], number: int) -> bool:

@@ -64,7 +64,7 @@ class Shipment:
         self.store, self.spool = store, Spool(settings, store)
         self._stop = stop or threading.Event()
         self.path = self.spool.store
-        self._interval, self._registered = interval, registered
+        self.interval, self._registered = interval, registered
         self._outage = Outage(str(store), tell)
         self.bucket = Bucket(store.parent, self._outage)
         self._key, self._side = store.name, side_folder(Path(store.name)).name
@@ -117,7 +117,7 @@ class Shipment:
         try:
             if known is None:
                 _refuse_finished(self.store)
-            number, last = self._look(known)
+            number, last = self._look()
         except ServiceError as error:
             log.warning("%s: %s; the scan is written to the spool", self.store, error)
             self._id = known or self._begin()
@@ -202,7 +202,7 @@ class Shipment:
                 folder.rename(aside / folder.name)
         log.warning("%s: what the spool had of it is put aside, in %s", self.store, aside)
 
-    def _look(self, known: str | None) -> tuple[int, dict[str, str]]:
+    def _look(self) -> tuple[int, dict[str, Any]]:
         """The last epoch in the bucket. Raises ServiceError at once if there is no answer."""
         contents(self.store.parent)
         return last_claim(self.bucket, f"{self._side}/epochs")
@@ -226,7 +226,7 @@ class Shipment:
     def _bring_back(self, known: str | None) -> None:
         """Put what the bucket has in place of what the spool has."""
         log.warning("%s: is continued from what the bucket has", self.store)
-        mark = f"{uuid4().hex}"
+        mark = uuid4().hex
         claim(self.bucket, f"{self._side}/epochs", mark)  # nobody else writes it from now on
         if known is not None or self.spool.store.exists():
             self._put_aside()
@@ -290,7 +290,7 @@ class Shipment:
                 return
             if closing:
                 return
-            self._wake.wait(max(0.0, begun + self._interval - time.monotonic()))
+            self._wake.wait(max(0.0, begun + self.interval - time.monotonic()))
             self._wake.clear()
 
     def _claim(self) -> Claim:
@@ -310,9 +310,13 @@ class Shipment:
     def _is_finished_there(self) -> bool:
         """Whether the bucket has all: a writer before us died after that."""
         here = own_attributes(self.path)
-        text = self.bucket.read(f"{self._key}/{NAME}") if here.get("finished") else None
-        there = json.loads(text)["attributes"]["zwriter"] if text else {}
-        return bool(there.get("finished")) and there.get("scan_id") == here["scan_id"]
+        there = (self._own_there() if here.get("finished") else None) or {}
+        return bool(there.get("finished")) and there["scan_id"] == here["scan_id"]
+
+    def _own_there(self) -> dict[str, Any] | None:
+        """What the store in the bucket says of itself; None if there is none."""
+        text = self.bucket.read(f"{self._key}/{NAME}")
+        return json.loads(text)["attributes"]["zwriter"] if text else None
 
     def clear_beside(self) -> None:
         """Remove what only served while the scan was not finished."""
@@ -329,13 +333,10 @@ class Shipment:
 
     def _refuse_another(self) -> None:
         """Raises Fenced if there is a scan that is not what the spool has."""
-        there = self.bucket.read(f"{self._key}/{NAME}")
-        if there is None:
-            return
-        here = (self.path / NAME).read_bytes()
-        ids = [json.loads(text)["attributes"]["zwriter"]["scan_id"] for text in (there, here)]
-        if ids[0] != ids[1]:
-            raise Fenced(f"{self.store} has another scan, {ids[0]}; this one stays in the spool")
+        there, here = self._own_there(), own_attributes(self.path)
+        if there and there["scan_id"] != here["scan_id"]:
+            another = there["scan_id"]
+            raise Fenced(f"{self.store} has another scan, {another}; this one stays in the spool")
 
     def _registered_as(self, place: ObjectPath) -> None:
         Bucket(place.parent, self._outage).put(place.name, str(self.store).encode())
@@ -387,7 +388,7 @@ class _Sender:
             self._shipment.spool.id or "",
             self._epoch.check,
             self._pool,
-            self._shipment._interval,  # noqa: SLF001
+            self._shipment.interval,
         )
 
     def _send_mark(self) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from zwriter.ship.bucket import Bucket
-from zwriter.ship.documents import NAME, Documents, to_text
+from zwriter.ship.documents import NAME, Documents
 from zwriter.ship.values import ValueShipment
+from zwriter.store.scan_store import GROUPS
 from zwriter.store.shard import Damaged
-
-GROUPS = ("", "entry", "entry/collection", "entry/collection/devices")
+from zwriter.store.zarr_json import to_text
 
 
 class TreeShipment:
@@ -37,7 +37,7 @@ class TreeShipment:
     def ship(self, committed: dict[str, set[str]], *, all_of_it: bool) -> None:
         """Send groups, and points of which at least half are new; committed: device -> signals that
         have commits."""
-        for node in GROUPS:
+        for node in ("", *GROUPS):
             if node or not self._is_finished():
                 self._documents.mirror(node, self._path / node)
         for folder in sorted(self._path.joinpath(self._devices).glob("*/")):
@@ -90,16 +90,15 @@ class TreeShipment:
         the bucket then. After `ship`, and after all devices."""
         root: dict[str, Any] = json.loads((self._path / NAME).read_bytes())
         nodes: dict[str, Any] = root["consolidated_metadata"]["metadata"]
-        rest = [node for node in nodes if self._documents.sent(node) is None]
+        rest = [node for node in nodes if node not in self._documents]
         self._send(node for node in rest if nodes[node]["node_type"] == "array")
         for node in rest:
             if nodes[node]["node_type"] == "group":
                 self._documents.mirror(node, self._path / node)
         for node, document in nodes.items():
-            sent = self._documents.sent(node)
-            assert sent is not None
             inline = document.get("consolidated_metadata")
-            nodes[node] = sent | ({"consolidated_metadata": inline} if inline else {})
+            kept = {"consolidated_metadata": inline} if inline else {}
+            nodes[node] = self._documents.sent(node) | kept
         return root
 
     def finish(self, root: dict[str, Any]) -> None:

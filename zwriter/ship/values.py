@@ -15,11 +15,11 @@ from typing import Any
 import google_crc32c
 
 from zwriter.ship.bucket import Bucket
-from zwriter.ship.documents import NAME, Documents, to_text, with_generation
+from zwriter.ship.documents import NAME, Documents, with_generation
 from zwriter.store.arrays import dtype_from_json
 from zwriter.store.codecs import CRC_BYTES
 from zwriter.store.shard import Damaged
-from zwriter.store.zarr_json import chunk_key, generation_of, stored_shape
+from zwriter.store.zarr_json import chunk_key, generation_of, stored_shape, to_text
 
 
 @dataclass

@@ -412,6 +412,14 @@ class AppendArray(ShardedArray):
         return new
 
 
+def shard_key(state: dict[str, Any], number: int) -> str:
+    """Where a shard (or the chunk of an array without) lies, relative to its array, as the state of
+    that in a commit says.
+    """
+    shape = stored_shape(tuple(state["shape"]), dtype_from_json(state["dtype"]))
+    return chunk_key(state["generation"], len(shape), number)
+
+
 def chunk_bound(dtype: np.dtype[Any], chunk_shape: tuple[int, ...]) -> int:
     """What a chunk takes in a shard at most, in bytes."""
     if dtype.kind == "T":

@@ -41,7 +41,7 @@ from zwriter.store.zarr_json import consolidated, group_json, read_json, write_j
 
 FORMAT = 1
 DEVICES = "entry/collection/devices"
-_GROUPS = {
+GROUPS = {  # that all scans have
     "entry": {"NX_class": "NXentry"},
     "entry/collection": {"NX_class": "NXcollection"},
     DEVICES: {"NX_class": "NXcollection"},
@@ -130,14 +130,14 @@ class ScanStore:
             "end_time": self.record.end_time,
         }
         if not own["finished"]:
-            for name, attributes in _GROUPS.items():
+            for name, attributes in GROUPS.items():
                 if not (self._tree / name / "zarr.json").exists():
                     make_folder(self._tree / name)
                     write_json(self._tree / name / "zarr.json", group_json(attributes))
             self._write_root(own)
             if self._sync:
                 sync_tree(self._side)
-                for name in ("", *_GROUPS):
+                for name in ("", *GROUPS):
                     sync_file(self._tree / name / "zarr.json")
                     sync_folder(self._tree / name)
         return own

@@ -23,14 +23,14 @@ import google_crc32c
 
 from zwriter.errors import Fenced
 from zwriter.failpoint import failpoint
-from zwriter.store.arrays import chunks_in_shard, dtype_from_json, shard_chunks
+from zwriter.store.arrays import chunks_in_shard, shard_chunks, shard_key
 from zwriter.store.codecs import CRC_BYTES
 from zwriter.store.commits import NOTHING, CommitLog
 from zwriter.store.disk import make_folder, sync_folder, sync_tree, walk
 from zwriter.store.epochs import Epoch
 from zwriter.store.framed import copy_whole_frames
 from zwriter.store.shard import Damaged, check_sealed, copy_committed
-from zwriter.store.zarr_json import chunk_key, read_json, stored_shape
+from zwriter.store.zarr_json import read_json
 
 log = logging.getLogger(__name__)
 
@@ -129,12 +129,12 @@ class TakeOver:
         capacity = shard_chunks(state)
         for number, checksum in state["sealed"]:
             thorough = not self.epoch.synced
-            check_sealed(_shard(path, state, number), capacity, checksum, thorough=thorough)
+            check_sealed(path / shard_key(state, number), capacity, checksum, thorough=thorough)
         sealed = {number for number, _ in state["sealed"]}
         for number, end, whole in state["ends"]:
             if number in sealed:
                 continue
-            shard = _shard(path, state, number)
+            shard = path / shard_key(state, number)
             target = shard.with_name(f".{shard.name}.tmp")
             partial = {
                 chunk: (offset, nbytes)
@@ -176,11 +176,6 @@ def _state(commit: dict[str, Any]) -> dict[str, Any]:
     return {name: commit[name] for name in NOTHING}
 
 
-def _shard(path: Path, state: dict[str, Any], number: int) -> Path:
-    shape = stored_shape(tuple(state["shape"]), dtype_from_json(state["dtype"]))
-    return path / chunk_key(state["generation"], len(shape), number)
-
-
 def _checked_replaced(path: Path, signal: dict[str, Any]) -> dict[str, Any]:
     """The state of a replaced signal: as it is, or without a value if that is damaged.
 
@@ -191,7 +186,7 @@ def _checked_replaced(path: Path, signal: dict[str, Any]) -> dict[str, Any]:
         if state["crc"] is None:
             continue
         try:
-            stored = _shard(path / name, state, 0).read_bytes()
+            stored = (path / name / shard_key(state, 0)).read_bytes()
         except OSError:
             stored = b""
         crc = state["crc"].to_bytes(CRC_BYTES, "little")

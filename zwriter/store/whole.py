@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from zwriter.failpoint import failpoint
 from zwriter.settings import SignalSettings
-from zwriter.store.arrays import chunk_files, dtype_from_json, dtype_json
+from zwriter.store.arrays import chunk_files, dtype_from_json, dtype_json, shard_key
 from zwriter.store.codecs import codec_for
 from zwriter.store.disk import replace_file, step, sync_file, sync_names
 from zwriter.store.zarr_json import (
@@ -52,7 +52,7 @@ class WholeArray:
             "crc": None,
             "open": [],
         }
-        path = self.path / _key(state)
+        path = self.path / shard_key(state, 0)
         _make_room(path)
         if value.size:
             data, crc = codec.encode(np.ascontiguousarray(value))
@@ -88,7 +88,7 @@ class WholeArray:
         The key of a scalar is the same in generations 0 and 1.
         """
         shown = 2 if self._shown is None else self._shown
-        taken = None if self._committed is None else Path(_key(self._committed))
+        taken = None if self._committed is None else Path(shard_key(self._committed, 0))
         free = [
             generation
             for generation in ((shown + 1) % 3, (shown + 2) % 3, shown)
@@ -112,7 +112,7 @@ class WholeArray:
         """Return when the value is on the disk, with the names in all folders up to `top`."""
         if self._synced or self._state is None:
             return
-        for path in (self.path / _key(self._state), self.path / "zarr.json"):
+        for path in (self.path / shard_key(self._state, 0), self.path / "zarr.json"):
             if path.exists():
                 sync_file(path)
                 sync_names(path, top)
@@ -121,7 +121,7 @@ class WholeArray:
     def trim(self) -> None:
         """Remove the files of older values, make the last one read-only."""
         assert self._state is not None
-        keep = self.path / _key(self._state)
+        keep = self.path / shard_key(self._state, 0)
         for path in set(chunk_files(self.path)) - {keep}:
             path.unlink(missing_ok=True)
         if keep.exists():
@@ -133,11 +133,6 @@ def _generation_shown(path: Path) -> int | None:
         return generation_of(read_json(path / "zarr.json"))
     except (FileNotFoundError, ValueError):  # none, or what a power cut has left of it
         return None
-
-
-def _key(state: dict[str, Any]) -> str:
-    shape = stored_shape(tuple(state["shape"]), dtype_from_json(state["dtype"]))
-    return chunk_key(state["generation"], len(shape), 0)
 
 
 def _in_the_way(one: Path, other: Path) -> bool:

@@ -37,6 +37,12 @@ def chunk_key(generation: int, ndim: int, number: int) -> str:
     return separator.join(parts) or "0"
 
 
+def chunk_key_encoding(generation: int) -> dict[str, Any]:
+    """What an array's `zarr.json` says of the keys of a generation."""
+    name, separator = GENERATIONS[generation % 3]
+    return {"name": name, "configuration": {"separator": separator}}
+
+
 def generation_of(document: dict[str, Any]) -> int:
     """The generation (0, 1 or 2) of the chunks that an array's `zarr.json` points to."""
     encoding = document["chunk_key_encoding"]
@@ -62,7 +68,6 @@ def array_json(
     """An array's document; `chunk_grid` is the shape of a shard, or of the chunk where there are
     none.
     """
-    name, separator = GENERATIONS[generation % 3]
     if dtype.kind == "V":
         shape, chunk_grid = stored_shape(shape, dtype), stored_shape(chunk_grid, dtype)
         first = dimension_names[0] if dimension_names else "record"
@@ -76,7 +81,7 @@ def array_json(
         "shape": list(shape),
         "data_type": data_type,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk_grid)}},
-        "chunk_key_encoding": {"name": name, "configuration": {"separator": separator}},
+        "chunk_key_encoding": chunk_key_encoding(generation),
         "fill_value": fill,
         "codecs": codecs,
         "dimension_names": dimension_names,
@@ -89,7 +94,7 @@ class GrowingArray:
 
     def __init__(self, document: dict[str, Any]) -> None:
         shape = ["rows", *document["shape"][1:]]
-        text = _text({**document, "shape": shape})
+        text = to_text({**document, "shape": shape})
         self._before, _, self._behind = text.partition(b'"rows"')  # no name stands before it
 
     def text(self, rows: int) -> bytes:
@@ -141,10 +146,11 @@ def _inline(metadata: dict[str, Any]) -> dict[str, Any]:
 
 def write_json(path: Path, document: dict[str, Any], *, sync: bool = False) -> None:
     """Replace `path` in one step."""
-    replace_file(path, _text(document), sync=sync)
+    replace_file(path, to_text(document), sync=sync)
 
 
-def _text(document: dict[str, Any]) -> bytes:
+def to_text(document: dict[str, Any]) -> bytes:
+    """A document as it is stored."""
     return json.dumps(document, separators=(",", ":")).encode()
 
 
