@@ -45,6 +45,7 @@ from zwriter.store.disk import Patience, passing, waiting
 from zwriter.store.patience import WaitForDisk
 from zwriter.store.record import ScanRecord
 from zwriter.store.scan_store import ScanStore
+from zwriter.store.shard import Freed
 
 log = logging.getLogger(__name__)
 
@@ -122,16 +123,17 @@ class ScanWriter:
             self._shipment = shipment or Shipment(
                 self._path, spool or SpoolSettings(), interval=interval
             )
-            self._shipment.open()
-        self._store = ScanStore(
-            self._shipment.path if self._shipment else Path(str(self._path)),
-            self._settings,
-            scan_id or str(uuid.uuid4()),
-            scan_number,
-        )
+            self._shipment.open(scan_id)
+        known = scan_id or str(uuid.uuid4()), scan_number
+        self._store = self._open(*known)
         if self._shipment:
-            self._shipment.start()
+            if self._shipment.lacks_something():
+                self._store.close(keep=True)
+                self._shipment.bring_back()
+                self._store = self._open(*known)
+            self._shipment.start(self._store.check)
         self._master = master
+        self._refused = False
         self._given_up = False
         self._points_dirty = False
         self._points_written = time.monotonic()
@@ -139,6 +141,10 @@ class ScanWriter:
         self._gathering = Gathering()
         self._uncommitted = 0  # bytes; they are kept, in case their signal fails
         self._logged: Counter[tuple[str, str]] = Counter()
+
+    def _open(self, scan_id: str, scan_number: int | None) -> ScanStore:
+        path = self._shipment.path if self._shipment else Path(str(self._path))
+        return ScanStore(path, self._settings, scan_id, scan_number)
 
     @property
     def path(self) -> AnyPath:
@@ -172,13 +178,20 @@ class ScanWriter:
         return {name: device.ledgers() for name, device in self._store.devices.items()}
 
     def refused(self, error: OSError) -> None:
-        """Wait, because the disk has refused something. Raises Fenced if it is ours no more."""
+        """Wait, because the disk has refused something, or fetch what has left it for a bucket.
+        Raises Fenced if it is ours no more."""
         self._store.check()
+        if isinstance(error, Freed) and self._shipment:
+            self._shipment.fetch(error.path)
+            return
+        self._refused = True
         self._patience.refused(error)
 
     def accepted(self) -> None:
         """The disk takes it now."""
-        self._patience.accepted()
+        if self._refused:
+            self._refused = False
+            self._patience.accepted()
 
     # --- data of devices ---
 

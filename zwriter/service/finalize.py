@@ -68,9 +68,9 @@ def _finish_in_bucket(store: ObjectPath, settings: Settings) -> None:
     at_once.set()  # somebody waits: when the object store is away, that is told
     shipment = Shipment(store, settings.spool, interval=1.0, stop=at_once)
     there = own_attributes(store)
-    if shipment.spool.id is None and (not there or there.get("finished")):
-        if not there:
-            raise UsageError(f"{store}: no such scan store; give the URL of a <base>.zarr")
+    if shipment.spool.id is None and not there:
+        raise UsageError(f"{store}: no such scan store; give the URL of a <base>.zarr")
+    if shipment.is_finished():
         shipment.clear_beside()
         scan_id = there["scan_id"]
     else:

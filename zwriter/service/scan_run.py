@@ -101,7 +101,9 @@ class ScanRun:
         settings = self._shared.settings
         self.inbox.missed.set()  # if it is not the first time, what was heard may be lost
         shipment = self._shipment()
-        if shipment and shipment.is_finished:  # elsewhere: that service died over the master file
+        if shipment and shipment.is_finished(
+            self._scan_id
+        ):  # elsewhere, or but for the master file
             shipment.clear_beside()
             self._complete(shipment)
             return

@@ -33,12 +33,22 @@ class Bucket:
         self._client = folder.storage.writer(folder.bucket, folder.key)
         self.requests: Counter[str] = Counter()
         self.sent_bytes = 0
+        self._tags: dict[str, str | None] = {}  # of what was put
         self.before_writing: Callable[[], None] | None = None
 
     def put(self, key: str, data: Data) -> None:
         """Make `data` the object, in place of what is there."""
-        self._until_done("PUT", lambda: obstore.put(self._client, key, data, use_multipart=False))
+
+        def put() -> str | None:
+            return obstore.put(self._client, key, data, use_multipart=False)["e_tag"]
+
+        self._tags[key] = self._until_done("PUT", put)
         self.sent_bytes += len(data)
+
+    def is_as_sent(self, key: str, tag: str | None) -> bool:
+        """Whether an object that has this tag now, None if there is none, is what was put there,
+        as far as that is known."""
+        return tag is not None and (self._tags.get(key) or tag).strip('"') == tag.strip('"')
 
     def create(self, key: str, data: bytes) -> bool:
         """Make `data` the object if there is none; False if there is one that is not `data`: if it
@@ -81,6 +91,15 @@ class Bucket:
         """All objects below a folder, and their sizes in bytes."""
         found = self._until_done("LIST", (self.folder / key).sizes)
         return {url.removeprefix(f"{self.folder}/"): nbytes for url, nbytes in found.items()}
+
+    def tags(self, key: str) -> dict[str, str]:
+        """All objects below a folder, and what tells each from what was there before."""
+
+        def tags() -> dict[str, str]:
+            listing = obstore.list(self._client, f"{key}/")
+            return {found["path"]: found["e_tag"] or "" for part in listing for found in part}
+
+        return self._until_done("LIST", tags)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Make sure that the objects are gone."""

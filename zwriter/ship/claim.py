@@ -48,16 +48,16 @@ def last_claim(bucket: Bucket, key: str) -> tuple[int, dict[str, Any]]:
     return number, json.loads(text) if text else {}
 
 
-def claim(bucket: Bucket, key: str, spool: str) -> Claim:
-    """Begin an epoch. Whoever had the scan before us is fenced from now on."""
-    number, _ = last_claim(bucket, key)
+def claim(bucket: Bucket, key: str, spool: str, after: int) -> Claim | None:
+    """Begin the epoch that follows `after`: whoever had the scan before us is fenced from now on.
+    None if another writer was quicker.
+    """
     bucket.before_writing = None
-    while True:
-        number += 1
-        own = {"spool": spool, "host": socket.gethostname(), "pid": os.getpid()}
-        text = json.dumps(own | {"time": time.time(), "claim": uuid4().hex}).encode()
-        if bucket.create(f"{key}/{number}", text):
-            failpoint("ship.claimed")
-            made = Claim(bucket, key, number)
-            bucket.before_writing = made.check_again
-            return made
+    own = {"spool": spool, "host": socket.gethostname(), "pid": os.getpid()}
+    text = json.dumps(own | {"time": time.time(), "claim": uuid4().hex}).encode()
+    if not bucket.create(f"{key}/{after + 1}", text):
+        return None
+    failpoint("ship.claimed")
+    made = Claim(bucket, key, after + 1)
+    bucket.before_writing = made.check_again
+    return made

@@ -6,54 +6,60 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zlib import compress
 
-from zwriter.errors import StoreError
 from zwriter.failpoint import failpoint
 from zwriter.ship.bucket import Bucket
+from zwriter.ship.claim import Claim
+from zwriter.ship.commits import BucketCommits
 from zwriter.ship.documents import NAME, Documents, with_shape
-from zwriter.ship.shards import ShardAt, ShardObject, read_again, shards_of
+from zwriter.ship.pace import Pace
+from zwriter.ship.shards import Places, ShardAt, ShardObject, read_again, shards_of
 from zwriter.ship.values import ValueShipment
 from zwriter.store.arrays import shard_key
-from zwriter.store.commits import KEEP, NOTHING
-from zwriter.store.shard import Damaged
+from zwriter.store.shard import FIRST_CHUNK, Damaged
+from zwriter.store.signal import publish_order
 from zwriter.store.zarr_json import generation_of
 
-SMALL = 64 * 1024  # bytes of an array that are sent again after LATE intervals, however few are new
-LATE = 5
 _ATTEMPTS = 20
 
 
 @dataclass
 class _Shard:
-    """What the bucket has of a shard: `mark` and size, its object, and places in it."""
+    """What the bucket has of a shard: `mark` and size, its object, places in it, and chunks that
+    must not be ahead of the commit."""
 
     object: ShardObject
     mark: Any = None
     nbytes: int = 0
     open: list[list[int]] = field(default_factory=list)
+    chunks: list[list[Any]] = field(default_factory=list)
 
 
 @dataclass
 class _Work:
     """A shard that is to be sent, and where it belongs."""
 
+    array: str  # its name in the signal
     state: dict[str, Any]
     shard: ShardAt
     known: _Shard
     key: str
+    cursors: bool  # whether it says how far rows are filled that are written piece by piece
 
 
 class DeviceShipment:
     """Sends the device of the spool's `folder`.
 
     commits: the folder of its commits in the bucket; epoch: ours there; spool: the id of the spool;
-    check: raises Fenced if another writer has the scan in the bucket; pool: for what may be sent
-    side by side; interval: seconds between two calls of `ship`.
+    pool: for what may be sent side by side; interval: seconds between two calls of `ship`;
+    distrusted: objects that are sent again, whatever the commits say.
     """
 
     def __init__(
@@ -63,26 +69,24 @@ class DeviceShipment:
         bucket: Bucket,
         documents: Documents,
         commits: str,
-        epoch: int,
+        epoch: Claim,
         spool: str,
-        check: Callable[[], None],
         pool: ThreadPoolExecutor,
         interval: float,
+        distrusted: Set[str],
     ) -> None:
         self.folder, self.node = folder, node
-        self._bucket, self._documents = bucket, documents
-        self._commits, self._epoch, self._spool, self._check = commits, epoch, spool, check
-        self._pool, self._interval = pool, interval
+        self._bucket, self._documents, self._epoch, self._pool = bucket, documents, epoch, pool
         self._shards: dict[tuple[str, int], dict[int, _Shard]] = {}  # of an array's generation
         self._values: dict[str, ValueShipment] = {}
         self._here: dict[str, Any] | None = None  # the commit of the spool that is in the bucket
-        self._last_time = 0.0
-        self.commits = 0  # that we made
-        self._seq, last = newest_commit(bucket, commits)
-        if last:
-            self._recall(last)
+        self._seen: tuple[int, int] | None = None  # the last commit of the spool that was met
+        self._pace = Pace(interval)
+        self._commits = BucketCommits(bucket, commits, epoch, spool)
+        if self._commits.last:
+            self._recall(self._commits.last, distrusted)
 
-    def _recall(self, commit: dict[str, Any]) -> None:
+    def _recall(self, commit: dict[str, Any], distrusted: Set[str]) -> None:
         """Know what is in the bucket already, as its newest commit says."""
         for signal, of_signal in commit["signals"].items():
             for name, state in of_signal["arrays"].items():
@@ -91,13 +95,23 @@ class DeviceShipment:
                     self._value(array).recall(state)
                     continue
                 self._shards[array, state["generation"]] = {
-                    number: _Shard(ShardObject(), checksum) for number, checksum in state["sealed"]
+                    number: _Shard(ShardObject(), checksum)
+                    for number, checksum in state["sealed"]
+                    if self._key(array, state, number) not in distrusted
                 }
+
+    def _key(self, array: str, state: dict[str, Any], number: int) -> str:
+        return self._documents.key_of(f"{self.node}/{array}", shard_key(state, number))
 
     @property
     def shipped(self) -> dict[str, Any] | None:
         """The commit of the spool that is in the bucket."""
         return self._here
+
+    @property
+    def commits(self) -> int:
+        """How many were made in the bucket."""
+        return self._commits.made
 
     def ship(self, *, all_of_it: bool) -> None:
         """Send what was committed since the last time, if it is due, or anyway."""
@@ -117,19 +131,35 @@ class DeviceShipment:
             time.sleep(0.01)
         raise Damaged(f"{self.folder.name}: none of its commits can be read: {problem}")
 
+    def ship_sealed(self) -> None:
+        """Send shards that will not change any more, if they may be seen before their commit."""
+        commit = self._committed()
+        if commit is None or self._is_here(commit):
+            return
+        try:
+            works = [w for w in self._works(commit) if w.shard.sealed is not None]
+            self._send_shards(work for work in works if not _follows(work.array))
+        except Damaged:
+            return  # the spool has gone on: the next time
+
     def _committed(self) -> dict[str, Any] | None:
         try:
             attributes = json.loads((self.folder / NAME).read_bytes())["attributes"]
         except (OSError, ValueError, LookupError):
             return None
         commit: dict[str, Any] | None = attributes.get("zwriter")
-        return commit if commit and "seq" in commit else None
+        if not commit or "seq" not in commit:
+            return None
+        if self._seen != (seen := (commit["epoch"], commit["seq"])):
+            self._seen = seen
+            self._pace.saw_commit()
+        return commit
 
     def _is_here(self, commit: dict[str, Any]) -> bool:
         here = self._here
         return here is not None and (here["epoch"], here["seq"]) == (commit["epoch"], commit["seq"])
 
-    def _works(self, commit: dict[str, Any]) -> Iterable[_Work]:
+    def _works(self, commit: dict[str, Any]) -> Iterator[_Work]:
         for signal, of_signal in commit["signals"].items():
             if of_signal["layout"] == "replace":
                 continue
@@ -137,28 +167,25 @@ class DeviceShipment:
                 array = f"{signal}/{name}"
                 sent = self._shards.setdefault((array, state["generation"]), {})
                 marks = {number: known.mark for number, known in sent.items()}
+                cursors = of_signal["layout"] == "slices" and name == "length"
                 for shard in shards_of(self.folder / array, state, marks):
                     known = sent.setdefault(shard.number, _Shard(ShardObject()))
-                    key = shard_key(state, shard.number)
-                    key = self._documents.key_of(f"{self.node}/{array}", key)
-                    yield _Work(state, shard, known, key)
+                    key = self._key(array, state, shard.number)
+                    yield _Work(name, state, shard, known, key, cursors)
 
     def _due(self, works: list[_Work]) -> bool:
-        """Whether what is new is at least half of what would be sent again with it: so about twice
-        the data are sent again. What is small is only waited for a while, which costs more.
-        """
         new = sum(work.shard.nbytes - work.known.nbytes for work in works)
-        again = sum(work.known.nbytes for work in works)
-        late = time.monotonic() - self._last_time >= LATE * self._interval
-        return 2 * new >= again or (late and again <= SMALL * len(works))
+        again = sum(work.known.nbytes + FIRST_CHUNK for work in works if work.known.nbytes)
+        return self._pace.is_due(new, again, len(works))
 
     def _send(self, commit: dict[str, Any], works: list[_Work]) -> None:
-        self._check()
-        marks = list(self._pool.map(self._send_shard, works))
+        self._epoch.check()
+        self._send_shards(work for work in works if not _follows(work.array))
+        self._send_shards(work for work in works if _follows(work.array))
         failpoint("ship.shards_sent")
         signals = {}
         values: list[ValueShipment] = []
-        documents: list[tuple[str, bytes]] = []
+        documents: list[tuple[str, str, bytes]] = []
         for name, state in commit["signals"].items():
             folder = self.folder / name
             arrays = {}
@@ -169,35 +196,49 @@ class DeviceShipment:
                     value.send(of_array["crc"])
                     arrays[array] = {**of_array, "generation": value.generation}
                 else:
-                    documents.append((node, _document(folder / array, of_array)))
-                    arrays[array] = {**of_array, "open": self._open(f"{name}/{array}", of_array)}
+                    documents.append((array, node, _document(folder / array, of_array)))
+                    arrays[array] = {**of_array, **self._places(f"{name}/{array}", of_array)}
             signals[name] = {**state, "arrays": arrays}
-        list(self._pool.map(lambda item: self._documents.put(*item), documents))
+        self._send_documents(documents)
         for value in values:
             value.show()
         for name in signals:
             self._documents.mirror(f"{self.node}/{name}", self.folder / name)
         failpoint("ship.documents_sent")
-        text = self._commit(commit, signals)
-        self._here, self._last_time = commit, time.monotonic()
-        for work, (mark, nbytes) in zip(works, marks, strict=True):
-            work.known.mark, work.known.nbytes = mark, nbytes
+        text = self._commits.make(commit, signals)
+        self._here = commit
+        self._pace.was_sent()
         failpoint("ship.committed")
         attributes = b'{"NX_class":"NXcollection","zwriter":%b}' % text
         document = b'{"zarr_format":3,"node_type":"group","attributes":%b}' % attributes
         self._documents.put(self.node, document)
 
-    def _send_shard(self, work: _Work) -> tuple[Any, int]:
-        data, places = work.known.object.version(work.shard, work.state)
-        self._bucket.put(work.key, data)
-        work.known.open = [
-            [work.shard.number, chunk, *place] for chunk, place in sorted(places.items())
-        ]
-        return work.shard.mark, work.shard.nbytes
+    def _send_documents(self, documents: list[tuple[str, str, bytes]]) -> None:
+        """In the order in which they are written to a disk: who sees rows finds what they say."""
+        for rank in sorted({publish_order(array) for array, *_ in documents}):
+            same = [(node, text) for array, node, text in documents if publish_order(array) == rank]
+            list(self._pool.map(lambda item: self._documents.put(*item), same))
 
-    def _open(self, array: str, state: dict[str, Any]) -> list[list[int]]:
+    def _send_shards(self, works: Iterable[_Work]) -> None:
+        list(self._pool.map(self._send_shard, works))
+
+    def _send_shard(self, work: _Work) -> None:
+        shard, known = work.shard, work.known
+        data, places = known.object.version(shard, work.state)
+        self._bucket.put(work.key, data)
+        known.open = [[shard.number, chunk, *place] for chunk, place in sorted(places.items())]
+        known.chunks = list(_chunks(shard.number, data, places)) if work.cursors else []
+        known.mark, known.nbytes = shard.mark, shard.nbytes
+
+    def _places(self, array: str, state: dict[str, Any]) -> dict[str, list[Any]]:
+        """Where chunks are that are not whole; those themselves that must be as of the commit."""
         sent = self._shards[array, state["generation"]]
-        return [place for number, *_ in state["ends"] for place in sent[number].open]
+        shards = [sent[number] for number, *_ in state["ends"]]
+        chunks = [chunk for shard in shards for chunk in shard.chunks]
+        return {
+            "open": [place for shard in shards for place in shard.open],
+            **({"chunks": chunks} if chunks else {}),
+        }
 
     def _value(self, array: str) -> ValueShipment:
         if array not in self._values:
@@ -206,31 +247,6 @@ class DeviceShipment:
                 self.folder / array, node, self._bucket, self._documents
             )
         return self._values[array]
-
-    def _commit(self, commit: dict[str, Any], signals: dict[str, Any]) -> bytes:
-        """Create the next commit. Raises Fenced when another writer has taken over."""
-        now = time.time()
-        lag = commit.get("lag")
-        while True:
-            document = {
-                **commit,
-                "epoch": self._epoch,
-                "seq": self._seq + 1,
-                "time": now,
-                "lag": None if lag is None else round(lag + now - commit["time"], 3),
-                "spool": [self._spool, commit["epoch"], commit["seq"]],
-                "signals": signals,
-            }
-            text = json.dumps(document).encode()
-            created = self._bucket.create(f"{self._commits}/{self._seq + 1:010d}", text)
-            self._seq += 1
-            if created:
-                break
-            self._check()  # if it is still ours, it was a last one of the writer before us
-        self.commits += 1
-        if self.commits > KEEP:
-            self._bucket.delete([f"{self._commits}/{self._seq - KEEP:010d}"])
-        return text
 
     def keys(self) -> set[str]:
         """The objects that belong to what is shown, but for the device's own document."""
@@ -245,8 +261,8 @@ class DeviceShipment:
                     keys.update(self._values[f"{name}/{array}"].keys)
                     continue
                 numbers = [number for number, *_ in (*of_array["ends"], *of_array["sealed"])]
-                names = [NAME, *(shard_key(of_array, number) for number in numbers)]
-                keys.update(self._documents.key_of(node, name) for name in names)
+                keys.add(self._documents.key_of(node, NAME))
+                keys.update(self._key(f"{name}/{array}", of_array, number) for number in numbers)
         return keys
 
     def sealed(self) -> list[Path]:
@@ -262,25 +278,15 @@ class DeviceShipment:
         ]
 
 
-def newest_commit(bucket: Bucket, folder: str) -> tuple[int, dict[str, Any] | None]:
-    """The number of the newest commit in a folder, and what it says; 0 and None if there is none.
+def _follows(array: str) -> bool:
+    """Whether an array says of others how far they are filled."""
+    return publish_order(array) > publish_order("timestamp")
 
-    Raises StoreError if it is no commit.
-    """
-    while True:
-        newest = max((int(name) for name in bucket.names(folder) if name.isdigit()), default=0)
-        if not newest:
-            return 0, None
-        text = bucket.read(f"{folder}/{newest:010d}")
-        if text is None:
-            continue  # its writer is alive, and pruned it
-        try:
-            commit = json.loads(text)
-        except ValueError:
-            commit = None
-        if not isinstance(commit, dict) or not NOTHING.keys() <= commit.keys():
-            raise StoreError(f"{bucket.folder / folder}: commit {newest} is damaged; remove it")
-        return newest, commit
+
+def _chunks(number: int, data: memoryview, places: Places) -> Iterator[list[Any]]:
+    for chunk, (offset, nbytes) in sorted(places.items()):
+        stored = compress(data[offset : offset + nbytes], 1)
+        yield [number, chunk, b64encode(stored).decode()]
 
 
 def _document(folder: Path, state: dict[str, Any]) -> bytes:

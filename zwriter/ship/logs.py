@@ -48,8 +48,13 @@ class LogShipment:
             pass
         if self._parts and not self._others_removed:
             kept = {part.name for part in self._parts}
-            self._remove([name for name in self.bucket.names(self.key) if name not in kept])
+            self._remove([name for name in self.bucket.names(self.key) if self._is_old(name, kept)])
             self._others_removed = True
+
+    def _is_old(self, name: str, kept: set[str]) -> bool:
+        """Whether a part counts no more. A successor may have sent some already: they do."""
+        part = LogPart.of(name)
+        return part is not None and part.epoch <= self.epoch and name not in kept
 
     def _send(self, part: LogPart, data: bytes) -> None:
         self.bucket.put(f"{self.key}/{part.name}", data)

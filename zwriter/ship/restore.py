@@ -5,16 +5,18 @@ needed to go on: of shards that are sealed, only the head.
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
+from zlib import decompress
 
 import google_crc32c
 
 from zwriter.errors import StoreError
 from zwriter.ship.bucket import Bucket
-from zwriter.ship.device import newest_commit
+from zwriter.ship.commits import newest_commit
 from zwriter.ship.documents import NAME
 from zwriter.ship.shards import read_again
 from zwriter.store.arrays import (
@@ -117,12 +119,13 @@ class _Restored:
             return state
         places: list[list[int]] = []
         for number, end, _ in state["ends"]:
-            places += self._open_shard(node, state, number, end)
+            places += self._open_shard(node, state, number, end, layout)
         for number, _ in state["sealed"]:
             whole = read_again(node.rpartition("/")[2], state, number)
             data = self._read(node, shard_key(state, number), None if whole else FIRST_CHUNK)
             self._write(node, shard_key(state, number), [(0, data)])
-        return {**state, "open": places}
+        known = {key: value for key, value in state.items() if key != "chunks"}
+        return {**known, "open": places}
 
     def _value(self, node: str, state: dict[str, Any]) -> None:
         stored = self._read(node, shard_key(state, 0))
@@ -131,9 +134,13 @@ class _Restored:
         self._write(node, shard_key(state, 0), [(0, stored)])
 
     def _open_shard(
-        self, node: str, state: dict[str, Any], number: int, end: int
+        self, node: str, state: dict[str, Any], number: int, end: int, layout: str
     ) -> list[list[int]]:
-        """A shard that grows: whole chunks stay where they are, the others go beyond its reach."""
+        """A shard that grows: whole chunks stay where they are, the others go beyond its reach.
+
+        Rows may be ahead of the commit, since they come again; not how far they are filled, which
+        the commit has itself.
+        """
         data = self._read(node, shard_key(state, number))
         capacity, chunk = shard_chunks(state), (state["chunk_rows"], *state["shape"][1:])
         try:
@@ -144,14 +151,20 @@ class _Restored:
         index[chunks_in_shard(number, state) :] = MISSING  # it may be ahead of its commit
         parts: list[tuple[int, bytes]] = [(FIRST_CHUNK, data[FIRST_CHUNK:end])]
         places = []
+        cursors = layout == "slices" and node.endswith("/length")
+        kept = _chunks_in(state, number)
         for chunk_number in range(capacity):
             offset, nbytes = (int(value) for value in index[chunk_number])
             if offset == int(MISSING) or offset < end:
                 continue
-            parts.append((at, data[offset : offset + nbytes]))
-            index[chunk_number] = at, nbytes
-            places.append([number, chunk_number, at, nbytes])
-            at += nbytes
+            stored = data[offset : offset + nbytes] if not cursors else kept.get(chunk_number)
+            if stored is None:
+                index[chunk_number] = MISSING
+                continue
+            parts.append((at, stored))
+            index[chunk_number] = at, len(stored)
+            places.append([number, chunk_number, at, len(stored)])
+            at += len(stored)
         self._write(node, shard_key(state, number), [(0, index_bytes(index)), *parts])
         return places
 
@@ -169,3 +182,12 @@ class _Restored:
             for offset, data in parts:
                 file.seek(offset)
                 file.write(data)
+
+
+def _chunks_in(state: dict[str, Any], shard: int) -> dict[int, bytes]:
+    """The chunks of a shard that a commit has itself."""
+    return {
+        chunk: decompress(b64decode(stored))
+        for of_shard, chunk, stored in state.get("chunks", ())
+        if of_shard == shard
+    }

@@ -8,8 +8,8 @@ a reader that has an older index finds a chunk that fits it, or one whose checks
 from __future__ import annotations
 
 import math
-import mmap
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,10 @@ from zwriter.store.shard import (
 )
 
 Places = dict[int, tuple[int, int]]
+
+_reused = (
+    threading.local()
+)  # memory of a thread: the first touch of new one takes longer than a copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,29 +104,34 @@ class ShardObject:
 
     owners: dict[int, int] = field(default_factory=dict)  # offset -> chunk whose version was there
 
-    def version(self, shard: ShardAt, state: dict[str, Any]) -> tuple[Any, Places]:
-        """The object's bytes, and where in it the chunks are that are not whole.
+    def version(self, shard: ShardAt, state: dict[str, Any]) -> tuple[memoryview, Places]:
+        """The object's bytes, until the thread asks for others, and where in it the chunks are that
+        are not whole.
 
         Raises Damaged if the file has gone on since the commit, and cannot tell any more.
         """
         fd = _open(shard.path)
         try:
             if shard.sealed is not None:
-                return mmap.mmap(fd, shard.end, prot=mmap.PROT_READ), {}
+                data = _memory(shard.end)
+                _read_into(fd, data, 0)
+                return data, {}
             return self._open_version(fd, shard, state)
         finally:
             os.close(fd)
 
     def _open_version(
         self, fd: int, shard: ShardAt, state: dict[str, Any]
-    ) -> tuple[bytearray, Places]:
+    ) -> tuple[memoryview, Places]:
         index = _index_at(fd, shard, state)
         places = self._places(shard)
         end = max([shard.end, *(offset + nbytes for offset, nbytes in places.values())])
-        data = bytearray(max(end, FIRST_CHUNK))
-        _read_into(fd, memoryview(data)[FIRST_CHUNK : shard.end], FIRST_CHUNK)
+        data = _memory(max(end, FIRST_CHUNK))
+        for gap in (slice(FIRST_CHUNK), slice(shard.end, None)):
+            data[gap] = bytes(len(data[gap]))
+        _read_into(fd, data[FIRST_CHUNK : shard.end], FIRST_CHUNK)
         for number, (offset, nbytes) in places.items():
-            _read_into(fd, memoryview(data)[offset : offset + nbytes], shard.partial[number][0])
+            _read_into(fd, data[offset : offset + nbytes], shard.partial[number][0])
             index[number] = offset, nbytes
         data[: index_nbytes(len(index))] = index_bytes(index)
         metadata = _hdf5_side(shard, state, index, len(data))
@@ -170,6 +179,13 @@ def _hdf5_side(shard: ShardAt, state: dict[str, Any], index: NDArray[np.uint64],
         {int(n): (int(index[n, 0]), int(index[n, 1]) - CRC_BYTES) for n in present},
         end,
     )
+
+
+def _memory(nbytes: int) -> memoryview:
+    known: bytearray = getattr(_reused, "data", bytearray())
+    if len(known) < nbytes:
+        known = _reused.data = bytearray(nbytes)
+    return memoryview(known)[:nbytes]
 
 
 def _read_into(fd: int, part: memoryview, offset: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +18,8 @@ from zwriter.settings import SpoolSettings
 from zwriter.store.disk import make_folder, remove, replace_file
 from zwriter.store.scan_store import side_folder
 from zwriter.store.shard import FIRST_CHUNK
+
+log = logging.getLogger(__name__)
 
 _MARK = "spool"
 _LOOK = 0.5  # seconds between two looks at what it takes
@@ -32,6 +36,8 @@ class Spool:
         self.store = self.folder / target.bucket / target.key
         self.side = side_folder(self.store)
         self._looked, self._taken = 0.0, 0
+        self._kept = 0  # bytes that could not be freed, when all was sent
+        self._freed: set[Path] = set()
         self._target = {"url": str(target), "endpoint": target.storage.endpoint}
 
     @property
@@ -40,16 +46,22 @@ class Spool:
 
         Raises UsageError if it is of another object store.
         """
-        try:
-            mark: dict[str, Any] = json.loads((self.side / _MARK).read_bytes())
-        except (FileNotFoundError, ValueError):
-            return None
-        if {key: mark.get(key) for key in self._target} != self._target:
+        mark = self.mark
+        if mark and {key: mark.get(key) for key in self._target} != self._target:
             raise UsageError(
                 f"{self.side} has a scan for {mark.get('url')} at {mark.get('endpoint')}, which is"
                 " another one: bring that to its end, or remove the folder"
             )
-        return str(mark["id"])
+        return str(mark["id"]) if mark else None
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """What is noted of it; empty if there is none yet."""
+        try:
+            mark = json.loads((self.side / _MARK).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return mark if isinstance(mark, dict) and "id" in mark else {}
 
     def begin(self, folder: Path | None = None) -> str:
         """Make it ours: its id. folder: in place of the one beside the store."""
@@ -58,6 +70,23 @@ class Spool:
         mark = {"id": uuid4().hex, **self._target}
         replace_file(folder / _MARK, json.dumps(mark).encode(), sync=True)
         return str(mark["id"])
+
+    def note(self, **facts: Any) -> None:
+        """Note something of it that is to outlast this process."""
+        mark = self.mark
+        if mark and not facts.items() <= mark.items():
+            replace_file(self.side / _MARK, json.dumps(mark | facts).encode(), sync=True)
+
+    def put_aside(self) -> Path | None:
+        """Keep what it has where nobody goes on with it; None if it has nothing."""
+        if not self.store.exists() and not self.side.exists():
+            return None
+        aside = self.folder / f"aside-{uuid4().hex}"
+        aside.mkdir(parents=True)
+        for folder in (self.side, self.store):
+            if folder.exists():
+                folder.rename(aside / folder.name)
+        return aside
 
     def remove(self) -> None:
         """Remove the scan from the spool, and folders that are empty then."""
@@ -72,23 +101,66 @@ class Spool:
 
     @property
     def full(self) -> bool:
-        """Whether all spools of the folder take as much as they may, as of a moment ago."""
+        """Whether all spools of the folder take as much as they may, as of a moment ago.
+
+        What cannot be freed counts, but never stops a scan for good: beyond it there is room for a
+        quarter of the limit.
+        """
+        return self._taken_lately() >= max(self.limit, self._kept + self.limit // 4)
+
+    def free(self, shards: list[Path], *, all_sent: bool) -> None:
+        """Let go of the chunks of shard files that are in the bucket for good, once the spool is
+        half full, or the disk. What is left of them is the head, which says what they were.
+        """
+        shards = [path for path in shards if path not in self._freed]
+        if shards or all_sent:
+            self._looked = 0.0
+            taken = self._taken_lately()
+            enough = min(self.limit, taken + _room_on_disk(self.folder)) // 2
+            for path in shards:
+                if taken < enough:
+                    break
+                taken -= _cut(path)
+                self._freed.add(path)
+            self._taken = taken
+        if all_sent:
+            self._keep()
+
+    def _keep(self) -> None:
+        """Know what is left when nothing waits for the object store."""
+        if self._kept < self.limit <= self._taken:
+            log.warning(
+                "the spool %s holds %d bytes that cannot leave it, more than its limit of %d"
+                " (spool.limit): scans that are not at their end, what was put aside (zwriter"
+                " prune)",
+                *(self.folder, self._taken, self.limit),
+            )
+        self._kept = self._taken
+
+    def is_back(self, shard: Path) -> None:
+        """The chunks of a shard file that was freed are in it again."""
+        self._freed.discard(shard)
+
+    def _taken_lately(self) -> int:
         if time.monotonic() - self._looked >= _LOOK:
             self._looked, self._taken = time.monotonic(), _taken(self.folder)
-        return self._taken >= self.limit
+        return self._taken
 
-    def free(self, shards: list[Path]) -> None:
-        """Let go of the chunks of shard files that are in the bucket for good, once half of the
-        limit is taken. What is left of them is the head, which says what they were."""
-        taken = _taken(self.folder)
-        for path in shards:
-            if taken < self.limit // 2:
-                return
-            with suppress(FileNotFoundError):
-                found = path.stat()
-                if found.st_size > FIRST_CHUNK:
-                    os.truncate(path, FIRST_CHUNK)
-                    taken -= found.st_blocks * 512
+
+def _cut(path: Path) -> int:
+    """Cut a shard file off behind its head; how many bytes that frees."""
+    try:
+        found = path.stat()
+        if found.st_size <= FIRST_CHUNK:
+            return 0
+        os.truncate(path, FIRST_CHUNK)
+    except FileNotFoundError:
+        return 0
+    return found.st_blocks * 512 - FIRST_CHUNK
+
+
+def _room_on_disk(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
 
 
 def _taken(folder: Path) -> int:

@@ -4,6 +4,7 @@ docs/format.md.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,15 @@ _read = step(os.pread)
 
 class Damaged(Exception):
     """What a commit points to is not there, or is not what was written."""
+
+
+class Freed(OSError):
+    """The chunks of a sealed shard are not in its file any more, but in a bucket: `path` is to be
+    filled again."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(errno.EHOSTDOWN, "its chunks are in a bucket", str(path))
+        self.path = path
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +289,8 @@ def check_sealed(path: Path, capacity: int, checksum: int, *, thorough: bool) ->
     thorough: or if any of its chunks is not what was written.
     """
     with _reading(path) as fd:
-        if os.fstat(fd).st_size == FIRST_CHUNK:
-            return  # its chunks are in a bucket: see zwriter.ship.spool
+        if _is_freed(fd):
+            return
         index = _index_of(fd, capacity)
         if shard_checksum(fd, index) != checksum:
             raise Damaged(f"{path}: not the shard that was sealed")
@@ -316,11 +326,21 @@ def _checked(fd: int, offset: int, nbytes: int) -> bytes:
     return stored
 
 
+@step
 def read_from(path: Path, capacity: int, number: int) -> bytes | None:
-    """`ShardFile.read` of a sealed shard."""
+    """`ShardFile.read` of a sealed shard. Raises Freed."""
     with path.open("rb", buffering=0) as file:
         offset, nbytes = (int(value) for value in read_index(file.fileno(), capacity)[number])
-        return None if offset == int(MISSING) else os.pread(file.fileno(), nbytes, offset)
+        if offset == int(MISSING):
+            return None
+        if _is_freed(file.fileno()):
+            raise Freed(path)
+        return os.pread(file.fileno(), nbytes, offset)
+
+
+def _is_freed(fd: int) -> bool:
+    """Whether there is only the head: see zwriter.ship.spool."""
+    return os.fstat(fd).st_size == FIRST_CHUNK
 
 
 @step

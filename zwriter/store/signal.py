@@ -342,7 +342,7 @@ class SignalWriter:
         for array in self.arrays.values():
             assert not isinstance(array, WholeArray)
             array.flush()
-        for name in sorted(self.arrays, key=_publish_order):
+        for name in sorted(self.arrays, key=publish_order):
             array = self.arrays[name]
             assert not isinstance(array, WholeArray)
             array.publish(self._dimensions(name, array.shape), _attributes(name))
@@ -472,7 +472,8 @@ def _joined(parts: list[NDArray[Any]]) -> list[NDArray[Any]]:
     return [np.concatenate(parts)] if small else parts
 
 
-def _publish_order(name: str) -> int:
+def publish_order(name: str) -> int:
+    """The rank of an array in its signal: readers must not see it before those of lower ranks."""
     return ("value", "timestamp", "length", "row", "offsets").index(name)
 
 

@@ -109,13 +109,15 @@ class TakeOver:
             except Damaged as error:
                 log.warning("%s: commit %d is not whole: %s", path.name, commit["seq"], error)
                 continue
-            if commit is not found[0] or state != _state(commit):
+            whole = state == _state(commit)
+            if commit is not found[0] or not whole:
                 log.warning("%s: goes back to commit %d", path.name, commit["seq"])
-                log_of.commit(state, sync=self.sync)
+                back = [commit["epoch"], commit["seq"] - (not whole)]
+                log_of.commit({**state, "from": back}, sync=self.sync)
             return
         if found:
             log.warning("%s: no commit is whole; it begins anew", path.name)
-        log_of.commit(NOTHING, sync=self.sync)
+        log_of.commit({**NOTHING, "from": [0, 0]}, sync=self.sync)
 
     def _renew_signal(self, path: Path, signal: dict[str, Any]) -> dict[str, Any]:
         """Copies of the files that the commit points to. Raises Damaged."""

@@ -1,0 +1,240 @@
+"""Whose a scan in a bucket is: ours to go on with, from the spool or from what the bucket has, or
+another writer's.
+
+Whatever is done about it, nothing is deleted that only this machine has: it is put aside.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from zwriter.errors import Fenced, NotSynced, ServiceError, UsageError
+from zwriter.failpoint import failpoint
+from zwriter.objects import ObjectPath, contents
+from zwriter.ship.bucket import Bucket
+from zwriter.ship.claim import Claim, claim, last_claim
+from zwriter.ship.commits import newest_commit
+from zwriter.ship.documents import NAME
+from zwriter.ship.restore import restore
+from zwriter.ship.spool import Spool
+from zwriter.store.commits import CommitLog
+from zwriter.store.disk import remove
+from zwriter.store.epochs import living_writer
+from zwriter.store.log_parts import log_size
+from zwriter.store.scan_store import DEVICES, own_attributes, side_folder
+
+log = logging.getLogger(__name__)
+
+_ALIVE = 60.0  # seconds since a writer of another machine was heard of
+
+
+class Ownership:
+    """Of the scan `store`, which is written in `spool` and sent through `bucket`, relative to the
+    folder that the store is in."""
+
+    def __init__(self, store: ObjectPath, spool: Spool, bucket: Bucket) -> None:
+        self.store, self.spool, self._bucket = store, spool, bucket
+        self.key, self.side = store.name, side_folder(Path(store.name)).name
+        self._epochs, self._commits = f"{self.side}/epochs", f"{self.side}/commits"
+        self._journal = 0  # bytes of it that were in the spool when it was opened
+        self._compared = False  # whether the bucket was found to have no more than the spool
+
+    # --- before the scan is opened ---
+
+    def finished_elsewhere(self, scan_id: str | None) -> bool:
+        """Whether the bucket has all of the scan, and not from this spool. If it has something of
+        it still, that is put aside. Raises ServiceError if that cannot be known now.
+        """
+        there, here = own_attributes(self.store), own_attributes(self.spool.store)
+        known = here.get("scan_id", scan_id)
+        if not there.get("finished") or known not in (None, there["scan_id"]):
+            return False
+        if self.spool.id is None:
+            return True
+        if there == here or living_writer(self.spool.side):
+            return False
+        self._put_aside("another machine has finished it")
+        return True
+
+    def living_writer(self) -> str | None:
+        """Who writes the scan, as far as that can be known: a process of this machine that is
+        alive, or one of another that has sent something in the last minute."""
+        if here := living_writer(self.spool.side):
+            return here
+        number, last = last_claim(self._bucket, self._epochs)
+        if not number or last.get("spool") == self.spool.id:
+            return None
+        commits = (newest_commit(self._bucket, folder)[1] for folder in self._commit_folders())
+        seconds = time.time() - max([last["time"], *(c["time"] for c in commits if c)])
+        return f"process {last['pid']} on {last['host']}" if seconds < _ALIVE else None
+
+    def open(self, scan_id: str | None) -> None:
+        """Make the spool what the scan is to go on from: itself; or, if another machine went on
+        with it, or if it has lost something, what the bucket has.
+
+        Raises UsageError if the bucket has a finished scan there, or another one; StoreError for a
+        damaged one.
+        """
+        known = self.spool.id
+        self.note_losses()
+        try:
+            contents(self.store.parent)  # at once: all that follows is asked again until it is done
+            if self.finished_elsewhere(scan_id):
+                raise UsageError(f"{self.store} is finished: choose another path, or remove it")
+            self._refuse_another(scan_id)
+            number, last = last_claim(self._bucket, self._epochs)
+        except ServiceError as error:
+            log.warning("%s: %s; the scan is written to the spool", self.store, error)
+            number, last = 0, {}
+        if number and (last.get("spool") != known or self._is_behind()):
+            self.bring_back()
+        elif known is None:
+            self._put_aside("nobody knows what it is")
+            self.spool.begin()
+
+    def lacks_something(self) -> bool:
+        """Whether the spool turned out, when its store was opened, to lack what the bucket has: a
+        power cut may do that. False if that cannot be known now; `claim` looks again."""
+        self.note_losses()
+        if not self.spool.mark.get("losses") and not self._journal:
+            return False
+        try:
+            contents(self.store.parent)
+        except ServiceError:
+            return False
+        number, last = last_claim(self._bucket, self._epochs)
+        return number > 0 and last.get("spool") == self.spool.id and self._is_behind()
+
+    def bring_back(self) -> None:
+        """Put what the bucket has in place of what the spool has. Raises Fenced."""
+        mark = uuid4().hex
+        own = self._claim_at_once(mark)  # nobody else writes it from now on
+        self._put_aside("it goes on from what the bucket has")
+        into = self.spool.store.with_name(f".{self.spool.store.name}.{mark}")
+        into.mkdir(parents=True)
+        try:
+            restore(self._bucket, self.key, self.side, DEVICES, into)
+            new = self.spool.begin(into / "side")
+            (into / "store").rename(self.spool.store)
+            failpoint("ship.restored")
+            (into / "side").rename(self.spool.side)
+        finally:
+            remove(into)
+        self._journal = 0
+        if claim(self._bucket, self._epochs, new, own.number) is None:
+            raise Fenced(f"{self.store}: another machine takes it over, too")
+
+    def _claim_at_once(self, spool: str) -> Claim:
+        while True:
+            number, _ = last_claim(self._bucket, self._epochs)
+            if made := claim(self._bucket, self._epochs, spool, number):
+                return made
+
+    def _put_aside(self, why: str) -> None:
+        if aside := self.spool.put_aside():
+            log.warning("%s: %s; what the spool had of it is in %s", self.store, why, aside)
+
+    def _refuse_another(self, scan_id: str | None) -> None:
+        there, here = own_attributes(self.store), own_attributes(self.spool.store)
+        known = here.get("scan_id", scan_id)
+        if there and known not in (None, there["scan_id"]):
+            another = f"{self.store} has another scan, {there['scan_id']}"
+            raise UsageError(f"{another}: choose another path for {known}")
+
+    # --- what a power cut may have taken from the spool ---
+
+    def note_losses(self) -> None:
+        """Note which devices have gone back to an older commit, and from where they go on: the
+        bucket may have more, but may not be there now."""
+        losses = list(self.spool.mark.get("losses", []))
+        for folder in (self.spool.side / "commits").glob("*/"):
+            for commit in CommitLog(folder).readable():
+                loss = [folder.name, commit.get("from"), [commit["epoch"], commit["seq"]]]
+                if "from" in commit and loss not in losses:
+                    losses.append(loss)
+        if losses:
+            self.spool.note(losses=losses)
+        size = log_size(self.spool.side / "journal") or 0
+        self._journal = min(self._journal or size, size)
+
+    def _is_behind(self) -> bool:
+        """Whether the spool lacks what it has sent."""
+        losses = self.spool.mark.get("losses", [])
+        for folder in self._commit_folders():
+            _, commit = newest_commit(self._bucket, folder)
+            of, *sent = commit.get("spool", ("", 0, 0)) if commit else ("", 0, 0)
+            if of != self.spool.id:
+                continue
+            device = folder.rpartition("/")[2]
+            here = next(CommitLog(self.spool.side / "commits" / device).readable(), None)
+            if here is None or sent > [here["epoch"], here["seq"]]:
+                return True
+            if any(device == of and begun < sent < at for of, begun, at in losses):
+                return True
+        return (log_size(self.store.parent / self.side / "journal") or 0) > self._journal
+
+    def _commit_folders(self) -> list[str]:
+        return [f"{self._commits}/{device}" for device in self._bucket.names(self._commits)]
+
+    # --- while it is sent ---
+
+    def is_finished_there(self) -> bool:
+        """Whether the bucket has all that the spool has: a writer of it died after that."""
+        here = own_attributes(self.spool.store)
+        return bool(here.get("finished")) and self._own_there() == here
+
+    def claim(self, check_here: Callable[[], None]) -> Claim:
+        """Begin an epoch in the bucket, if the scan there is ours to go on with.
+
+        check_here: raises Fenced if another process has taken over the spool. Raises Fenced if the
+        bucket has another scan, or has this one no more; NotSynced if it has more of it than the
+        spool, which is to be opened again.
+        """
+        while True:
+            check_here()
+            number, last = last_claim(self._bucket, self._epochs)
+            self._refuse_to_send(number, last)
+            if made := claim(self._bucket, self._epochs, self.spool.id or "", number):
+                self._compared = True
+                self.spool.note(claimed=True)
+                return made
+
+    def _refuse_to_send(self, number: int, last: dict[str, Any]) -> None:
+        there, here = self._own_there(), own_attributes(self.spool.store)
+        if there and there["scan_id"] != here["scan_id"]:
+            another = f"{self.store} has another scan, {there['scan_id']}"
+            raise Fenced(f"{another}; {here['scan_id']} stays in {self.spool.store}")
+        if there and there.get("finished"):
+            raise NotSynced(f"{self.store}: another machine has finished it meanwhile")
+        if number and last.get("spool") != self.spool.id:
+            raise NotSynced(f"{self.store}: another machine has written it meanwhile")
+        if not number and self.spool.mark.get("claimed"):
+            gone = f"{self.store} was removed from the bucket while it was written"
+            raise Fenced(f"{gone}; what is left of it is in {self.spool.store}")
+        if number and not self._compared and self._is_behind():
+            raise NotSynced(f"{self.store}: the bucket has more of it than the spool")
+
+    def _own_there(self) -> dict[str, Any] | None:
+        """What the store in the bucket says of itself; None if there is none."""
+        text = self._bucket.read(f"{self.key}/{NAME}")
+        return json.loads(text)["attributes"]["zwriter"] if text else None
+
+    def clear_beside(self) -> None:
+        """Remove what only served while the scan was not finished."""
+        keys = sorted(self._bucket.sizes(self.side), key=_order_of_removal)
+        epochs = [key for key in keys if "/epochs/" in key]
+        self._bucket.delete(keys[: len(keys) - len(epochs)])
+        self._bucket.before_writing = None  # nothing tells any more whose it was
+        self._bucket.delete(epochs)
+
+
+def _order_of_removal(key: str) -> tuple[bool, bool, str]:
+    """The mark of a service first; epochs, which fence others off, last; a log from its beginning:
+    what has none is looked for in the store."""
+    return not key.endswith("/redis"), "/epochs/" in key, key

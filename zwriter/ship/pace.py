@@ -1,0 +1,48 @@
+"""When what is new of a device is worth being sent, with what must be sent again with it."""
+
+from __future__ import annotations
+
+import time
+
+SMALL = 64 * 1024  # bytes of an array that are sent again after LATE intervals, however few are new
+LATE = 5
+_LONG = 8  # times the usual time between two commits
+
+
+class Pace:
+    """Of one device, that is looked at each `interval` seconds."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._sent = 0.0  # when it was sent the last time
+        self._seen = 0  # commits of the spool
+        self._first = self._last = 0.0  # when they were seen
+
+    def saw_commit(self) -> None:
+        """A commit of the spool is there that was not when it was looked at before."""
+        self._last = time.monotonic()
+        self._first = self._first or self._last
+        self._seen += 1
+
+    def was_sent(self) -> None:
+        self._sent = time.monotonic()
+
+    def is_due(self, new: int, again: int, arrays: int) -> bool:
+        """Whether to send `new` bytes with which `again` bytes are sent once more; of how many
+        arrays these are.
+
+        It is if what is new is two thirds of the others: so one and a half times of the data is
+        sent again, at the most, however they come. What is small is only waited for a while, which
+        costs more; and who has paused gets what there is.
+        """
+        if 3 * new >= 2 * again:
+            return True
+        late = time.monotonic() - self._sent >= LATE * self._interval
+        return late and (again <= SMALL * arrays or self._pauses)
+
+    @property
+    def _pauses(self) -> bool:
+        """Whether for long there was no commit: a stream that is steady never pauses."""
+        usual = (self._last - self._first) / max(self._seen - 1, 1)
+        quiet = time.monotonic() - self._last
+        return quiet >= max(_LONG * usual, LATE * self._interval)

@@ -1,0 +1,144 @@
+"""All that a spool has of one scan, sent in one epoch of ours."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Set
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from zwriter.errors import Fenced, NotSynced, StoreError
+from zwriter.failpoint import failpoint
+from zwriter.objects import ObjectPath
+from zwriter.ship.bucket import Bucket
+from zwriter.ship.claim import Claim
+from zwriter.ship.device import DeviceShipment
+from zwriter.ship.documents import NAME, Documents
+from zwriter.ship.logs import LogShipment
+from zwriter.ship.outage import Stopped
+from zwriter.ship.ownership import Ownership
+from zwriter.ship.tree import TreeShipment
+from zwriter.store.scan_store import DEVICES
+
+log = logging.getLogger(__name__)
+
+
+class Sender:
+    """Sends, in an epoch of ours, what a spool has. distrusted: objects that the bucket does not
+    have as they were sent.
+
+    What can be sent is, whatever is wrong with the rest.
+    """
+
+    def __init__(
+        self,
+        scan: Ownership,
+        epoch: Claim,
+        bucket: Bucket,
+        pool: ThreadPoolExecutor,
+        interval: float,
+        distrusted: Set[str] = frozenset(),
+    ) -> None:
+        self._scan, self._epoch, self._bucket = scan, epoch, bucket
+        self._pool, self._interval, self._distrusted = pool, interval, distrusted
+        self._path, self._here = scan.spool.store, scan.spool.side
+        self._documents = Documents(bucket, scan.key)
+        self._tree = TreeShipment(self._path, DEVICES, bucket, self._documents, pool)
+        self._logs = [
+            LogShipment(self._here / name, bucket, f"{scan.side}/{name}", epoch.number)
+            for name in ("journal", "quarantine")
+        ]
+        self._devices: dict[str, DeviceShipment] = {}
+        self._mark: bytes | None = None
+
+    def send(self, *, all_of_it: bool) -> Exception | None:
+        """Send what is due, or all that is committed; what is wrong with a device, if anything."""
+        failpoint("ship.sending")
+        self._epoch.check()
+        for framed in self._logs:
+            framed.ship()
+        self._send_mark()
+        for folder in sorted((self._here / "commits").glob("*/")):
+            if folder.name not in self._devices:
+                self._devices[folder.name] = self._device(folder.name)
+        problem = None
+        for name, device in self._devices.items():
+            try:
+                device.ship(all_of_it=all_of_it)
+            except (Fenced, NotSynced, Stopped):
+                raise
+            except Exception as error:
+                log.debug("%s: %s is not sent", self._scan.store, name, exc_info=error)
+                problem = error
+        committed = {
+            name: set(device.shipped["signals"] if device.shipped else ())
+            for name, device in self._devices.items()
+        }
+        self._tree.ship(committed, all_of_it=all_of_it)
+        return problem
+
+    def send_sealed(self) -> None:
+        """Send shards that will not change any more: a commit that comes later finds them there."""
+        for device in self._devices.values():
+            device.ship_sealed()
+
+    def _device(self, name: str) -> DeviceShipment:
+        return DeviceShipment(
+            self._path / DEVICES / name,
+            f"{DEVICES}/{name}",
+            self._bucket,
+            self._documents,
+            f"{self._scan.side}/commits/{name}",
+            self._epoch,
+            self._scan.spool.id or "",
+            self._pool,
+            self._interval,
+            self._distrusted,
+        )
+
+    def _send_mark(self) -> None:
+        """What says that a service feeds the scan."""
+        try:
+            mark = (self._here / "redis").read_bytes()
+        except FileNotFoundError:
+            return
+        if mark != self._mark:
+            self._bucket.put(f"{self._scan.side}/redis", mark)
+            self._mark = mark
+
+    @property
+    def commits(self) -> int:
+        """How many were made in the bucket."""
+        return sum(device.commits for device in self._devices.values())
+
+    def sealed(self) -> list[Path]:
+        """The shard files that are in the bucket for good, and not read here any more."""
+        return [path for device in self._devices.values() for path in device.sealed()]
+
+    def finish(self) -> None:
+        """After `send` of all of a finished store: make it finished in the bucket, with nothing in
+        it that does not belong to it, and nothing beside it. Raises Overwritten."""
+        root = self._tree.ship_rest()
+        nodes = root["consolidated_metadata"]["metadata"]
+        wanted = {self._documents.key_of(node, NAME) for node in nodes} | self._tree.keys()
+        for device in self._devices.values():
+            wanted |= device.keys()
+        there = self._bucket.tags(self._scan.key)
+        if other := {key for key in wanted if not self._bucket.is_as_sent(key, there.get(key))}:
+            raise Overwritten(self._scan.store, other)
+        failpoint("ship.finishing")
+        self._epoch.check()
+        self._tree.finish(root)
+        failpoint("ship.finished")
+        self._bucket.delete(sorted(there.keys() - wanted - {f"{self._scan.key}/{NAME}"}))
+        self._scan.clear_beside()
+        failpoint("ship.cleaned")
+
+
+class Overwritten(StoreError):
+    """Objects `keys` are not as they were sent: a request that was given up was done late, be it
+    ours or that of the writer before us."""
+
+    def __init__(self, store: ObjectPath, keys: Set[str]) -> None:
+        super().__init__(f"{store}: {min(keys)} is not as it was sent; it is sent again")
+        self.keys = keys
