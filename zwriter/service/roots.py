@@ -9,8 +9,11 @@ import shutil
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from socket import gethostname
+from urllib.parse import urlsplit
 
 from zwriter.errors import ServiceError
+from zwriter.ingest import safe_url
 from zwriter.objects import AnyPath, ObjectPath, contents, is_url, place
 from zwriter.settings import Settings, SpoolSettings, StorageSettings
 from zwriter.ship import Spool
@@ -19,6 +22,7 @@ from zwriter.store.scan_store import own_attributes, side_folder
 log = logging.getLogger(__name__)
 
 MARK = "redis"
+_LONGEST_URL = 2048
 _OPEN = ".zwriter/open"  # in the root, if that is in a bucket: an object for each scan that is open
 
 
@@ -33,17 +37,23 @@ def _in_bucket(root: str, storage: StorageSettings) -> AnyPath:
     return place(root.rstrip("/"), dict(storage))
 
 
-def mark_as_fed(store: Path, url: str) -> None:
+def redis_name(url: str) -> str:
+    """What tells a Redis from all others: one on this machine is not another machine's."""
+    local = urlsplit(url).hostname in (None, "localhost", "127.0.0.1", "::1")
+    return f"{safe_url(url)} on {gethostname()}" if local else safe_url(url)
+
+
+def mark_as_fed(store: Path, redis: str) -> None:
     """Note that a service feeds this store from Redis. A program may write one without, and
     nobody but the program knows when that ends."""
-    (side_folder(store) / MARK).write_text(f"{url}\n")
+    (side_folder(store) / MARK).write_text(f"{redis}\n")
 
 
-def fed_from(store: Path) -> str | None:
+def fed_from(store: AnyPath) -> str | None:
     """The Redis that a service feeds an unfinished store from; None if none does."""
     try:
-        return (side_folder(store) / MARK).read_text().strip()
-    except FileNotFoundError:
+        return (side_folder(store) / MARK).read_bytes().decode().strip()
+    except (FileNotFoundError, ValueError):
         return None
 
 
@@ -59,13 +69,14 @@ def register_of(root: ObjectPath, scan_id: str) -> ObjectPath:
     return root / _OPEN / id_name(scan_id)
 
 
-def find_unfinished(root: AnyPath, spool: SpoolSettings) -> Iterator[AnyPath]:
-    """The stores below the root that were fed by a service and are not finished.
+def find_unfinished(root: AnyPath, spool: SpoolSettings, redis: str) -> Iterator[AnyPath]:
+    """The stores below the root that were fed by a service and are not finished; in a bucket, where
+    others write too, of those that another machine began only what the same Redis has fed.
 
     What was left of cleaning up behind a finished one is removed.
     """
     if isinstance(root, ObjectPath):
-        yield from _unfinished_in_bucket(root, spool)
+        yield from _unfinished_in_bucket(root, spool, redis)
     else:
         yield from _unfinished_on_disk(root)
 
@@ -96,18 +107,38 @@ def _unfinished_on_disk(root: Path) -> Iterator[Path]:
             shutil.rmtree(side, ignore_errors=True)
 
 
-def _unfinished_in_bucket(root: ObjectPath, spool: SpoolSettings) -> Iterator[ObjectPath]:
+def _unfinished_in_bucket(root: ObjectPath, spool: SpoolSettings, redis: str) -> Iterator[AnyPath]:
     """Those in the spool of this machine, and those that any machine has registered."""
-    found = {
-        str(target): target
-        for store, target in spooled(root, spool)
-        if (side_folder(store) / MARK).exists()
-    }
+    found = set()
+    for store, target in spooled(root, spool):
+        if (side_folder(store) / MARK).exists():
+            found.add(str(target))
+            yield target
     try:
         for name in contents(root / _OPEN):
-            url = (root / _OPEN / name).read_bytes().decode()
-            if url.startswith(f"{root}/"):
-                found.setdefault(url, root / url.removeprefix(f"{root}/"))
-    except (ServiceError, FileNotFoundError) as error:
+            store_there = _registered(root, name)
+            if store_there is None or str(store_there) in found:
+                continue
+            if (feeder := fed_from(store_there)) == redis:
+                yield store_there
+            else:
+                log.info("%s: is fed from %s, and left to the service there", store_there, feeder)
+    except ServiceError as error:
         log.warning("%s: scans that other machines have begun are not found: %s", root, error)
-    yield from found.values()
+
+
+def _registered(root: ObjectPath, name: str) -> ObjectPath | None:
+    """The store that an object in the register says; None for what is no store below the root."""
+    try:
+        url = (root / _OPEN / name).read_start(_LONGEST_URL)[0].decode()
+    except FileNotFoundError:
+        return None  # its scan is finished now
+    except (OSError, ValueError) as error:
+        log.warning("%s/%s: cannot be read: %s", root / _OPEN, name, error)
+        return None
+    inside = url.removeprefix(f"{root}/")
+    parts = inside.split("/")
+    if inside == url or not url.endswith(".zarr") or not {"", ".", ".."}.isdisjoint(parts):
+        log.warning("%s/%s: names no store below the root: %.200r", root / _OPEN, name, url)
+        return None
+    return root / inside

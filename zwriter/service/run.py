@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
 
-from zwriter.errors import BadMessage, ServiceError, StoreError, UsageError
+from zwriter.errors import BadMessage, ServiceError, StoreError, UsageError, ZwriterError
 from zwriter.ingest import ControlEvent, Kept, connect, listen, safe_url
 from zwriter.objects import AnyPath, ObjectPath, contents
 from zwriter.protocol import FileReference, ScanStatus, decode
@@ -21,7 +21,7 @@ from zwriter.service.paths import (
     finished_here,
     paths_for,
 )
-from zwriter.service.roots import find_unfinished, root_of
+from zwriter.service.roots import find_unfinished, redis_name, root_of
 from zwriter.service.scan_run import ScanRun
 from zwriter.service.shared import Shared
 from zwriter.settings import Settings
@@ -128,10 +128,11 @@ class _Service:
     def continue_unfinished(self) -> None:
         """Go on with the scans that a service before this one has left."""
         settings = self._shared.settings
-        for store in find_unfinished(root_of(settings), settings.spool):
+        redis = redis_name(settings.redis.url.get_secret_value())
+        for store in find_unfinished(root_of(settings), settings.spool, redis):
             try:
                 record = _record_of(store, settings)
-            except (StoreError, OSError, ServiceError) as error:
+            except (ZwriterError, OSError, ValueError) as error:
                 log.error(
                     "%s: its journal cannot be read, so it is left as it is: %s", store, error
                 )

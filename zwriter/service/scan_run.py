@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from zwriter.errors import Fenced, NotSynced, ServiceError, StoreError
-from zwriter.ingest import safe_url
 from zwriter.master import write_master
 from zwriter.model import ScanState, Verdict
 from zwriter.objects import ObjectPath
@@ -20,7 +19,7 @@ from zwriter.service.alarms import SlowDisk
 from zwriter.service.control_messages import Inbox
 from zwriter.service.outbox import Gaps
 from zwriter.service.paths import ScanPaths
-from zwriter.service.roots import mark_as_fed, register_of, root_of
+from zwriter.service.roots import mark_as_fed, redis_name, register_of, root_of
 from zwriter.service.scan_life import ScanLife
 from zwriter.service.shared import Shared
 from zwriter.ship import Shipment
@@ -118,7 +117,7 @@ class ScanRun:
         )
         try:
             here = shipment.path if shipment else Path(str(self.paths.store))
-            mark_as_fed(here, safe_url(settings.redis.url.get_secret_value()))
+            mark_as_fed(here, redis_name(settings.redis.url.get_secret_value()))
             log.info("%s: writes %s", self._label, self.paths.store)
             self._shared.outbox.file_opened(self._scan_id, self.paths.master)
             life = ScanLife(
