@@ -3,6 +3,7 @@ its spool when it comes back, the scan is what the second makes of it."""
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ import pytest
 from tests.service.disturbed import push
 from tests.ship.lake import Lake
 from zwriter.errors import UsageError
+from zwriter.objects import ObjectPath
+from zwriter.objects import place as place_anywhere
+from zwriter.store.scan_store import DEVICES
+from zwriter.testing.failpoints import at_pass, failing
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 
@@ -31,6 +36,13 @@ def aside(lake: Lake, spool: str = "spool") -> list[Path]:
     return sorted((lake.folder / spool).glob("aside-*/*.zarr/zarr.json"))
 
 
+def place(url: str) -> ObjectPath:
+    """An object, past the network that writers use."""
+    path = place_anywhere(url)
+    assert isinstance(path, ObjectPath)
+    return path
+
+
 def state_of(lake: Lake) -> list[object]:
     return [lake.objects(), lake.contents()]
 
@@ -47,3 +59,60 @@ def test_a_finished_scan_stays_as_it_is_when_the_machine_that_began_it_comes_bac
     assert state_of(lake) == finished
     lake.check(60, "second")
     assert len(aside(lake)) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "eiger/image/value/zarr.json",
+        "eiger/image/value/c/0/0/0",  # sealed since then
+        "mcs/counts/timestamp/zarr.json",
+        "det/last/value/*",
+    ],
+)
+def test_what_a_held_request_of_the_first_overwrites_is_right_in_the_finished_scan(
+    lake: Lake, name: str
+) -> None:
+    held = held_by_the_first(lake, name)
+    with lake.writer(lake.shipment("second")) as second:
+        push(second, range(3, 24))
+        second.flush()
+        write(held)
+    lake.check(24, "second")
+
+
+@pytest.mark.parametrize("name", ["mcs/counts/value/c/0", "mcs/counts/value/zarr.json"])
+def test_what_it_overwrites_while_the_second_finishes_is_right_as_well(
+    lake: Lake, name: str
+) -> None:
+    held = held_by_the_first(lake, name)
+    shipment = lake.shipment("second")
+    shipment.interval = 60.0  # then all that finishing adds is sent at once
+    with lake.writer(shipment) as second:
+        push(second, range(3, 24))
+        second.flush()
+        second.status("closed")
+        last_of_three_devices = at_pass(lambda: write(held), 3)
+        with failing("ship.committed", last_of_three_devices):
+            second.finish()
+    lake.check(24, "second")
+
+
+def held_by_the_first(lake: Lake, name: str) -> dict[str, bytes]:
+    """The first machine writes 3 rows; what its requests for some objects have in them."""
+    first = lake.writer()
+    push(first, range(3))
+    first.flush()
+    first.close()
+    held = {url: place(url).read_bytes() for url in lake.objects() if is_named(lake, url, name)}
+    assert held
+    return held
+
+
+def write(held: dict[str, bytes]) -> None:
+    for url, data in held.items():
+        place(url).write_bytes(data)
+
+
+def is_named(lake: Lake, url: str, name: str) -> bool:
+    return fnmatchcase(url, f"{lake.url}/{DEVICES}/{name}")
