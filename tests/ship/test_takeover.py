@@ -13,6 +13,11 @@ from tests.ship.lake import Lake
 from zwriter.errors import UsageError
 from zwriter.objects import ObjectPath
 from zwriter.objects import place as place_anywhere
+from zwriter.ship.bucket import Bucket
+from zwriter.ship.logs import LogShipment
+from zwriter.ship.outage import Outage
+from zwriter.store.framed import FramedLog
+from zwriter.store.log_parts import open_log
 from zwriter.store.scan_store import DEVICES
 from zwriter.testing.failpoints import at_pass, failing
 
@@ -116,3 +121,20 @@ def write(held: dict[str, bytes]) -> None:
 
 def is_named(lake: Lake, url: str, name: str) -> bool:
     return fnmatchcase(url, f"{lake.url}/{DEVICES}/{name}")
+
+
+def test_a_log_of_an_older_epoch_removes_no_part_of_a_newer_one(lake: Lake, tmp_path: Path) -> None:
+    key, logs = "S1.zarr.zwriter/journal", []
+    bucket = Bucket(place(lake.url).parent, Outage("a log"))
+    for epoch in (1, 2):
+        file = tmp_path / f"{epoch}" / "journal"
+        framed = FramedLog(file)
+        for n in range(40):
+            framed.append(f"{n} of epoch {epoch}".encode())
+        framed.close()
+        logs.append(LogShipment(file, bucket, key, epoch))
+    older, newer = logs
+    newer.ship()
+    older.ship()
+    with open_log(bucket.folder / key) as log:
+        assert log.read() == newer.file.read_bytes()
