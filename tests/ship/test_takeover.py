@@ -18,7 +18,7 @@ from zwriter.ship.logs import LogShipment
 from zwriter.ship.outage import Outage
 from zwriter.store.framed import FramedLog
 from zwriter.store.log_parts import open_log
-from zwriter.store.scan_store import DEVICES
+from zwriter.store.scan_store import DEVICES, own_attributes
 from zwriter.testing.failpoints import at_pass, failing
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
@@ -76,8 +76,9 @@ def test_a_finished_scan_stays_as_it_is_when_the_machine_that_began_it_comes_bac
     ],
 )
 def test_what_a_held_request_of_the_first_overwrites_is_right_in_the_finished_scan(
-    lake: Lake, name: str
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    monkeypatch.setattr("zwriter.ship.shipment._AGAIN", 0.1)
     held = held_by_the_first(lake, name)
     with lake.writer(lake.shipment("second")) as second:
         push(second, range(3, 24))
@@ -88,8 +89,9 @@ def test_what_a_held_request_of_the_first_overwrites_is_right_in_the_finished_sc
 
 @pytest.mark.parametrize("name", ["mcs/counts/value/c/0", "mcs/counts/value/zarr.json"])
 def test_what_it_overwrites_while_the_second_finishes_is_right_as_well(
-    lake: Lake, name: str
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    monkeypatch.setattr("zwriter.ship.shipment._AGAIN", 0.1)
     held = held_by_the_first(lake, name)
     shipment = lake.shipment("second")
     shipment.interval = 60.0  # then all that finishing adds is sent at once
@@ -98,7 +100,12 @@ def test_what_it_overwrites_while_the_second_finishes_is_right_as_well(
         second.flush()
         second.status("closed")
         last_of_three_devices = at_pass(lambda: write(held), 3)
-        with failing("ship.committed", last_of_three_devices):
+
+        def committed() -> None:
+            if own_attributes(shipment.path).get("finished"):
+                last_of_three_devices()
+
+        with failing("ship.committed", committed):
             second.finish()
     lake.check(24, "second")
 
