@@ -1,0 +1,76 @@
+"""A spool that is small: what has left it, what cannot, and who waits for it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.ship.lake import Lake, until
+from zwriter.model import Verdict
+from zwriter.reader import open_scan, verify
+from zwriter.settings import SignalSettings
+from zwriter.store.shard import FIRST_CHUNK
+
+pytestmark = [pytest.mark.s3, pytest.mark.outage]
+
+LIMIT = 1024 * 1024
+FRAME = np.zeros((64, 64), np.uint16)  # 8 KiB
+FRAMES = SignalSettings(codec="none", chunk_bytes=FRAME.nbytes, shard_bytes=4 * FRAME.nbytes)
+NEVER_SEALED = FRAMES.model_copy(update={"shard_bytes": 255 * FRAME.nbytes})
+SHARDS = "**/eiger/image/value/c/*/0/0"
+
+
+class Impatience:
+    """Gives up what waits for longer than anything can that does not wait for ever."""
+
+    def __init__(self) -> None:
+        self.refusals = 0
+
+    def refused(self, error: OSError) -> None:
+        self.refusals += 1
+        if self.refusals > 500:
+            raise error
+        time.sleep(0.01)
+
+    def accepted(self) -> None:
+        self.refusals = 0
+
+
+@pytest.fixture(autouse=True)
+def look_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zwriter.ship.spool._LOOK", 0.0)
+
+
+def freed(spool: Path) -> list[Path]:
+    return [path for path in spool.glob(SHARDS) if path.stat().st_size <= FIRST_CHUNK]
+
+
+@pytest.mark.parametrize("other_machine", [False, True], ids=["here", "another machine"])
+def test_values_become_floats_after_shards_have_left_the_spool(
+    lake: Lake, other_machine: bool
+) -> None:
+    shipment = lake.shipment()
+    scan = lake.writer(shipment, default=FRAMES)
+    for n in range(16):
+        scan.add("eiger", "image", FRAME + n, float(n))
+    scan.flush()
+    shipment.spool.limit = 1
+    until(lambda: len(freed(lake.folder / "spool")) >= 3, "shards to leave the spool")
+    shipment.spool.limit = 2**30
+    if other_machine:
+        scan.close()
+        scan = lake.writer(lake.shipment("second"), default=FRAMES)
+    with scan:
+        for n in range(16, 32):
+            scan.add("eiger", "image", FRAME.astype(np.float32) + np.float32(n + 0.5), float(n))
+    written = open_scan(lake.url)
+    signal = written.devices["eiger"]["image"]
+    assert signal.ledger.failed is None
+    assert written.verdict is Verdict.COMPLETE
+    assert signal.value.dtype == np.float32
+    expected = [*range(16), *(n + 0.5 for n in range(16, 32))]
+    assert signal.value[:, 3, 3].tolist() == expected
+    assert verify(lake.url).problems == []
