@@ -74,3 +74,29 @@ def test_values_become_floats_after_shards_have_left_the_spool(
     expected = [*range(16), *(n + 0.5 for n in range(16, 32))]
     assert signal.value[:, 3, 3].tolist() == expected
     assert verify(lake.url).problems == []
+
+
+def test_what_cannot_leave_the_spool_stops_no_scan_while_the_server_takes_all(lake: Lake) -> None:
+    cameras, frames = [f"camera-{n}" for n in range(4)], 60
+    with lake.writer(lake.shipment(limit=LIMIT), Impatience(), default=NEVER_SEALED) as scan:
+        for n in range(frames):
+            for camera in cameras:
+                scan.add(camera, "image", FRAME + n)
+            scan.commit()
+    for camera in cameras:
+        value = open_scan(lake.url).devices[camera]["image"].value
+        assert value[:, 0, 0].tolist() == list(range(frames))
+    lake.check_nothing_else()
+
+
+def test_what_was_put_aside_in_the_spool_stops_no_scan(lake: Lake) -> None:
+    aside = lake.folder / "spool" / "aside-0" / "S0.zarr"
+    aside.mkdir(parents=True)
+    (aside / "shard").write_bytes(b"x" * 2 * LIMIT)
+    with lake.writer(lake.shipment(limit=LIMIT), Impatience(), default=FRAMES) as scan:
+        for n in range(20):
+            scan.add("eiger", "image", FRAME + n)
+            scan.commit()
+    value = open_scan(lake.url).devices["eiger"]["image"].value
+    assert value[:, 0, 0].tolist() == list(range(20))
+    assert (aside / "shard").stat().st_size == 2 * LIMIT
