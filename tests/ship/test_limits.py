@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.ship.lake import Lake, until
+from zwriter.errors import Fenced
 from zwriter.model import Verdict
 from zwriter.reader import open_scan, verify
 from zwriter.settings import SignalSettings
 from zwriter.store.shard import FIRST_CHUNK
+from zwriter.testing.s3 import S3Server
+from zwriter.testing.s3_faults import s3_faults
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 
@@ -100,3 +105,31 @@ def test_what_was_put_aside_in_the_spool_stops_no_scan(lake: Lake) -> None:
     value = open_scan(lake.url).devices["eiger"]["image"].value
     assert value[:, 0, 0].tolist() == list(range(20))
     assert (aside / "shard").stat().st_size == 2 * LIMIT
+
+
+def test_who_waits_for_room_is_told_that_another_writer_has_the_scan(
+    lake: Lake, s3: S3Server
+) -> None:
+    def acquire() -> None:
+        for n in range(20, 1000):
+            first.add("eiger", "image", FRAME + n)
+            first.commit()
+
+    patience = Impatience()
+    first = lake.writer(lake.shipment(limit=LIMIT), patience, default=NEVER_SEALED)
+    for n in range(20):
+        first.add("eiger", "image", FRAME + n)
+    first.flush()
+    lake.network.open = False
+    with s3_faults(s3) as network, ThreadPoolExecutor(1) as pool:
+        acquired = pool.submit(acquire)
+        until(lambda: patience.refusals or acquired.done(), "a full spool")
+        second = lake.writer(lake.shipment("second", network), default=FRAMES)
+        lake.network.open = True
+        with pytest.raises(Fenced, match="another writer has taken the scan over"):
+            acquired.result()
+        with contextlib.suppress(Fenced):
+            first.close()
+        second.finish()
+        second.close()
+    assert len(open_scan(lake.url).devices["eiger"]["image"].value) == 20
