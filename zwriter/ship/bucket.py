@@ -65,8 +65,9 @@ class Bucket:
         failpoint("ship.creating")
         while not self._until_done("PUT", create):
             there = self.read(key)
-            if there is not None:  # else the server only said that two came at once (409)
+            if there is not None:
                 return there == data
+            self.outage.pause(0.1)  # the server only said that two came at once (409)
         self.sent_bytes += len(data)
         return True
 

@@ -94,11 +94,14 @@ class DeviceShipment:
                 if of_signal["layout"] == "replace":
                     self._value(array).recall(state)
                     continue
-                self._shards[array, state["generation"]] = {
+                shards = self._shards[array, state["generation"]] = {
                     number: _Shard(ShardObject(), checksum)
                     for number, checksum in state["sealed"]
                     if self._key(array, state, number) not in distrusted
                 }
+                for number, chunk, offset, _ in state["open"]:
+                    shard = shards.setdefault(number, _Shard(ShardObject()))
+                    shard.object.owners[offset] = chunk
 
     def _key(self, array: str, state: dict[str, Any], number: int) -> str:
         return self._documents.key_of(f"{self.node}/{array}", shard_key(state, number))

@@ -53,9 +53,15 @@ class Outage:
                 self._waiting += 1
                 if self._waiting == 1:
                     self._say(f"{self._name} waits in the spool, the scan goes on: {error}")
-        pause = min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE)
-        if self._stop.wait(pause) or abandoned():
-            raise Stopped(f"{self._name} is not sent: {error}")
+        try:
+            self.pause(min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE))
+        except Stopped:
+            raise Stopped(f"{self._name} is not sent: {error}") from None
+
+    def pause(self, seconds: float) -> None:
+        """Wait. Raises Stopped after `stop`."""
+        if self._stop.wait(seconds) or abandoned():
+            raise Stopped(f"{self._name} is not sent")
 
     def passed(self, attempt: int) -> None:
         """A request was answered when it was made for the `attempt`th time."""

@@ -192,9 +192,9 @@ class Ownership:
     def claim(self, check_here: Callable[[], None]) -> Claim:
         """Begin an epoch in the bucket, if the scan there is ours to go on with.
 
-        check_here: raises Fenced if another process has taken over the spool. Raises Fenced if the
-        bucket has another scan, or has this one no more; NotSynced if it has more of it than the
-        spool, which is to be opened again.
+        check_here: raises Fenced if another process has taken over the spool. Raises UsageError if
+        the bucket has another scan, or has this one no more; NotSynced if it has more of it than
+        the spool, which is to be opened again.
         """
         while True:
             check_here()
@@ -207,16 +207,15 @@ class Ownership:
 
     def _refuse_to_send(self, number: int, last: dict[str, Any]) -> None:
         there, here = self._own_there(), own_attributes(self.spool.store)
-        if there and there["scan_id"] != here["scan_id"]:
-            another = f"{self.store} has another scan, {there['scan_id']}"
-            raise Fenced(f"{another}; {here['scan_id']} stays in {self.spool.store}")
+        kept = f"{here.get('scan_id')} stays in {self.spool.store}"
+        if there and there["scan_id"] != here.get("scan_id"):
+            raise UsageError(f"{self.store} has another scan, {there['scan_id']}; {kept}")
+        if not number and not there and self.spool.mark.get("claimed"):
+            raise UsageError(f"{self.store} was removed while it was written; {kept}")
         if there and there.get("finished"):
             raise NotSynced(f"{self.store}: another machine has finished it meanwhile")
         if number and last.get("spool") != self.spool.id:
             raise NotSynced(f"{self.store}: another machine has written it meanwhile")
-        if not number and self.spool.mark.get("claimed"):
-            gone = f"{self.store} was removed from the bucket while it was written"
-            raise Fenced(f"{gone}; what is left of it is in {self.spool.store}")
         if number and not self._compared and self._is_behind():
             raise NotSynced(f"{self.store}: the bucket has more of it than the spool")
 

@@ -15,6 +15,7 @@ from zlib import decompress
 import google_crc32c
 
 from zwriter.errors import StoreError
+from zwriter.protocol import safe_name
 from zwriter.ship.bucket import Bucket
 from zwriter.ship.commits import newest_commit
 from zwriter.ship.documents import NAME
@@ -49,7 +50,7 @@ def restore(bucket: Bucket, store: str, side: str, devices: str, into: Path) -> 
             _copy_log(bucket, f"{side}/{log}", into / "side" / log)
         if mark := bucket.read(f"{side}/redis"):
             (into / "side" / "redis").write_bytes(mark)
-        for device in bucket.names(f"{side}/commits"):
+        for device in filter(safe_name, bucket.names(f"{side}/commits")):
             seq, commit = newest_commit(bucket, f"{side}/commits/{device}")
             if commit is None:
                 continue
@@ -84,6 +85,11 @@ class _Restored:
 
     def device(self, commit: dict[str, Any]) -> dict[str, Any]:
         """A device as a commit in the bucket has it; the commit as the spool has it."""
+        names = [name for signal in commit["signals"].values() for name in signal["arrays"]]
+        if not all(map(safe_name, (*names, *commit["signals"]))):
+            raise StoreError(
+                f"{self._bucket.folder}/{self._node}: its commit has names of no signals"
+            )
         nodes = [self._node]
         jobs: list[tuple[str, dict[str, Any], str]] = []
         for signal, of_signal in commit["signals"].items():

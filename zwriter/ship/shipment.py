@@ -14,7 +14,7 @@ from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from zwriter.errors import Fenced, NotSynced, ServiceError
+from zwriter.errors import Fenced, NotSynced, ServiceError, UsageError
 from zwriter.objects import ObjectPath
 from zwriter.settings import SpoolSettings
 from zwriter.ship.bucket import Bucket
@@ -104,7 +104,11 @@ class Shipment:
 
     def check(self) -> None:
         """Raises Fenced if another writer has taken over in the bucket, NotSynced if the scan is to
-        be opened again."""
+        be opened again. A scan that cannot be sent at all goes on in the spool."""
+        if isinstance(self._lost, Fenced | NotSynced):
+            raise self._lost
+
+    def _check_all(self) -> None:
         if self._lost is not None:
             raise self._lost
 
@@ -137,28 +141,27 @@ class Shipment:
     def flush(self) -> None:
         """Return when all that is committed is in the bucket, and readable.
 
-        Raises Fenced, NotSynced as `check` does.
+        Raises Fenced, NotSynced as `check` does; UsageError if the scan cannot be sent at all.
         """
         with self._flushing:
             self._flushes += 1
             number = self._flushes
             self._wake.set()
             while self._flushed < number and not self._done.is_set():
-                self.check()
+                self._check_all()
                 self._flushing.wait(_LOOK)
 
     def finish(self) -> None:
         """Return when all of the finished store is in the bucket, and readable.
 
-        Raises Fenced; OSError if `stop` is set while that cannot be done.
+        Raises as `flush` does; OSError if `stop` is set while that cannot be done.
         """
         self._finishing.set()
         self._wake.set()
         while not self._done.wait(_LOOK):
-            self.check()
+            self._check_all()
             if self._stop.is_set() and (self._outage.lasts or self._fails):
                 raise OSError(errno.ETIMEDOUT, f"{self.store} is not all sent; it is in the spool")
-        self.check()
 
     def close(self) -> None:
         """Send what is committed, if the object store takes it now, and let go of everything."""
@@ -192,6 +195,10 @@ class Shipment:
                     try:
                         self._send_all(pool)
                     except (Fenced, NotSynced) as error:
+                        self._lost = error
+                        return
+                    except UsageError as error:
+                        self._failed(error)
                         self._lost = error
                         return
                     except Stopped:
