@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 
 import pytest
 
-from zwriter.objects import ObjectPath, place
+from tests.service.conftest import Beamline
+from tests.service.disturbed import push
+from tests.service.test_bucket import service
+from zwriter.model import Verdict
+from zwriter.objects import ObjectPath, contents, place
+from zwriter.reader import verify
 from zwriter.service.roots import find_unfinished
 from zwriter.settings import SpoolSettings
+from zwriter.testing.fixtures import any_redis
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 
@@ -63,3 +70,35 @@ def skipped(bucket: str, spool: Path, caplog: pytest.LogCaptureFixture, content:
     (warning,) = caplog.messages
     assert ".zwriter/open/bad" in warning
     assert len(warning) < 1000
+
+
+def test_a_scan_that_the_service_of_another_redis_feeds_is_left_to_it(
+    bucket: str, tmp_path: Path
+) -> None:
+    root = f"s3://{bucket}/data"
+    with contextlib.ExitStack() as stack:
+        ours, theirs = (
+            stack.enter_context(
+                contextlib.closing(
+                    Beamline(stack.enter_context(any_redis(tmp_path / name)).url, root)
+                )
+            )
+            for name in ("ours", "theirs")
+        )
+        scan = theirs.publisher.open_scan(scan_number=1, monitored=["samx"])
+        with service(theirs, tmp_path / "spool"):
+            push(scan, range(10))
+            theirs.live(1, rows=10)
+        epochs = list(contents(theirs.store(1).with_suffix(".zwriter") / "epochs"))
+        with service(ours, tmp_path / "spool of ours"):
+            another = ours.publisher.open_scan(scan_number=2, monitored=["samx"])
+            push(another, range(5))
+            another.close()
+            assert ours.finished(2).verdict is Verdict.COMPLETE
+        assert list(contents(theirs.store(1).with_suffix(".zwriter") / "epochs")) == epochs
+        with service(theirs, tmp_path / "spool"):
+            push(scan, range(10, 20))
+            scan.close()
+            written = theirs.finished(1)
+        assert written.verdict is Verdict.COMPLETE
+        assert verify(written.path).problems == []
