@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.ship.lake import Lake
+from tests.ship.lake import Lake, until
+from zwriter.reader import open_scan
 from zwriter.scan import ScanWriter
+from zwriter.settings import SignalSettings
 from zwriter.ship.bucket import Bucket
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
@@ -104,3 +106,22 @@ def test_documents_are_sent_in_the_order_in_which_they_are_published(
     assert len(documents) > 2
     for before, after in pairwise(documents):
         assert sent.there(before) < sent.begun(after)
+
+
+def test_a_stream_that_pauses_is_in_the_bucket_in_the_end(lake: Lake) -> None:
+    def rows() -> int:
+        return len(open_scan(lake.url).devices["cam"]["line"].value)
+
+    settings = SignalSettings(codec="none", chunk_bytes=64 * 1024, shard_bytes=16 * 1024 * 1024)
+    shipment = lake.shipment()
+    shipment.interval = 0.05
+    with lake.writer(shipment, default=settings) as scan:
+        for n in range(40):
+            scan.add("cam", "line", np.full(4096, n))  # 32 KiB
+        scan.flush()
+        assert rows() == 40
+        commits = shipment.commits
+        scan.add("cam", "line", np.full(4096, 40))
+        scan.commit()
+        until(lambda: shipment.commits > commits, "a commit with the last row")
+        assert rows() == 41
