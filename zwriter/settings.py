@@ -126,7 +126,9 @@ class StorageSettings(_Section):
     variables, the files and profiles of `aws configure`, the machine's role."""
 
     endpoint: str | None = Field(
-        default=None, pattern=r"^https?://[^/@]+(/|$)", description="default: AWS, or AWS_ENDPOINT_URL"
+        default=None,
+        pattern=r"^https?://[^/@]+(/|$)",
+        description="default: AWS, or AWS_ENDPOINT_URL",
     )
     region: str | None = None
     path_style: bool = Field(

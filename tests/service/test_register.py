@@ -64,8 +64,10 @@ def skipped(bucket: str, spool: Path, caplog: pytest.LogCaptureFixture, content:
     registered(root, "bad").write_bytes(content)
     for name in ("a", "z"):
         registered(root, name).write_bytes(f"{root}/S/{name}.zarr".encode())
+        (root / "S" / f"{name}.zwriter" / "redis").write_bytes(b"redis://here\n")
     with caplog.at_level(logging.WARNING):
-        found = [str(store) for store in find_unfinished(root, SpoolSettings(folder=spool))]
+        stores = find_unfinished(root, SpoolSettings(folder=spool), "redis://here")
+        found = [str(store) for store in stores]
     assert found == [f"{root}/S/a.zarr", f"{root}/S/z.zarr"]
     (warning,) = caplog.messages
     assert ".zwriter/open/bad" in warning

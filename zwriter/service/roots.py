@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from zwriter.errors import ServiceError
 from zwriter.ingest import safe_url
 from zwriter.objects import AnyPath, ObjectPath, contents, is_url, place
+from zwriter.protocol import safe_name
 from zwriter.settings import Settings, SpoolSettings, StorageSettings
 from zwriter.ship import Spool
 from zwriter.store.scan_store import own_attributes, side_folder
@@ -137,8 +138,7 @@ def _registered(root: ObjectPath, name: str) -> ObjectPath | None:
         log.warning("%s/%s: cannot be read: %s", root / _OPEN, name, error)
         return None
     inside = url.removeprefix(f"{root}/")
-    parts = inside.split("/")
-    if inside == url or not url.endswith(".zarr") or not {"", ".", ".."}.isdisjoint(parts):
+    if inside == url or not url.endswith(".zarr") or not all(map(safe_name, inside.split("/"))):
         log.warning("%s/%s: names no store below the root: %.200r", root / _OPEN, name, url)
         return None
     return root / inside

@@ -13,7 +13,7 @@ import errno
 import logging
 import os
 import shutil
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,10 +102,11 @@ class TakeOver:
         for commit in found:
             state = _state(commit)
             try:
-                state["signals"] = {
-                    name: self._renew_signal(path / name, signal)
-                    for name, signal in commit["signals"].items()
-                }
+                with _Copies() as copies:
+                    state["signals"] = {
+                        name: self._renew_signal(path / name, signal, copies)
+                        for name, signal in commit["signals"].items()
+                    }
             except Damaged as error:
                 log.warning("%s: commit %d is not whole: %s", path.name, commit["seq"], error)
                 continue
@@ -119,15 +120,15 @@ class TakeOver:
             log.warning("%s: no commit is whole; it begins anew", path.name)
         log_of.commit({**NOTHING, "from": [0, 0]}, sync=self.sync)
 
-    def _renew_signal(self, path: Path, signal: dict[str, Any]) -> dict[str, Any]:
+    def _renew_signal(self, path: Path, signal: dict[str, Any], copies: _Copies) -> dict[str, Any]:
         """Copies of the files that the commit points to. Raises Damaged."""
         if signal["layout"] == "replace":
             return _checked_replaced(path, signal)
         for name, state in signal["arrays"].items():
-            self._renew_array(path / name, state)
+            self._renew_array(path / name, state, copies)
         return signal
 
-    def _renew_array(self, path: Path, state: dict[str, Any]) -> None:
+    def _renew_array(self, path: Path, state: dict[str, Any], copies: _Copies) -> None:
         capacity = shard_chunks(state)
         for number, checksum in state["sealed"]:
             thorough = not self.epoch.synced
@@ -137,19 +138,13 @@ class TakeOver:
             if number in sealed:
                 continue
             shard = path / shard_key(state, number)
-            target = shard.with_name(f".{shard.name}.tmp")
             partial = {
                 chunk: (offset, nbytes)
                 for of_shard, chunk, offset, nbytes in state["open"]
                 if of_shard == number
             }
             chunks = chunks_in_shard(number, state)
-            try:
-                copy_committed(shard, target, capacity, chunks, partial, end, whole)
-            except Damaged:
-                target.unlink(missing_ok=True)
-                raise
-            target.replace(shard)
+            copy_committed(shard, copies.of(shard), capacity, chunks, partial, end, whole)
 
     def _renew_log(self, name: str, tree: Path) -> bytes:
         """A copy of a framed log in its place; what is damaged in it, and what follows."""
@@ -159,6 +154,25 @@ class TakeOver:
         lost = copy_whole_frames(log_file, copy)
         copy.replace(log_file)
         return lost
+
+
+class _Copies(AbstractContextManager["_Copies"]):
+    """Copies that take the places of files when all of them are made: what an older commit says of
+    these is not in them any more."""
+
+    def __init__(self) -> None:
+        self._of: dict[Path, Path] = {}
+
+    def of(self, file: Path) -> Path:
+        """Where the copy is to be made."""
+        return self._of.setdefault(file, file.with_name(f".{file.name}.tmp"))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for file, copy in self._of.items():
+            if kind is None:
+                copy.replace(file)
+            else:
+                copy.unlink(missing_ok=True)
 
 
 def clear_away(path: Path, side: Path) -> None:
