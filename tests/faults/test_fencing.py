@@ -12,6 +12,8 @@ from tests.faults.forks import Forks
 from tests.faults.workload import contents
 from zwriter.scan import ScanWriter
 
+pytestmark = pytest.mark.slow
+
 COUNTS = [5, 20, 42]
 # in each kind of file that a writer changes, before and after it does
 STOPS = [
