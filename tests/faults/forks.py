@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,23 @@ class Forks:
         )
 
     def write(self, path: Path, **order: Any) -> dict[str, Any]:
-        """`workload.write` in a process of its own; what it said, and its exit `status`."""
+        """`workload.write` in a process of its own: its exit `status`, how often each failpoint was
+        passed, or the `error` that ended it."""
+        return self._ask({"path": str(path), **order})
+
+    @contextmanager
+    def stopped(self, path: Path, **order: Any) -> Iterator[Callable[[], dict[str, Any]]]:
+        """`write`, which stops at a failpoint. Call what is given to let it go on to its end."""
+        pid = self._ask({"path": str(path), **order})["stopped"]
+        try:
+            yield lambda: self._ask({"pid": pid, "signal": signal.SIGCONT})
+        finally:
+            self._ask({"pid": pid, "signal": signal.SIGKILL})
+
+    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"path": str(path), **order}) + "\n")
+        self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
         return answer
@@ -42,23 +57,44 @@ class Forks:
 
 
 def serve() -> None:
-    """Fork for each order."""
+    """Fork for each order, or wake or kill one that has stopped."""
     from tests.faults import workload
 
+    living: dict[int, int] = {}  # pid -> where it says what it has to say
     for line in sys.stdin:
-        order, answers = json.loads(line), os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                passes = follow(order, workload)
-                os.write(answers[1], json.dumps(passes).encode())
-            finally:
-                os._exit(1 if sys.exc_info()[0] else 0)
-        os.close(answers[1])
-        with os.fdopen(answers[0]) as said:
-            passes = said.read()
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(json.dumps({"status": status, "passes": json.loads(passes or "{}")}), flush=True)
+        order = json.loads(line)
+        if "path" in order:
+            child = fork(order, workload, living)
+        elif (child := order["pid"]) in living:
+            os.kill(child, order["signal"])
+        answer: dict[str, Any] = {}
+        if child in living:
+            status = os.waitpid(child, os.WUNTRACED)[1]
+            if os.WIFSTOPPED(status):
+                answer = {"stopped": child}
+            else:
+                with os.fdopen(living.pop(child)) as said:
+                    answer = json.loads(said.read() or "{}")
+                answer["status"] = os.waitstatus_to_exitcode(status)
+        print(json.dumps(answer), flush=True)
+
+
+def fork(order: dict[str, Any], workload: Any, living: dict[int, int]) -> int:
+    """The pid of a process that follows the order."""
+    reads, writes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        passes: dict[str, int] = {}
+        try:
+            passes = follow(order, workload)
+        finally:
+            error = sys.exc_info()[1]
+            answer = {"error": repr(error)} if error else {"passes": passes}
+            os.write(writes, json.dumps(answer).encode())
+            os._exit(1 if error else 0)
+    os.close(writes)
+    living[child] = reads
+    return child
 
 
 def follow(order: dict[str, Any], workload: Any) -> dict[str, int]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -24,6 +25,8 @@ from zwriter.failpoint import at_pass
 from zwriter.model import ScanState
 from zwriter.scan import ScanWriter
 from zwriter.testing.failpoints import watched
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = 2000 if "ZWRITER_SOAK" in os.environ else 40
 POINTS = 3

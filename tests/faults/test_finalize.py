@@ -14,6 +14,8 @@ from zwriter.reader import open_scan
 from zwriter.service.finalize import finalize
 from zwriter.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 ORDER = {"counts": [5, 20, 42], "durability": "none"}
 FINISHING = [
     *("finish.frames", "finish.consolidated", "finish.synced"),

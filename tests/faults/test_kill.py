@@ -17,6 +17,8 @@ import zwriter
 from tests.faults import workload
 from tests.faults.forks import Forks
 
+pytestmark = pytest.mark.slow
+
 LONG = "ZWRITER_SOAK" in os.environ
 PASSES = ("first", "middle", "last") if LONG else ("middle",)
 DURABILITY = "commit" if LONG else "none"  # it takes its time to sync

@@ -28,12 +28,13 @@ SHARDS = f"{DEVICES}/shards/number"
 PLACES = ("entry/zwriter/store",)  # what says where the file comes from
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every layout; `shards/number` is in three shards."""
+    store = tmp_path_factory.mktemp("written") / "S1.zarr"
     random = np.random.default_rng(7)
     settings = StoreSettings(default=SignalSettings(chunk_bytes=4096), durability="none")
-    with ScanWriter(tmp_path / "S1.zarr", scan_number=1, settings=settings, master=None) as scan:
+    with ScanWriter(store, scan_number=1, settings=settings, master=None) as scan:
         for i in range(60):
             frame = random.integers(0, 2**16, (20, 30), np.uint16)
             scan.add("frames", "image", frame, float(i))
@@ -45,7 +46,13 @@ def store(tmp_path: Path) -> Path:
         scan.add_slice("slices", "gap", 2000, np.arange(3.0), max_shape=(None, 10))
         for i in range(600):
             scan.add("shards", "number", np.full(600, i))
-    return tmp_path / "S1.zarr"
+    return store
+
+
+@pytest.fixture
+def store(written: Path, tmp_path: Path) -> Path:
+    """A copy that can be changed."""
+    return Path(shutil.copytree(written, tmp_path / written.name))
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ import redis
 from zwriter.model import Verdict
 from zwriter.protocol import decode, keys
 from zwriter.service import alarms as alarms_module
-from zwriter.service import scan_run
+from zwriter.service import scan_life, scan_run
+from zwriter.store import patience
 from zwriter.testing.failpoints import failing
 
 FRAME = (256, 256)
@@ -98,7 +99,11 @@ def check(written, count: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["full", "broken"])
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_that_the_disk_refuses_is_done_when_it_does_not(beamline, heard, step, number):
+def test_a_step_that_the_disk_refuses_is_done_when_it_does_not(
+    beamline, heard, monkeypatch, step, number
+):
+    monkeypatch.setattr(patience, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(scan_life, "_SETTLE", 0.0)  # all has come when the scan is closed
     refusing = Refusing(number)
     with failing(step, refusing), beamline.service():
         with beamline.publisher.open_scan(scan_number=1, monitored=["samx"]) as scan:

@@ -319,6 +319,16 @@ def test_beamline_states_are_those_at_the_beginning_and_all_changes(beamline):
     assert [state.status for state in written.states["shutter"]] == ["valid", "warning"]
 
 
+def test_beamline_states_that_change_before_the_service_starts_are_the_scans_too(beamline):
+    beamline.publisher.beamline_state("shutter", "valid")
+    scan = beamline.publisher.open_scan(scan_number=1)
+    beamline.publisher.beamline_state("shutter", "warning")
+    with beamline.service():
+        scan.close()
+        written = beamline.written(1)
+    assert [state.status for state in written.states["shutter"]] == ["valid", "warning"]
+
+
 def test_frames_come_through_a_small_queue_unchanged(beamline):
     beamline.settings = beamline.settings.model_copy(
         update={"redis": beamline.settings.redis.model_copy(update={"queue_bytes": 1024 * 1024})}

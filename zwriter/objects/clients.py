@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiobotocore.session
 import botocore.config
+import botocore.loaders
 import botocore.session
 import obstore
 from obstore.store import S3Store
@@ -43,6 +44,7 @@ class ObjectStorage:
             self._session = self._with_credentials(
                 botocore.session.Session(profile=settings.profile)
             )
+            self._session.register_component("data_loader", _DESCRIPTIONS)
             region = settings.region or self._session.get_config_variable("region")
             self._ca = settings.ca_file or self._session.get_config_variable("ca_bundle")
         self.region: str = region or DEFAULT_REGION
@@ -55,6 +57,7 @@ class ObjectStorage:
         settings = self.settings
         with settings_told():
             session = aiobotocore.session.AioSession(profile=settings.profile)
+        session.register_component("data_loader", _DESCRIPTIONS)
         return BucketFileSystem(
             session=self._with_credentials(session),
             anon=settings.anonymous,
@@ -223,6 +226,8 @@ class ObjectStorage:
         }
 
 
+# What botocore knows of AWS is read once, not by each session: that takes 0.1 s.
+_DESCRIPTIONS = botocore.loaders.create_loader()
 # Errors that pass are tried again for a few seconds: by obstore, by botocore, and by s3fs, twice.
 _RETRIES: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
 _TIMEOUTS: ClientConfig = {"connect_timeout": "5s", "timeout": "2m"}  # the latter: a whole object

@@ -46,7 +46,7 @@ class ControlMessages:
     def __init__(
         self, client: Commands, scan_id: str, label: str, writer: ScanWriter, inbox: Inbox
     ) -> None:
-        self._kept = Kept(client)
+        self._client, self._kept = client, Kept(client)
         self._scan_id = scan_id
         self._label = label
         self._writer = writer
@@ -57,7 +57,7 @@ class ControlMessages:
         self._first_hole = 0
         self._bad_points: set[int] = set()  # whose key holds something else
         self._behind_last = max(writer.record.points, default=-1) + 1
-        self._states = BeamlineStates(client, writer.record.start_time or time.time())
+        self._states: BeamlineStates | None = None
 
     def journal_heard(self) -> int:
         """Journal what was heard; how much of it was of this scan alone."""
@@ -82,6 +82,9 @@ class ControlMessages:
             self._take("status", "", status)
             if not self._writer.record.baseline:
                 self._take("baseline", "", self._kept.baseline(self._scan_id))
+            if self._states is None:  # only now the scan's beginning is known
+                since = self._writer.record.start_time or time.time()
+                self._states = BeamlineStates(self._client, since)
             for name, raw in self._states.news():
                 self._take("state", name, raw)
             if everything:

@@ -16,6 +16,7 @@ PIECE = 256 * 1024  # bytes that are passed on at a time
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what is closed is reset, what was not sent is lost
 
 T = TypeVar("T")
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Gate:
@@ -25,8 +26,10 @@ class Gate:
     def __init__(self) -> None:
         self.connections = 0
         self._loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[None]] = set()  # those of connections that were made here
         self._writers: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
+        self._cuts = 0
+        self._listener: socket.socket | None = None
         self._reserved = socket.socket()  # keeps the port while nobody listens
         self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._reserved.bind(("127.0.0.1", 0))
@@ -55,7 +58,7 @@ class Gate:
     def open(self) -> bool:
         """Whether somebody is there: set to False, all connections end, and new ones are refused
         until it is True again."""
-        return self._server is not None
+        return self._listener is not None
 
     @open.setter  # noqa: A003
     def open(self, value: bool) -> None:
@@ -68,15 +71,19 @@ class Gate:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         raise NotImplementedError
 
-    async def _reached(
-        self, host: str | None, port: int | None
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _reached(self, host: str | None, port: int | None) -> Streams:
         """A connection to a server, which `cut` cuts as well. Raises OSError if there is none."""
-        return self._kept(*await asyncio.open_connection(host, port, limit=PIECE))
+        return await self._kept(asyncio.open_connection(host, port, limit=PIECE))
 
-    def _kept(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    def _kept(self, opening: Coroutine[Any, Any, Streams]) -> Coroutine[Any, Any, Streams]:
+        """A connection that `cut` cuts from now on, also while it is being opened."""
+        return self._opened(opening, self._cuts)
+
+    async def _opened(self, opening: Coroutine[Any, Any, Streams], cuts: int) -> Streams:
+        reader, writer = await opening
+        if cuts != self._cuts:
+            self._reset(writer)
+            raise ConnectionResetError
         self._writers.add(writer)
         return reader, writer
 
@@ -96,26 +103,39 @@ class Gate:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _listen(self, value: bool) -> None:
-        if self._server:
-            self._server.close()
-            self._server = None
+        if self._listener:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
             await self._cut()
         if value:
-            self._server = await asyncio.start_server(
-                self._accepted, "127.0.0.1", self.port, limit=PIECE
-            )
+            self._listener = socket.create_server(("127.0.0.1", self.port))
+            self._listener.setblocking(False)
+            self._loop.add_reader(self._listener, self._accept, self._listener)
 
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self._kept(reader, writer)
+    def _accept(self, listener: socket.socket) -> None:
+        """Let in who has come, so that `cut` finds them at once. An asyncio server tells us of them
+        later: when it was closed meanwhile, they are served nevertheless, or nobody closes them."""
         try:
-            await self._connected(reader, writer)
-        except (OSError, EOFError):
-            pass  # one of both has gone, or was cut off
-        finally:
-            self._end(writer)
+            connection, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # who came has gone already
+        self.connections += 1
+        opening = self._kept(asyncio.open_connection(sock=connection, limit=PIECE))
+        task = self._loop.create_task(self._serve(opening))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, opening: Coroutine[Any, Any, Streams]) -> None:
+        with contextlib.suppress(OSError, EOFError):  # one of both has gone, or was cut off
+            reader, writer = await opening
+            try:
+                await self._connected(reader, writer)
+            finally:
+                self._end(writer)
 
     async def _cut(self) -> None:
+        self._cuts += 1
         for writer in list(self._writers):
             self._reset(writer)
 

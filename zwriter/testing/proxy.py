@@ -49,7 +49,7 @@ class Proxy(Gate):
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         parts = urlsplit(self.target)
         if parts.scheme == "unix":
-            return self._kept(*await asyncio.open_unix_connection(parts.path))
+            return await self._kept(asyncio.open_unix_connection(parts.path))
         return await self._reached(parts.hostname, parts.port or 6379)
 
     async def _pass_on(
