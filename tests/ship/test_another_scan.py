@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.service.disturbed import push
 from tests.ship.lake import Lake
-from zwriter.errors import Fenced, UsageError
-from zwriter.reader import open_scan
+from zwriter.errors import UsageError
+from zwriter.model import Verdict
+from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
-from zwriter.ship import Shipment
-from zwriter.store.scan_store import own_attributes
+from zwriter.service.finalize import finalize
+from zwriter.settings import Settings
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 
@@ -29,14 +28,10 @@ def write_another(lake: Lake, *, finish: bool) -> None:
     scan.close()
 
 
-def is_finished(shipment: Shipment) -> bool:
-    """Whether it takes its scan for finished."""
-    known: object = shipment.is_finished
-    return bool(known("one")) if callable(known) else bool(known)
-
-
 @pytest.mark.parametrize("finish", [False, True], ids=["unfinished", "finished"])
-def test_it_stays_untouched_and_the_writer_is_told_which_it_is(lake: Lake, finish: bool) -> None:
+def test_it_stays_untouched_and_the_new_one_is_written_to_its_end_in_the_spool(
+    lake: Lake, finish: bool
+) -> None:
     write_another(lake, finish=finish)
     there = [lake.objects(), lake.contents()]
     lake.network.open = False
@@ -44,24 +39,28 @@ def test_it_stays_untouched_and_the_writer_is_told_which_it_is(lake: Lake, finis
     push(scan, range(5))
     scan.commit()
     lake.network.open = True
-    with pytest.raises((Fenced, UsageError), match="another scan, other"):  # noqa: PT012
-        while True:
-            scan.commit()
-            time.sleep(0.01)
-    scan.close()
-    assert [lake.objects(), lake.contents()] == there
-    with pytest.raises((Fenced, UsageError), match="other"):  # noqa: PT012
-        scan = lake.writer()
+    with pytest.raises(UsageError, match="another scan, other; one stays in"):
         scan.flush()
+    push(scan, range(5, 10))
+    scan.status("closed")
+    with pytest.raises(UsageError, match="another scan, other"):
+        scan.finish()
+    scan.close()
+    assert any("another scan, other" in text for text in lake.told)
+    with pytest.raises(UsageError, match="another scan, other: choose another path"):
+        lake.writer()
     assert [lake.objects(), lake.contents()] == there
-    found = [own_attributes(path.parent) for path in lake.folder.glob("spool/**/S1.zarr/zarr.json")]
-    assert [own["scan_id"] for own in found] == ["one"]
+    (store,) = lake.folder.glob("spool/**/S1.zarr")
+    verdict, _ = finalize(store, Settings())
+    assert verdict is Verdict.COMPLETE
+    assert verify(store).problems == []
+    assert list(open_scan(store).record.points) == list(range(10))
 
 
 def test_a_scan_is_not_finished_because_another_one_is(lake: Lake) -> None:
     write_another(lake, finish=True)
     assert open_scan(lake.url).finished
-    assert not is_finished(lake.shipment())
+    assert not lake.shipment().is_finished("one")
 
 
 def test_a_finished_scan_is_known_to_be_so_whatever_its_first_machine_still_has(lake: Lake) -> None:
@@ -69,8 +68,8 @@ def test_a_finished_scan_is_known_to_be_so_whatever_its_first_machine_still_has(
     push(first, range(5))
     first.flush()
     first.close()
-    assert not is_finished(lake.shipment())
+    assert not lake.shipment().is_finished("one")
     with lake.writer(lake.shipment("second")) as second:
         push(second, range(5, 10))
-    assert is_finished(lake.shipment("third"))
-    assert is_finished(lake.shipment())
+    assert lake.shipment("third").is_finished("one")
+    assert lake.shipment().is_finished("one")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from zwriter.errors import ServiceError
 from zwriter.ingest import safe_url
-from zwriter.objects import AnyPath, ObjectPath, contents, is_url, place
+from zwriter.objects import AnyPath, ObjectPath, is_url, place
 from zwriter.protocol import safe_name
 from zwriter.settings import Settings, SpoolSettings, StorageSettings
 from zwriter.ship import Spool
@@ -116,8 +116,8 @@ def _unfinished_in_bucket(root: ObjectPath, spool: SpoolSettings, redis: str) ->
             found.add(str(target))
             yield target
     try:
-        for name in contents(root / _OPEN):
-            store_there = _registered(root, name)
+        for url, nbytes in (root / _OPEN).sizes().items():
+            store_there = _registered(root, url.rpartition("/")[2], nbytes)
             if store_there is None or str(store_there) in found:
                 continue
             if (feeder := fed_from(store_there)) == redis:
@@ -128,10 +128,12 @@ def _unfinished_in_bucket(root: ObjectPath, spool: SpoolSettings, redis: str) ->
         log.warning("%s: scans that other machines have begun are not found: %s", root, error)
 
 
-def _registered(root: ObjectPath, name: str) -> ObjectPath | None:
+def _registered(root: ObjectPath, name: str, nbytes: int) -> ObjectPath | None:
     """The store that an object in the register says; None for what is no store below the root."""
     try:
-        url = (root / _OPEN / name).read_start(_LONGEST_URL)[0].decode()
+        if nbytes > _LONGEST_URL:
+            raise ValueError(f"{nbytes} bytes are no URL")
+        url = (root / _OPEN / name).read_bytes().decode()
     except FileNotFoundError:
         return None  # its scan is finished now
     except (OSError, ValueError) as error:
