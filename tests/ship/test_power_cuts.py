@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -47,4 +48,7 @@ def test_a_spool_whose_shards_are_damaged_and_whose_commits_are_not_goes_on_from
     assert written == dict.fromkeys(SIGNALS, 10)
     with scan:
         push(scan, range(10, 24))
+    (aside,) = lake.folder.glob("spool/aside-*")
+    assert (aside / "S1.zarr").exists()
+    shutil.rmtree(aside)
     lake.check(24)

@@ -126,7 +126,7 @@ class Ownership:
             (into / "side").rename(self.spool.side)
         finally:
             remove(into)
-        self._journal = 0
+        self._journal, self._compared = 0, True
         if claim(self._bucket, self._epochs, new, own.number) is None:
             raise Fenced(f"{self.store}: another machine takes it over, too")
 
