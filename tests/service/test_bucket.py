@@ -128,7 +128,9 @@ def test_whatever_step_a_service_dies_at_the_scan_goes_on(
     beamline, tmp_path, expected, failpoint, other_machine
 ):
     scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
-    at_pass = 1 if failpoint in AT_THE_END or failpoint == "ship.claimed" else 3
+    # a log is sent only if there is more of it: a busy machine may send it twice in all
+    at_pass = {"ship.claimed": 1, "ship.log_sent": 2}.get(failpoint, 3)
+    at_pass = 1 if failpoint in AT_THE_END else at_pass
     with service(beamline, tmp_path / "first", f"{failpoint}=kill@{at_pass}") as process:
         for n in range(60 if failpoint in AT_THE_END else 30):
             push(scan, [n])
@@ -160,7 +162,7 @@ def test_a_scan_whose_service_is_dead_is_finalized_with_what_was_committed(
         with pytest.raises(BeingWritten, match="is being written by process"):
             finalize(beamline.store(1), here)
     if other_machine:
-        monkeypatch.setattr("zwriter.ship.shipment._ALIVE", 0.0)
+        monkeypatch.setattr("zwriter.ship.ownership._ALIVE", 0.0)
         spool = SpoolSettings(folder=tmp_path / "second")
     settings = beamline.settings.model_copy(update={"spool": spool})
     verdict, master = finalize(beamline.store(1), settings)
