@@ -127,11 +127,11 @@ class ScanWriter:
         known = scan_id or str(uuid.uuid4()), scan_number
         self._store = self._open(*known)
         if self._shipment:
-            if self._shipment.lacks_something():
+            try:
+                self._ship(self._shipment, known)
+            except BaseException:
                 self._store.close(keep=True)
-                self._shipment.bring_back()
-                self._store = self._open(*known)
-            self._shipment.start(self._store.check)
+                raise
         self._master = master
         self._refused = False
         self._given_up = False
@@ -141,6 +141,14 @@ class ScanWriter:
         self._gathering = Gathering()
         self._uncommitted = 0  # bytes; they are kept, in case their signal fails
         self._logged: Counter[tuple[str, str]] = Counter()
+
+    def _ship(self, shipment: Shipment, known: tuple[str, int | None]) -> None:
+        """Have the store sent; first, if it has lost something that was, have that brought back."""
+        if shipment.lacks_something():
+            self._store.close(keep=True)
+            shipment.bring_back()
+            self._store = self._open(*known)
+        shipment.start(self._store.check)
 
     def _open(self, scan_id: str, scan_number: int | None) -> ScanStore:
         path = self._shipment.path if self._shipment else Path(str(self._path))

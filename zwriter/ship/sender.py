@@ -58,13 +58,10 @@ class Sender:
         for framed in self._logs:
             framed.ship()
         self._send_mark()
-        for folder in sorted((self._here / "commits").glob("*/")):
-            if folder.name not in self._devices:
-                self._devices[folder.name] = self._device(folder.name)
         problem = None
-        for name, device in self._devices.items():
+        for name in sorted(folder.name for folder in (self._here / "commits").glob("*/")):
             try:
-                device.ship(all_of_it=all_of_it)
+                self._device(name).ship(all_of_it=all_of_it)
             except (Fenced, NotSynced, Stopped):
                 raise
             except Exception as error:
@@ -83,6 +80,11 @@ class Sender:
             device.ship_sealed()
 
     def _device(self, name: str) -> DeviceShipment:
+        if name not in self._devices:
+            self._devices[name] = self._new_device(name)
+        return self._devices[name]
+
+    def _new_device(self, name: str) -> DeviceShipment:
         return DeviceShipment(
             self._path / DEVICES / name,
             f"{DEVICES}/{name}",

@@ -213,7 +213,7 @@ class Shipment:
             log.exception("%s: is not sent any more", self.store)
 
     def _stopped(self) -> bool:
-        return self._closing.is_set() and not self._finishing.is_set()
+        return abandoned() or (self._closing.is_set() and not self._finishing.is_set())
 
     def _failed(self, error: Exception) -> None:
         text = f"{self.store} cannot be sent and waits in the spool, the scan goes on: {error}"
