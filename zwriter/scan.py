@@ -148,6 +148,7 @@ class ScanWriter:
             self._store.close(keep=True)
             shipment.bring_back()
             self._store = self._open(*known)
+            shipment.lacks_something()  # raises if what was brought back is not whole
         shipment.start(self._store.check)
 
     def _open(self, scan_id: str, scan_number: int | None) -> ScanStore:

@@ -65,8 +65,7 @@ def _spooled(store: Path, target: ObjectPath) -> Remainder:
     age = time.time() - side.stat().st_mtime
     if writer := living_writer(side):
         return Remainder(str(store), f"is being written by {writer}", True, age)
-    same = here.get("scan_id") == there.get("scan_id")
-    if same and here.get("finished") and there.get("finished"):
+    if here.get("finished") and here == there:
         return Remainder(str(store), "the bucket has all of it", False, age, (side, store))
     return Remainder(str(store), f"waits for {target}: `zwriter run` or `finalize`", True, age)
 

@@ -120,7 +120,9 @@ def _unfinished_in_bucket(root: ObjectPath, spool: SpoolSettings, redis: str) ->
             store_there = _registered(root, url.rpartition("/")[2], nbytes)
             if store_there is None or str(store_there) in found:
                 continue
-            if (feeder := fed_from(store_there)) == redis:
+            feeder = fed_from(store_there)
+            finished = feeder is None and own_attributes(store_there).get("finished")
+            if feeder == redis or finished:  # perhaps but for its master file
                 yield store_there
             else:
                 log.info("%s: is fed from %s, and left to the service there", store_there, feeder)

@@ -87,7 +87,7 @@ class ScanRun:
     def _write_until_done(self) -> None:
         while True:
             try:
-                step(self._write)()
+                step(self._write_or_wait)()
             except NotSynced as error:  # all is looked at, and what is lost read again
                 log.exception("%s: is opened again", self._label)
                 self._tell_of_disk(f"{self._label} is opened again: {error}")
@@ -95,6 +95,12 @@ class ScanRun:
                     return
             else:
                 return
+
+    def _write_or_wait(self) -> None:
+        try:
+            self._write()
+        except ServiceError as error:  # the object store is waited for, as a disk is
+            raise OSError(errno.EHOSTDOWN, str(error)) from error
 
     def _write(self) -> None:
         settings = self._shared.settings

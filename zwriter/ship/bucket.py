@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import TypeVar
 
@@ -131,6 +132,17 @@ class Bucket:
                 self.outage.passed(attempt)
                 self.requests[method] += 1
                 return answer
+
+
+def side_by_side(
+    pool: ThreadPoolExecutor, function: Callable[[T], object], items: Iterable[T]
+) -> None:
+    """Call it for all items. When one fails the others are ended before that is raised: what is
+    sent late must not come after what is sent then."""
+    futures = [pool.submit(function, item) for item in items]
+    wait(futures)
+    for future in futures:
+        future.result()
 
 
 def _missing(error: FileNotFoundError, answer: T) -> T:

@@ -15,7 +15,7 @@ from typing import Any
 from zlib import compress
 
 from zwriter.failpoint import failpoint
-from zwriter.ship.bucket import Bucket
+from zwriter.ship.bucket import Bucket, side_by_side
 from zwriter.ship.claim import Claim
 from zwriter.ship.commits import BucketCommits
 from zwriter.ship.documents import NAME, Documents, with_shape
@@ -220,10 +220,10 @@ class DeviceShipment:
         """In the order in which they are written to a disk: who sees rows finds what they say."""
         for rank in sorted({publish_order(array) for array, *_ in documents}):
             same = [(node, text) for array, node, text in documents if publish_order(array) == rank]
-            list(self._pool.map(lambda item: self._documents.put(*item), same))
+            side_by_side(self._pool, lambda item: self._documents.put(*item), same)
 
     def _send_shards(self, works: Iterable[_Work]) -> None:
-        list(self._pool.map(self._send_shard, works))
+        side_by_side(self._pool, self._send_shard, works)
 
     def _send_shard(self, work: _Work) -> None:
         shard, known = work.shard, work.known

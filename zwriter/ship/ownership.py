@@ -10,11 +10,12 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from zwriter.errors import Fenced, NotSynced, ServiceError, UsageError
+from zwriter.errors import Fenced, NotSynced, ServiceError, StoreError, UsageError
 from zwriter.failpoint import failpoint
 from zwriter.objects import ObjectPath, contents
 from zwriter.ship.bucket import Bucket
@@ -26,7 +27,7 @@ from zwriter.ship.spool import Spool
 from zwriter.store.commits import CommitLog
 from zwriter.store.disk import remove
 from zwriter.store.epochs import living_writer
-from zwriter.store.log_parts import log_size
+from zwriter.store.log_parts import chosen, log_size
 from zwriter.store.scan_store import DEVICES, own_attributes, side_folder
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class Ownership:
             number, last = last_claim(self._bucket, self._epochs)
         except ServiceError as error:
             log.warning("%s: %s; the scan is written to the spool", self.store, error)
+            self._note_commits()
             number, last = 0, {}
         if number and (last.get("spool") != known or self._is_behind()):
             self.bring_back()
@@ -100,8 +102,13 @@ class Ownership:
 
     def lacks_something(self) -> bool:
         """Whether the spool turned out, when its store was opened, to lack what the bucket has: a
-        power cut may do that. False if that cannot be known now; `claim` looks again."""
+        power cut may do that. False if that cannot be known now; `claim` looks again.
+
+        Raises StoreError if what was brought back is not whole.
+        """
         self.note_losses()
+        if self._compared and self.spool.mark.get("losses"):
+            raise StoreError(f"{self.store}: what the bucket has is damaged; it is left as it is")
         if not self.spool.mark.get("losses") and not self._journal:
             return False
         try:
@@ -163,6 +170,17 @@ class Ownership:
         size = log_size(self.spool.side / "journal") or 0
         self._journal = min(self._journal or size, size)
 
+    def _note_commits(self) -> None:
+        """Note with which commits the scan is opened: the bucket, which cannot be seen, may have
+        later ones that a power cut has taken."""
+        losses = list(self.spool.mark.get("losses", []))
+        for folder in (self.spool.side / "commits").glob("*/"):
+            if commit := next(CommitLog(folder).readable(), None):
+                epoch = commit["epoch"]
+                losses.append([folder.name, [epoch, commit["seq"]], [epoch + 1, 0]])
+        if losses:
+            self.spool.note(losses=losses)
+
     def _is_behind(self) -> bool:
         """Whether the spool lacks what it has sent."""
         losses = self.spool.mark.get("losses", [])
@@ -177,7 +195,8 @@ class Ownership:
                 return True
             if any(device == of and begun < sent < at for of, begun, at in losses):
                 return True
-        return (log_size(self.store.parent / self.side / "journal") or 0) > self._journal
+        parts = chosen(self._bucket.names(f"{self.side}/journal"))
+        return bool(parts) and parts[-1].end > self._journal
 
     def _commit_folders(self) -> list[str]:
         return [f"{self._commits}/{device}" for device in self._bucket.names(self._commits)]
@@ -202,8 +221,12 @@ class Ownership:
             self._refuse_to_send(number, last)
             if made := claim(self._bucket, self._epochs, self.spool.id or "", number):
                 self._compared = True
-                self.spool.note(claimed=True)
                 return made
+
+    def note_claimed(self) -> None:
+        """Note that the bucket has something of the scan; the next time, if the disk is full."""
+        with suppress(OSError):
+            self.spool.note(claimed=True)
 
     def _refuse_to_send(self, number: int, last: dict[str, Any]) -> None:
         there, here = self._own_there(), own_attributes(self.spool.store)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from zlib import decompress
 
 import google_crc32c
+import numpy as np
 
 from zwriter.errors import StoreError
 from zwriter.protocol import safe_name
@@ -29,7 +30,7 @@ from zwriter.store.arrays import (
 )
 from zwriter.store.codecs import CRC_BYTES
 from zwriter.store.disk import sync_tree
-from zwriter.store.log_parts import open_log
+from zwriter.store.log_parts import chosen
 from zwriter.store.scan_store import GROUPS
 from zwriter.store.shard import FIRST_CHUNK, MISSING, index_bytes, index_nbytes, parse_index
 
@@ -63,11 +64,11 @@ def restore(bucket: Bucket, store: str, side: str, devices: str, into: Path) -> 
 
 def _copy_log(bucket: Bucket, key: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open_log(bucket.folder / key) as log:
-            path.write_bytes(log.read())
-    except FileNotFoundError:
-        path.write_bytes(b"")
+    while True:
+        parts = [bucket.read(f"{key}/{part.name}") for part in chosen(bucket.names(key))]
+        if None not in parts:
+            break  # else some were joined with others meanwhile
+    path.write_bytes(b"".join(part for part in parts if part))
 
 
 class _Restored:
@@ -124,8 +125,8 @@ class _Restored:
                 self._value(node, state)
             return state
         places: list[list[int]] = []
-        for number, end, _ in state["ends"]:
-            places += self._open_shard(node, state, number, end, layout)
+        for number, end, whole in state["ends"]:
+            places += self._open_shard(node, state, number, end, whole, layout)
         for number, _ in state["sealed"]:
             whole = read_again(node.rpartition("/")[2], state, number)
             data = self._read(node, shard_key(state, number), None if whole else FIRST_CHUNK)
@@ -140,7 +141,7 @@ class _Restored:
         self._write(node, shard_key(state, 0), [(0, stored)])
 
     def _open_shard(
-        self, node: str, state: dict[str, Any], number: int, end: int, layout: str
+        self, node: str, state: dict[str, Any], number: int, end: int, whole: int, layout: str
     ) -> list[list[int]]:
         """A shard that grows: whole chunks stay where they are, the others go beyond its reach.
 
@@ -153,6 +154,10 @@ class _Restored:
             index = parse_index(data[: index_nbytes(capacity)], capacity)
         except ValueError as error:
             raise StoreError(f"{self._bucket.folder}/{node}: {error}") from None
+        if np.count_nonzero(index[:, 0] < end) < whole:
+            raise StoreError(
+                f"{self._bucket.folder}/{node}: shard {number} lacks what was committed"
+            )
         at = FIRST_CHUNK + capacity * chunk_bound(dtype_from_json(state["dtype"]), chunk)
         index[chunks_in_shard(number, state) :] = MISSING  # it may be ahead of its commit
         parts: list[tuple[int, bytes]] = [(FIRST_CHUNK, data[FIRST_CHUNK:end])]

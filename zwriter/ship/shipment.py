@@ -116,7 +116,7 @@ class Shipment:
     def room(self) -> None:
         """Return when there is room in the spool. Raises as `check` does."""
         self.check()
-        if self.spool.full and not self._done.is_set():
+        if self.spool.full and self._lost is None and not self._done.is_set():
             self._wake.set()
             raise OSError(
                 errno.ENOSPC,
@@ -127,16 +127,16 @@ class Shipment:
     @step
     def fetch(self, shard: Path) -> None:
         """Bring the chunks of a shard file of the spool back, which have left it."""
-        shard = shard.resolve()
-        key = f"{self.store.name}/{shard.relative_to(self.path.resolve()).as_posix()}"
+        inside = shard.resolve().relative_to(self.path.resolve())
+        key = f"{self.store.name}/{inside.as_posix()}"
         try:
             data = self.bucket.read(key)
         except Stopped as error:
             raise OSError(errno.EHOSTDOWN, str(error)) from error
         if data is None:
             raise FileNotFoundError(f"{self.bucket.folder}/{key}: is missing")
-        self.spool.is_back(shard)
-        replace_file(shard, data)
+        replace_file(shard, data, sync=True)
+        self.spool.is_back(self.path / inside)
 
     def flush(self) -> None:
         """Return when all that is committed is in the bucket, and readable.
@@ -256,6 +256,7 @@ class Shipment:
             else:
                 self._failed(problem)
             self.spool.free(sender.sealed(), all_sent=all_of_it)
+            self._ownership.note_claimed()
             if last:
                 self._finish(sender)
                 self._done.set()

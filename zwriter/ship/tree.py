@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from zwriter.ship.bucket import Bucket
+from zwriter.ship.bucket import Bucket, side_by_side
 from zwriter.ship.documents import NAME, Documents
 from zwriter.ship.values import ValueShipment
 from zwriter.store.scan_store import GROUPS
@@ -74,7 +74,7 @@ class TreeShipment:
 
     def _send(self, nodes: Iterable[str]) -> None:
         values = [self._value(node) for node in nodes]
-        list(self._pool.map(ValueShipment.send, values))
+        side_by_side(self._pool, ValueShipment.send, values)
         for value in values:
             value.show()
 

@@ -333,9 +333,10 @@ def read_from(path: Path, capacity: int, number: int) -> bytes | None:
         offset, nbytes = (int(value) for value in read_index(file.fileno(), capacity)[number])
         if offset == int(MISSING):
             return None
-        if _is_freed(file.fileno()):
+        stored = os.pread(file.fileno(), nbytes, offset)
+        if len(stored) < nbytes and _is_freed(file.fileno()):
             raise Freed(path)
-        return os.pread(file.fileno(), nbytes, offset)
+        return stored
 
 
 def _is_freed(fd: int) -> bool:
