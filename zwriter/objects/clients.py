@@ -44,7 +44,7 @@ class ObjectStorage:
             self._session = self._with_credentials(
                 botocore.session.Session(profile=settings.profile)
             )
-            self._session.register_component("data_loader", _DESCRIPTIONS)
+            self._session.register_component("data_loader", AWS_DESCRIPTIONS)
             region = settings.region or self._session.get_config_variable("region")
             self._ca = settings.ca_file or self._session.get_config_variable("ca_bundle")
         self.region: str = region or DEFAULT_REGION
@@ -57,7 +57,7 @@ class ObjectStorage:
         settings = self.settings
         with settings_told():
             session = aiobotocore.session.AioSession(profile=settings.profile)
-        session.register_component("data_loader", _DESCRIPTIONS)
+        session.register_component("data_loader", AWS_DESCRIPTIONS)
         return BucketFileSystem(
             session=self._with_credentials(session),
             anon=settings.anonymous,
@@ -227,7 +227,7 @@ class ObjectStorage:
 
 
 # What botocore knows of AWS is read once, not by each session: that takes 0.1 s.
-_DESCRIPTIONS = botocore.loaders.create_loader()
+AWS_DESCRIPTIONS = botocore.loaders.create_loader()
 # Errors that pass are tried again for a few seconds: by obstore, by botocore, and by s3fs, twice.
 _RETRIES: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
 _TIMEOUTS: ClientConfig = {"connect_timeout": "5s", "timeout": "2m"}  # the latter: a whole object

@@ -108,7 +108,9 @@ def _unfinished_on_disk(root: Path) -> Iterator[Path]:
             shutil.rmtree(side, ignore_errors=True)
 
 
-def _unfinished_in_bucket(root: ObjectPath, spool: SpoolSettings, redis: str) -> Iterator[AnyPath]:
+def _unfinished_in_bucket(
+    root: ObjectPath, spool: SpoolSettings, redis: str
+) -> Iterator[ObjectPath]:
     """Those in the spool of this machine, and those that any machine has registered."""
     found = set()
     for store, target in spooled(root, spool):

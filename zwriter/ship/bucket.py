@@ -89,11 +89,6 @@ class Bucket:
         """The names in a folder."""
         return list(self._until_done("LIST", lambda: contents(self.folder / key)))
 
-    def sizes(self, key: str) -> dict[str, int]:
-        """All objects below a folder, and their sizes in bytes."""
-        found = self._until_done("LIST", (self.folder / key).sizes)
-        return {url.removeprefix(f"{self.folder}/"): nbytes for url, nbytes in found.items()}
-
     def tags(self, key: str) -> dict[str, str]:
         """All objects below a folder, and what tells each from what was there before."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,14 @@ class Ownership:
         """Whether the bucket has all of the scan, and not from this spool. If it has something of
         it still, that is put aside. Raises ServiceError if that cannot be known now.
         """
-        there, here = own_attributes(self.store), own_attributes(self.spool.store)
-        known = here.get("scan_id", scan_id)
-        if not there.get("finished") or known not in (None, there["scan_id"]):
+        return self._finished_elsewhere(own_attributes(self.store), scan_id)
+
+    def _finished_elsewhere(self, there: dict[str, Any], scan_id: str | None) -> bool:
+        here = own_attributes(self.spool.store)
+        if not there.get("finished") or here.get("scan_id", scan_id) not in (
+            None,
+            there["scan_id"],
+        ):
             return False
         if self.spool.id is None:
             return True
@@ -83,12 +88,13 @@ class Ownership:
         damaged one.
         """
         known = self.spool.id
-        self.note_losses()
+        self._note_losses()
         try:
             contents(self.store.parent)  # at once: all that follows is asked again until it is done
-            if self.finished_elsewhere(scan_id):
+            there = own_attributes(self.store)
+            if self._finished_elsewhere(there, scan_id):
                 raise UsageError(f"{self.store} is finished: choose another path, or remove it")
-            self._refuse_another(scan_id)
+            self._refuse_another(there, scan_id)
             number, last = last_claim(self._bucket, self._epochs)
         except ServiceError as error:
             log.warning("%s: %s; the scan is written to the spool", self.store, error)
@@ -106,7 +112,7 @@ class Ownership:
 
         Raises StoreError if what was brought back is not whole.
         """
-        self.note_losses()
+        self._note_losses()
         if self._compared and self.spool.mark.get("losses"):
             raise StoreError(f"{self.store}: what the bucket has is damaged; it is left as it is")
         if not self.spool.mark.get("losses") and not self._journal:
@@ -147,53 +153,58 @@ class Ownership:
         if aside := self.spool.put_aside():
             log.warning("%s: %s; what the spool had of it is in %s", self.store, why, aside)
 
-    def _refuse_another(self, scan_id: str | None) -> None:
-        there, here = own_attributes(self.store), own_attributes(self.spool.store)
-        known = here.get("scan_id", scan_id)
+    def _refuse_another(self, there: dict[str, Any], scan_id: str | None) -> None:
+        known = own_attributes(self.spool.store).get("scan_id", scan_id)
         if there and known not in (None, there["scan_id"]):
             another = f"{self.store} has another scan, {there['scan_id']}"
             raise UsageError(f"{another}: choose another path for {known}")
 
     # --- what a power cut may have taken from the spool ---
 
-    def note_losses(self) -> None:
+    def _note_losses(self) -> None:
         """Note which devices have gone back to an older commit, and from where they go on: the
         bucket may have more, but may not be there now."""
-        losses = list(self.spool.mark.get("losses", []))
-        for folder in (self.spool.side / "commits").glob("*/"):
-            for commit in CommitLog(folder).readable():
-                loss = [folder.name, commit.get("from"), [commit["epoch"], commit["seq"]]]
-                if "from" in commit and loss not in losses:
-                    losses.append(loss)
-        if losses:
-            self.spool.note(losses=losses)
+        self._note(
+            [device, commit["from"], [commit["epoch"], commit["seq"]]]
+            for device, commits in self._commits_here().items()
+            for commit in commits.readable()
+            if "from" in commit
+        )
         size = log_size(self.spool.side / "journal") or 0
         self._journal = min(self._journal or size, size)
 
     def _note_commits(self) -> None:
         """Note with which commits the scan is opened: the bucket, which cannot be seen, may have
         later ones that a power cut has taken."""
-        losses = list(self.spool.mark.get("losses", []))
-        for folder in (self.spool.side / "commits").glob("*/"):
-            if commit := next(CommitLog(folder).readable(), None):
-                epoch = commit["epoch"]
-                losses.append([folder.name, [epoch, commit["seq"]], [epoch + 1, 0]])
-        if losses:
-            self.spool.note(losses=losses)
+        self._note(
+            [device, [newest["epoch"], newest["seq"]], [newest["epoch"] + 1, 0]]
+            for device, commits in self._commits_here().items()
+            if (newest := next(commits.readable(), None))
+        )
+
+    def _note(self, losses: Iterable[list[Any]]) -> None:
+        """Note devices, from where they go on, and the first commit that was made then."""
+        known = self.spool.mark.get("losses", [])
+        if new := [loss for loss in losses if loss not in known]:
+            self.spool.note(losses=known + new)
+
+    def _commits_here(self) -> dict[str, CommitLog]:
+        folders = (self.spool.side / "commits").glob("*/")
+        return {folder.name: CommitLog(folder) for folder in folders}
 
     def _is_behind(self) -> bool:
         """Whether the spool lacks what it has sent."""
-        losses = self.spool.mark.get("losses", [])
+        losses, here = self.spool.mark.get("losses", []), self._commits_here()
         for folder in self._commit_folders():
             _, commit = newest_commit(self._bucket, folder)
-            of, *sent = commit.get("spool", ("", 0, 0)) if commit else ("", 0, 0)
-            if of != self.spool.id:
+            spool, *sent = commit.get("spool", ("", 0, 0)) if commit else ("", 0, 0)
+            if spool != self.spool.id:
                 continue
             device = folder.rpartition("/")[2]
-            here = next(CommitLog(self.spool.side / "commits" / device).readable(), None)
-            if here is None or sent > [here["epoch"], here["seq"]]:
+            newest = next(here[device].readable(), None) if device in here else None
+            if newest is None or sent > [newest["epoch"], newest["seq"]]:
                 return True
-            if any(device == of and begun < sent < at for of, begun, at in losses):
+            if any(begun < sent < at for name, begun, at in losses if name == device):
                 return True
         parts = chosen(self._bucket.names(f"{self.side}/journal"))
         return bool(parts) and parts[-1].end > self._journal
@@ -249,7 +260,7 @@ class Ownership:
 
     def clear_beside(self) -> None:
         """Remove what only served while the scan was not finished."""
-        keys = sorted(self._bucket.sizes(self.side), key=_order_of_removal)
+        keys = sorted(self._bucket.tags(self.side), key=_order_of_removal)
         epochs = [key for key in keys if "/epochs/" in key]
         self._bucket.delete(keys[: len(keys) - len(epochs)])
         self._bucket.before_writing = None  # nothing tells any more whose it was

@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import botocore.loaders
 import botocore.session
 
 from zwriter.errors import UsageError
+from zwriter.objects.clients import AWS_DESCRIPTIONS
 from zwriter.testing.moto import moto, moto_program
 from zwriter.testing.radosgw import radosgw, radosgw_version
-
-_DESCRIPTIONS = botocore.loaders.create_loader()  # of AWS, which take 0.1 s to read
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ class S3Server:
     def client(self) -> Any:
         """A botocore client, for the caller to close."""
         session = botocore.session.Session()
-        session.register_component("data_loader", _DESCRIPTIONS)
+        session.register_component("data_loader", AWS_DESCRIPTIONS)
         return session.create_client(
             "s3",
             endpoint_url=self.endpoint,
