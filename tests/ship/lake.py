@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
+
+import pytest
 
 from tests.service.disturbed import arrays, push
 from zwriter.model import Verdict
@@ -74,6 +77,25 @@ class Lake:
             patience=patience,
             shipment=shipment,
         )
+
+    def close_in_outage(self, sent: int, rows: int) -> None:
+        """A writer writes so many rows, of which so many are sent, and is gone."""
+        scan = self.writer()
+        push(scan, range(sent))
+        scan.flush()
+        self.network.open = False
+        push(scan, range(sent, rows))
+        scan.commit()
+        scan.close()
+
+    def stop_while_finishing(self, scan: ScanWriter, stop: Event) -> None:
+        """It is being finished, in an outage, when nobody waits for it any more."""
+        scan.status("closed")
+        end = finishing(scan)
+        until(lambda: self.told, "an outage")
+        stop.set()
+        with pytest.raises(OSError, match="is not all sent; it is in the spool"):
+            end.result()
 
     def until_met(self, met: int) -> None:
         """Wait until a writer has met a fault; met: how many requests there were before it."""

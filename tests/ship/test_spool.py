@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.service.disturbed import push
-from tests.ship.lake import Lake, finishing, until
+from tests.ship.lake import Lake, until
 from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings
@@ -77,13 +77,7 @@ def test_when_it_is_full_writing_waits_for_the_server_and_shards_that_are_there_
 
 
 def test_a_scan_that_is_closed_in_an_outage_is_gone_on_with(lake: Lake) -> None:
-    scan = lake.writer()
-    push(scan, range(20))
-    scan.flush()
-    lake.network.open = False
-    push(scan, range(20, 40))
-    scan.commit()
-    scan.close()
+    lake.close_in_outage(20, 40)
     assert taken(lake.folder / "spool")
     scan = lake.writer()
     push(scan, range(40, 50))
@@ -108,12 +102,7 @@ def test_a_writer_stops_while_the_server_is_gone_and_the_next_one_does_the_rest(
     push(scan, range(30, 60))
     scan.commit()
     if finished:
-        scan.status("closed")
-        end = finishing(scan)
-        until(lambda: lake.told, "an outage")
-        stop.set()
-        with pytest.raises(OSError, match="is not all sent; it is in the spool"):
-            end.result()
+        lake.stop_while_finishing(scan, stop)
     scan.close()
     assert taken(lake.folder / "spool")
     lake.network.open = True

@@ -26,13 +26,7 @@ pytestmark = [pytest.mark.s3, pytest.mark.outage]
 
 def begin_and_die(lake: Lake) -> None:
     """The first machine writes 30 of 60, of which the bucket has 20, and is gone."""
-    first = lake.writer()
-    push(first, range(20))
-    first.flush()
-    lake.network.open = False
-    push(first, range(20, 30))
-    first.commit()
-    first.close()
+    lake.close_in_outage(20, 30)
     lake.network.open = True
 
 
