@@ -40,6 +40,7 @@ from zwriter.store.whole import WholeArray
 from zwriter.store.zarr_json import consolidated, group_json, read_json, write_json
 
 FORMAT = 1
+_READING = 0.1  # seconds that other readers than ours may take between a shard's index and a chunk
 DEVICES = "entry/collection/devices"
 GROUPS = {  # that all scans have
     "entry": {"NX_class": "NXentry"},
@@ -74,6 +75,7 @@ class ScanStore:
         self.devices: dict[str, DeviceWriter] = {}
         self._root: dict[str, Any] = {}
         self._sync = settings.durability != "none"
+        self._sealed = 0.0  # when
         self._closing = ExitStack()
         try:
             self._open(side, scan_id, scan_number)
@@ -248,6 +250,7 @@ class ScanStore:
         self.write_points()
         for device in self.devices.values():
             device.seal()
+        self._sealed = time.monotonic()
 
     @step
     def finish(self, verdict: Verdict) -> None:
@@ -304,6 +307,7 @@ class ScanStore:
 
     @step
     def _clean_up(self) -> None:
+        time.sleep(max(0.0, self._sealed + _READING - time.monotonic()))
         for device in self.devices.values():
             device.trim()
         failpoint("finish.trimmed")
