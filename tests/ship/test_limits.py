@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.ship.lake import Lake, until
-from zwriter.errors import Fenced
+from tests.ship.lake import Lake, finishing, until
+from zwriter.errors import Fenced, StoreError
 from zwriter.model import Verdict
+from zwriter.objects import place
 from zwriter.reader import open_scan, verify
+from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings
+from zwriter.ship import Shipment
 from zwriter.store.shard import FIRST_CHUNK
 from zwriter.testing.s3 import S3Server
 from zwriter.testing.s3_faults import s3_faults
@@ -79,6 +82,70 @@ def test_values_become_floats_after_shards_have_left_the_spool(
     expected = [*range(16), *(n + 0.5 for n in range(16, 32))]
     assert signal.value[:, 3, 3].tolist() == expected
     assert verify(lake.url).problems == []
+
+
+def write_frames(lake: Lake, shipment: Shipment) -> tuple[ScanWriter, dict[str, bytes]]:
+    """16 frames, of which 12 are in sealed shards; these shards, in the bucket."""
+    scan = lake.writer(shipment, default=FRAMES)
+    for n in range(16):
+        scan.add("eiger", "image", FRAME + n, float(n))
+    scan.flush()
+    url = f"{lake.url}/entry/collection/devices/eiger/image/value/c"
+    return scan, {f"{url}/{n}/0/0": place(f"{url}/{n}/0/0").read_bytes() for n in range(3)}
+
+
+def check_frames(lake: Lake) -> None:
+    assert verify(lake.url).problems == []
+    value = open_scan(lake.url).devices["eiger"]["image"].value
+    assert value[:, 0, 0].tolist() == list(range(16))
+
+
+def test_a_shard_that_a_late_request_has_overwritten_does_not_leave_the_spool(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zwriter.ship.shipment._AGAIN", 0.1)
+    shipment = lake.shipment()
+    scan, (overwritten, *_) = write_frames(lake, shipment)
+    place(overwritten).write_bytes(b"late")
+    shipment.spool.limit = 1
+    until(lambda: len(freed(lake.folder / "spool")) >= 2, "shards to leave the spool")
+    scan.flush()
+    assert not any(path.parts[-3] == "0" for path in freed(lake.folder / "spool"))
+    with scan:
+        pass
+    check_frames(lake)
+
+
+def test_a_shard_stays_in_the_spool_if_a_request_for_it_may_still_be_done(lake: Lake) -> None:
+    lake.network.answer("AccessDenied", times=1, method="PUT", key="*/image/value/c/1/0/0")
+    shipment = lake.shipment()
+    with write_frames(lake, shipment)[0] as scan:
+        shipment.spool.limit = 1
+        until(lambda: len(freed(lake.folder / "spool")) >= 2, "shards to leave the spool")
+        scan.flush()
+        assert not any(path.parts[-3] == "1" for path in freed(lake.folder / "spool"))
+    check_frames(lake)
+
+
+def test_a_shard_that_is_overwritten_after_it_left_the_spool_is_told_and_ends_the_wait(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zwriter.ship.shipment._AGAIN", 0.1)
+    shipment = lake.shipment()
+    scan, shards = write_frames(lake, shipment)
+    shipment.spool.limit = 1
+    until(lambda: len(freed(lake.folder / "spool")) >= 3, "shards to leave the spool")
+    url = min(shards)
+    place(url).write_bytes(b"late")
+    scan.status("closed")
+    with pytest.raises(StoreError, match="cannot be sent and waits in the spool"):
+        finishing(scan).result(60)
+    scan.close()
+    assert any("cannot be sent" in text for text in lake.told)
+    place(url).write_bytes(shards[url])
+    with lake.writer(default=FRAMES):
+        pass
+    check_frames(lake)
 
 
 def test_what_cannot_leave_the_spool_stops_no_scan_while_the_server_takes_all(lake: Lake) -> None:

@@ -35,21 +35,40 @@ class Bucket:
         self.requests: Counter[str] = Counter()
         self.sent_bytes = 0
         self._tags: dict[str, str | None] = {}  # of what was put
+        self._uncertain: set[str] = set()  # keys of requests to put that got no answer
         self.before_writing: Callable[[], None] | None = None
 
     def put(self, key: str, data: Data) -> None:
         """Make `data` the object, in place of what is there."""
 
         def put() -> str | None:
+            attempts.append(key)
             return obstore.put(self._client, key, data, use_multipart=False)["e_tag"]
 
+        attempts: list[str] = []
         self._tags[key] = self._until_done("PUT", put)
+        self._uncertain.update(attempts[1:])
         self.sent_bytes += len(data)
 
     def is_as_sent(self, key: str, tag: str | None) -> bool:
         """Whether an object that has this tag now, None if there is none, is what was put there,
         as far as that is known."""
         return tag is not None and (self._tags.get(key) or tag).strip('"') == tag.strip('"')
+
+    def is_uncertain(self, key: str) -> bool:
+        """Whether a request to put it was made again: the first may still be done, late."""
+        return key in self._uncertain
+
+    def tag(self, key: str) -> str | None:
+        """What tells an object from what was there before; None if there is none."""
+
+        def tag() -> str | None:
+            try:
+                return obstore.head(self._client, key)["e_tag"] or ""
+            except FileNotFoundError as error:
+                return _missing(error, None)
+
+        return self._until_done("HEAD", tag)
 
     def create(self, key: str, data: bytes) -> bool:
         """Make `data` the object if there is none; False if there is one that is not `data`: if it

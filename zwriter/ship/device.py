@@ -268,17 +268,19 @@ class DeviceShipment:
                 keys.update(self._key(f"{name}/{array}", of_array, number) for number in numbers)
         return keys
 
-    def sealed(self) -> list[Path]:
-        """The shard files that are in the bucket for good, and not read here any more."""
+    def sealed(self) -> dict[Path, str]:
+        """The shard files that were sent for good, and are not read here any more; their keys."""
         signals = self._here["signals"] if self._here else {}
-        return [
-            self.folder / signal / name / shard_key(state, number)
+        return {
+            self.folder / signal / name / shard_key(state, number): self._key(
+                f"{signal}/{name}", state, number
+            )
             for signal, of_signal in signals.items()
             if of_signal["layout"] != "replace"
             for name, state in of_signal["arrays"].items()
             for number, _ in state["sealed"]
             if not read_again(name, state, number)
-        ]
+        }
 
 
 def _follows(array: str) -> bool:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
+_LOOK = 0.1  # seconds between two looks whether to wait on
 
 
-class Stopped(Exception):
+class Stopped(OSError):
     """We were asked to stop while the object store could not take something."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(errno.EHOSTDOWN, text)
 
 
 class Shipping(threading.Thread):
@@ -32,11 +38,17 @@ class Outage:
     """Knows whether the object store takes what is sent. Any thread may use it.
 
     name: what is sent, for the log; tell: is called with one line when an outage begins, and with
-    another when it is over.
+    another when it is over; given_up: set when nobody waits for its end any more.
     """
 
-    def __init__(self, name: str, tell: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(
+        self,
+        name: str,
+        tell: Callable[[str], None] = lambda text: None,
+        given_up: threading.Event | None = None,
+    ) -> None:
         self._name, self._tell = name, tell
+        self._given_up = given_up or threading.Event()
         self._stop = threading.Event()
         self._changing = threading.Lock()
         self._waiting = 0  # requests that have failed and are made again
@@ -47,7 +59,9 @@ class Outage:
         return self._waiting > 0
 
     def failed(self, error: Exception, attempt: int) -> None:
-        """Wait before a request is made for the `attempt`th time. Raises Stopped after `stop`."""
+        """Wait before a request is made for the `attempt`th time. Raises Stopped when nobody waits
+        for its answer any more.
+        """
         if attempt == 1:
             with self._changing:
                 self._waiting += 1
@@ -59,9 +73,16 @@ class Outage:
             raise Stopped(f"{self._name} is not sent: {error}") from None
 
     def pause(self, seconds: float) -> None:
-        """Wait. Raises Stopped after `stop`."""
-        if self._stop.wait(seconds) or abandoned():
+        """Wait. Raises Stopped when nobody else waits any more."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not self._ended:
+            self._stop.wait(min(left, _LOOK))
+        if self._ended:
             raise Stopped(f"{self._name} is not sent")
+
+    @property
+    def _ended(self) -> bool:
+        return self._stop.is_set() or self._given_up.is_set() or abandoned()
 
     def passed(self, attempt: int) -> None:
         """A request was answered when it was made for the `attempt`th time."""

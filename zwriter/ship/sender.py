@@ -113,9 +113,18 @@ class Sender:
         """How many were made in the bucket."""
         return sum(device.commits for device in self._devices.values())
 
-    def sealed(self) -> list[Path]:
-        """The shard files that are in the bucket for good, and not read here any more."""
-        return [path for device in self._devices.values() for path in device.sealed()]
+    def sealed(self) -> dict[Path, str]:
+        """The shard files that were sent for good, and are not read here any more; their keys."""
+        return {
+            path: key for device in self._devices.values() for path, key in device.sealed().items()
+        }
+
+    def is_there(self, key: str) -> bool:
+        """Whether the bucket has an object as it was sent, and that will stay so: no request for it
+        was given up that may still be done."""
+        return not self._bucket.is_uncertain(key) and self._bucket.is_as_sent(
+            key, self._bucket.tag(key)
+        )
 
     def finish(self) -> None:
         """After `send` of all of a finished store: make it finished in the bucket, with nothing in

@@ -14,7 +14,7 @@ from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from zwriter.errors import Fenced, NotSynced, ServiceError, UsageError
+from zwriter.errors import Fenced, NotSynced, ServiceError, StoreError, UsageError
 from zwriter.objects import ObjectPath
 from zwriter.settings import SpoolSettings
 from zwriter.ship.bucket import Bucket
@@ -24,6 +24,7 @@ from zwriter.ship.ownership import Ownership
 from zwriter.ship.sender import Overwritten, Sender
 from zwriter.ship.spool import Spool
 from zwriter.store.disk import replace_file, step
+from zwriter.store.shard import Damaged
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class Shipment:
 
     `open` first, before anything is written there. interval: seconds between two looks; tell: gets
     a line when the object store takes nothing, and when it does again; registered: an object that
-    is there as long as the scan is not finished; stop: set when nobody waits for it any more.
+    is there as long as the scan is not finished; stop: set when nobody waits for it any more: what
+    waits for the object store then raises Stopped, an OSError.
     """
 
     def __init__(
@@ -54,14 +56,14 @@ class Shipment:
         self.path = self.spool.store
         self.interval, self._tell, self._registered = interval, tell, registered
         self._stop = stop or threading.Event()
-        self._outage = Outage(str(store), tell)
+        self._outage = Outage(str(store), tell, self._stop)
         self.bucket = Bucket(store.parent, self._outage)
         self._ownership = Ownership(store, self.spool, self.bucket)
         self._check_here: Callable[[], None] = lambda: None
         self._epoch: Claim | None = None
         self._lost: Exception | None = None  # why nothing more may be sent
         self._distrusted: Set[str] = frozenset()  # objects that others have overwritten
-        self._fails = False  # over something that nobody has foreseen
+        self._fails = ""  # over what, that nobody has foreseen
         self._finishing = threading.Event()
         self._closing = threading.Event()
         self._wake = threading.Event()
@@ -109,8 +111,12 @@ class Shipment:
             raise self._lost
 
     def _check_all(self) -> None:
+        ended = not self._thread.is_alive()  # before looking what it has done
         if self._lost is not None:
             raise self._lost
+        given_up = self._stop.is_set() and (self._outage.lasts or self._fails)
+        if given_up or (ended and not self._done.is_set()):
+            raise OSError(errno.ETIMEDOUT, f"{self.store} is not all sent; it is in the spool")
 
     @step
     def room(self) -> None:
@@ -129,10 +135,7 @@ class Shipment:
         """Bring the chunks of a shard file of the spool back, which have left it."""
         inside = shard.resolve().relative_to(self.path.resolve())
         key = f"{self.store.name}/{inside.as_posix()}"
-        try:
-            data = self.bucket.read(key)
-        except Stopped as error:
-            raise OSError(errno.EHOSTDOWN, str(error)) from error
+        data = self.bucket.read(key)
         if data is None:
             raise FileNotFoundError(f"{self.bucket.folder}/{key}: is missing")
         replace_file(shard, data, sync=True)
@@ -141,7 +144,8 @@ class Shipment:
     def flush(self) -> None:
         """Return when all that is committed is in the bucket, and readable.
 
-        Raises Fenced, NotSynced as `check` does; UsageError if the scan cannot be sent at all.
+        Raises Fenced, NotSynced as `check` does; UsageError, StoreError if the scan cannot be sent
+        at all; OSError if `stop` is set while that cannot be done.
         """
         with self._flushing:
             self._flushes += 1
@@ -154,14 +158,12 @@ class Shipment:
     def finish(self) -> None:
         """Return when all of the finished store is in the bucket, and readable.
 
-        Raises as `flush` does; OSError if `stop` is set while that cannot be done.
+        Raises as `flush` does.
         """
         self._finishing.set()
         self._wake.set()
         while not self._done.wait(_LOOK):
             self._check_all()
-            if self._stop.is_set() and (self._outage.lasts or self._fails):
-                raise OSError(errno.ETIMEDOUT, f"{self.store} is not all sent; it is in the spool")
 
     def close(self) -> None:
         """Send what is committed, if the object store takes it now, and let go of everything."""
@@ -206,6 +208,9 @@ class Shipment:
                     except Exception as error:
                         log.debug("%s", self.store, exc_info=True)
                         self._failed(error)
+                        if isinstance(error, Damaged) and self._finishing.is_set():
+                            self._lost = StoreError(f"{self._fails}; zwriter finalize tries again")
+                            return  # nothing is written there any more that would mend it
                         if self._closing.wait(_AGAIN) or abandoned():
                             return
         except Exception as error:  # pragma: no cover - what a thread may not die of unheard
@@ -217,14 +222,15 @@ class Shipment:
 
     def _failed(self, error: Exception) -> None:
         text = f"{self.store} cannot be sent and waits in the spool, the scan goes on: {error}"
-        log.error("%s", text, exc_info=None if self._fails else error)
+        if text != self._fails:
+            log.error("%s", text, exc_info=error)
         if not self._fails:
             self._tell(text)
-        self._fails = True
+        self._fails = text
 
     def _works(self) -> None:
         if self._fails:
-            self._fails = False
+            self._fails = ""
             log.warning("%s is sent again", self.store)
             self._tell(f"{self.store} is sent again")
 
@@ -255,7 +261,7 @@ class Shipment:
                 raise problem
             else:
                 self._failed(problem)
-            self.spool.free(sender.sealed(), all_sent=all_of_it)
+            self.spool.free(sender.sealed(), sender.is_there, all_sent=all_of_it)
             self._ownership.note_claimed()
             if last:
                 self._finish(sender)

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -108,11 +109,15 @@ class Spool:
         """
         return self._taken_lately() >= max(self.limit, self._kept + self.limit // 4)
 
-    def free(self, shards: list[Path], *, all_sent: bool) -> None:
-        """Let go of the chunks of shard files that are in the bucket for good, once the spool is
-        half full, or the disk. What is left of them is the head, which says what they were.
+    def free(
+        self, sealed: dict[Path, str], is_there: Callable[[str], bool], *, all_sent: bool
+    ) -> None:
+        """Let go of the chunks of shard files that the bucket has for good, once the spool is half
+        full, or the disk. What is left of them is the head, which says what they were.
+
+        sealed: the files, and their keys in the bucket; is_there: whether it has one as it is here.
         """
-        shards = [path for path in shards if path not in self._freed]
+        shards = [path for path in sealed if path not in self._freed]
         if shards or all_sent:
             self._looked = 0.0
             taken = self._taken_lately()
@@ -120,6 +125,8 @@ class Spool:
             for path in shards:
                 if taken < enough:
                     break
+                if not is_there(sealed[path]):
+                    continue
                 taken -= _cut(path)
                 self._freed.add(path)
             self._taken = taken
