@@ -57,6 +57,20 @@ def test_a_scan_that_waits_for_the_bucket_stays(bucket, spool):
     assert open_scan(f"{root}/S1.zarr").devices["mcs"]["counts"].value[:].tolist() == [1, 2]
 
 
+def test_a_scan_that_the_bucket_has_and_differs_stays(bucket, spool, tmp_path):
+    root = f"s3://{bucket}/data"
+    for number in (1, 2):
+        with ScanWriter(f"{root}/S1.zarr", spool=spool, master=None) as scan:
+            scan.add("mcs", "counts", number)
+            scan.finish()
+            shutil.copytree(spool.folder, tmp_path / f"copy-{number}")
+        if number == 1:
+            place(f"{root}/S1.zarr").storage.filesystem.rm(f"{bucket}/data", recursive=True)
+    shutil.copytree(tmp_path / "copy-1", spool.folder, dirs_exist_ok=True)
+    assert f"waits for {root}/S1.zarr" in prune(root, "--remove")
+    assert [*spool.folder.rglob("S1.zarr/zarr.json")]
+
+
 def test_an_upload_that_was_not_ended_goes(bucket, spool):
     path = place(f"s3://{bucket}/data/S1_master.h5")
     path.storage.filesystem.call_s3("create_multipart_upload", Bucket=bucket, Key=path.key)

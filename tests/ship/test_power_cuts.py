@@ -9,6 +9,9 @@ import pytest
 
 from tests.service.disturbed import push
 from tests.ship.lake import Lake
+from zwriter.errors import NotSynced, StoreError
+from zwriter.objects import place
+from zwriter.scan import ScanWriter
 from zwriter.store.scan_store import DEVICES
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
@@ -17,6 +20,14 @@ SIGNALS = [
     *("det/last", "det/pieces", "det/rows", "eiger/image"),
     *("mcs/counts", "mcs/mixed", "mcs/ragged"),
 ]
+
+
+def written(scan: ScanWriter) -> dict[str, int]:
+    return {
+        f"{device}/{signal}": ledger.written
+        for device, signals in scan.ledgers.items()
+        for signal, ledger in signals.items()
+    }
 
 
 @pytest.mark.parametrize("name", ["mcs/counts/value/c/0", "eiger/image/timestamp/c/0"])
@@ -40,15 +51,66 @@ def test_a_spool_whose_shards_are_damaged_and_whose_commits_are_not_goes_on_from
     os.truncate(shard, nbytes)
     monkeypatch.setattr("zwriter.store.epochs.boot_id", lambda: "another boot")
     scan = lake.writer()
-    written = {
-        f"{device}/{signal}": ledger.written
-        for device, signals in scan.ledgers.items()
-        for signal, ledger in signals.items()
-    }
-    assert written == dict.fromkeys(SIGNALS, 10)
+    assert written(scan) == dict.fromkeys(SIGNALS, 10)
     with scan:
         push(scan, range(10, 24))
     (aside,) = lake.folder.glob("spool/aside-*")
     assert (aside / "S1.zarr").exists()
     shutil.rmtree(aside)
     lake.check(24)
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["the bucket is there", "it is away"])
+def test_a_spool_that_has_lost_its_last_commits_goes_on_from_the_bucket(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    scan = lake.writer()
+    push(scan, range(5))
+    scan.flush()
+    shutil.copytree(lake.folder / "spool", lake.folder / "before")
+    push(scan, range(5, 10))
+    scan.flush()
+    lake.network.open = False
+    scan.close()
+    shutil.rmtree(lake.folder / "spool")
+    (lake.folder / "before").rename(lake.folder / "spool")
+    monkeypatch.setattr("zwriter.store.epochs.boot_id", lambda: "another boot")
+    lake.network.open = not away
+    scan = lake.writer()
+    if away:
+        assert written(scan) == dict.fromkeys(SIGNALS, 5)
+        push(scan, range(5, 12))  # once more: they were read again
+        scan.commit()
+        lake.network.open = True
+        with pytest.raises(NotSynced, match="the bucket has more of it than the spool"):
+            scan.flush()
+        scan.close()
+        scan = lake.writer()
+    assert written(scan) == dict.fromkeys(SIGNALS, 10)
+    with scan:
+        push(scan, range(10, 24))
+    for aside in lake.folder.glob("spool/aside-*"):
+        shutil.rmtree(aside)
+    lake.check(24)
+
+
+def test_a_bucket_that_has_lost_what_was_committed_is_left_as_it_is(lake: Lake) -> None:
+    scan = lake.writer()
+    push(scan, range(5))
+    scan.flush()
+    shard = place(f"{lake.url}/{DEVICES}/mcs/counts/value/c/0")
+    older = shard.read_bytes()
+    push(scan, range(5, 3000))
+    scan.flush()
+    lake.network.open = False
+    scan.close()
+    lake.network.open = True
+    shard.write_bytes(older)
+    there = without_claims(lake)
+    with pytest.raises(StoreError, match="mcs/counts/value: shard 0 lacks what was committed"):
+        lake.writer(lake.shipment("second"))
+    assert without_claims(lake) == there
+
+
+def without_claims(lake: Lake) -> dict[str, int]:
+    return {url: nbytes for url, nbytes in lake.objects().items() if "/epochs/" not in url}

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zlib import decompress
 
-import google_crc32c
 import numpy as np
+from numpy.typing import NDArray
 
 from zwriter.errors import StoreError
 from zwriter.protocol import safe_name
@@ -28,11 +28,18 @@ from zwriter.store.arrays import (
     shard_chunks,
     shard_key,
 )
-from zwriter.store.codecs import CRC_BYTES
+from zwriter.store.codecs import CRC_BYTES, intact
 from zwriter.store.disk import sync_tree
 from zwriter.store.log_parts import chosen
 from zwriter.store.scan_store import GROUPS
-from zwriter.store.shard import FIRST_CHUNK, MISSING, index_bytes, index_nbytes, parse_index
+from zwriter.store.shard import (
+    FIRST_CHUNK,
+    MISSING,
+    end_of,
+    index_bytes,
+    index_nbytes,
+    parse_index,
+)
 
 T = TypeVar("T")
 _AT_ONCE = 8
@@ -136,7 +143,8 @@ class _Restored:
 
     def _value(self, node: str, state: dict[str, Any]) -> None:
         stored = self._read(node, shard_key(state, 0))
-        if google_crc32c.value(stored[:-CRC_BYTES]) != state["crc"]:
+        found = int.from_bytes(stored[-CRC_BYTES:], "little")
+        if found != state["crc"] or not intact(stored):
             raise StoreError(f"{self._bucket.folder}/{node}: not the value that was committed")
         self._write(node, shard_key(state, 0), [(0, stored)])
 
@@ -154,7 +162,7 @@ class _Restored:
             index = parse_index(data[: index_nbytes(capacity)], capacity)
         except ValueError as error:
             raise StoreError(f"{self._bucket.folder}/{node}: {error}") from None
-        if np.count_nonzero(index[:, 0] < end) < whole:
+        if not _has_whole(data, index, end, whole):
             raise StoreError(
                 f"{self._bucket.folder}/{node}: shard {number} lacks what was committed"
             )
@@ -193,6 +201,16 @@ class _Restored:
             for offset, data in parts:
                 file.seek(offset)
                 file.write(data)
+
+
+def _has_whole(data: bytes, index: NDArray[np.uint64], end: int, whole: int) -> bool:
+    """Whether the `whole` chunks that end at `end` are there, as they were written."""
+    chunks = index[index[:, 0] < end]
+    return (
+        len(chunks) == whole
+        and end_of(chunks) == end
+        and all(intact(data[offset : offset + nbytes]) for offset, nbytes in chunks.tolist())
+    )
 
 
 def _chunks_in(state: dict[str, Any], shard: int) -> dict[int, bytes]:

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
-
 from zwriter.ship.bucket import Bucket
 from zwriter.ship.documents import NAME, Documents, with_generation
 from zwriter.store.arrays import dtype_from_json
-from zwriter.store.codecs import CRC_BYTES
+from zwriter.store.codecs import CRC_BYTES, intact
 from zwriter.store.shard import Damaged
 from zwriter.store.zarr_json import chunk_key, generation_of, stored_shape, to_text
 
@@ -92,4 +90,4 @@ def _whole(stored: bytes, crc: int | None) -> bool:
     if not stored:
         return crc is None
     found = int.from_bytes(stored[-CRC_BYTES:], "little")
-    return found == google_crc32c.value(stored[:-CRC_BYTES]) and crc in (None, found)
+    return intact(stored) and crc in (None, found)

@@ -85,13 +85,19 @@ class ChunkCodec:
         """The chunk of `shape` that `encode` was given. Raises ValueError when the checksum is
         wrong.
         """
-        payload = stored[:-CRC_BYTES]
-        if google_crc32c.value(payload).to_bytes(CRC_BYTES, "little") != stored[-CRC_BYTES:]:
+        if not intact(stored):
             raise ValueError("wrong checksum")
+        payload = stored[:-CRC_BYTES]
         data = payload if self.name == "none" else blosc.decompress(payload)
         if self.dtype.kind == "T":
             return np.asarray(VLenUTF8().decode(data), self.dtype).reshape(shape)
         return np.frombuffer(data, self.dtype).reshape(shape)
+
+
+def intact(stored: bytes) -> bool:
+    """Whether the stored bytes of a chunk have the crc32c that they end with."""
+    crc = google_crc32c.value(stored[:-CRC_BYTES]).to_bytes(CRC_BYTES, "little")
+    return bool(crc == stored[-CRC_BYTES:])
 
 
 def codec_for(dtype: np.dtype[Any], settings: SignalSettings) -> ChunkCodec:

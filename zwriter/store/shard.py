@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zwriter.failpoint import failpoint
-from zwriter.store.codecs import CRC_BYTES
+from zwriter.store.codecs import CRC_BYTES, intact
 from zwriter.store.disk import flush, make_folder, passing, step, sync_names, write_all
 from zwriter.store.hdf5_header import METADATA_BYTES, USER_BLOCK
 from zwriter.store.reserve import reserve
@@ -320,8 +320,7 @@ def _index_of(fd: int, capacity: int) -> NDArray[np.uint64]:
 def _checked(fd: int, offset: int, nbytes: int) -> bytes:
     """A chunk, with its checksum. Raises Damaged if that is wrong."""
     stored = os.pread(fd, nbytes, offset)
-    data, crc = stored[:-CRC_BYTES], stored[-CRC_BYTES:]
-    if len(stored) != nbytes or google_crc32c.value(data).to_bytes(CRC_BYTES, "little") != crc:
+    if len(stored) != nbytes or not intact(stored):
         raise Damaged(f"the chunk at byte {offset} is damaged")
     return stored
 

@@ -19,12 +19,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import google_crc32c
-
 from zwriter.errors import Fenced
 from zwriter.failpoint import failpoint
 from zwriter.store.arrays import chunks_in_shard, shard_chunks, shard_key
-from zwriter.store.codecs import CRC_BYTES
+from zwriter.store.codecs import CRC_BYTES, intact
 from zwriter.store.commits import NOTHING, CommitLog
 from zwriter.store.disk import make_folder, sync_folder, sync_tree, walk
 from zwriter.store.epochs import Epoch
@@ -206,8 +204,7 @@ def _checked_replaced(path: Path, signal: dict[str, Any]) -> dict[str, Any]:
         except OSError:
             stored = b""
         crc = state["crc"].to_bytes(CRC_BYTES, "little")
-        data = stored[:-CRC_BYTES]
-        if stored[-CRC_BYTES:] != crc or google_crc32c.value(data) != state["crc"]:
+        if stored[-CRC_BYTES:] != crc or not intact(stored):
             log.warning("%s: its value is lost", path.name)
             return {**signal, "layout": None, "arrays": {}}
     return signal
