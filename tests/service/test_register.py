@@ -14,7 +14,7 @@ from tests.service.test_bucket import service
 from zwriter.model import Verdict
 from zwriter.objects import ObjectPath, contents, place
 from zwriter.reader import verify
-from zwriter.service.roots import find_unfinished
+from zwriter.service.roots import find_unfinished, redis_name
 from zwriter.settings import SpoolSettings
 from zwriter.testing.fixtures import any_redis
 
@@ -72,6 +72,26 @@ def skipped(bucket: str, spool: Path, caplog: pytest.LogCaptureFixture, content:
     (warning,) = caplog.messages
     assert ".zwriter/open/bad" in warning
     assert len(warning) < 1000
+
+
+@pytest.mark.parametrize("finder", ["another spool", "the same spool", "the same folder"])
+def test_a_scan_that_a_living_service_of_another_redis_feeds_is_not_looked_for(
+    bucket: str, tmp_path: Path, finder: str
+) -> None:
+    root = f"s3://{bucket}/data" if "spool" in finder else str(tmp_path / "data")
+    spool = tmp_path / ("spool" if finder == "the same spool" else "spool of ours")
+    with contextlib.ExitStack() as stack:
+        redis = stack.enter_context(any_redis(tmp_path / "redis"))
+        theirs = stack.enter_context(contextlib.closing(Beamline(redis.url, root)))
+        scan = theirs.publisher.open_scan(scan_number=1, monitored=["samx"])
+        with service(theirs, tmp_path / "spool"):
+            push(scan, range(10))
+            theirs.live(1, rows=10)
+            path = place(root)
+            assert list(find_unfinished(path, SpoolSettings(folder=spool), "redis://ours")) == []
+            name = redis_name(redis.url)
+            if finder != "another spool":
+                assert list(find_unfinished(path, SpoolSettings(folder=spool), name)) != []
 
 
 def test_a_scan_that_the_service_of_another_redis_feeds_is_left_to_it(

@@ -98,3 +98,14 @@ def test_what_was_sealed_without_a_commit_is_taken_again_once(
     with lake.writer(lake.shipment("second"), default=SETTINGS) as second:
         go_on(second, 2)
     check(lake, 2)
+
+
+def test_shards_of_strings_that_are_all_missing_are_sent(lake: Lake) -> None:
+    tiny = SignalSettings(chunk_bytes=256, shard_bytes=512)
+    with lake.writer(default=tiny) as scan:
+        scan.add_slice("det", "names", 0, ["a"], max_shape=(None, 2))
+        scan.commit()
+        scan.add_slice("det", "names", 100, ["z"], max_shape=(None, 2))
+    assert verify(lake.url).problems == []
+    rows = open_scan(lake.url).devices["det"]["names"].rows
+    assert [list(rows[n]) for n in (0, 50, 100)] == [["a"], [], ["z"]]

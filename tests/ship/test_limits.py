@@ -138,7 +138,7 @@ def test_a_shard_that_is_overwritten_after_it_left_the_spool_is_told_and_ends_th
     url = min(shards)
     place(url).write_bytes(b"late")
     scan.status("closed")
-    with pytest.raises(StoreError, match="cannot be sent and waits in the spool"):
+    with pytest.raises(StoreError, match="is not all sent; it is in the spool"):
         finishing(scan).result(60)
     scan.close()
     assert any("cannot be sent" in text for text in lake.told)

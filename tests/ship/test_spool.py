@@ -14,9 +14,11 @@ import pytest
 
 from tests.service.disturbed import push
 from tests.ship.lake import Lake, until
+from zwriter.errors import UsageError
 from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
-from zwriter.settings import SignalSettings
+from zwriter.service.finalize import finalize
+from zwriter.settings import Settings, SignalSettings
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 
@@ -74,6 +76,17 @@ def test_when_it_is_full_writing_waits_for_the_server_and_shards_that_are_there_
     assert value[:, 0, 0].tolist() == list(range(frames))
     assert verify(lake.url).problems == []
     lake.check_nothing_else()
+
+
+def test_what_it_has_of_a_scan_that_the_bucket_has_is_not_finalized_by_itself(lake: Lake) -> None:
+    lake.close_in_outage(20, 30)
+    (store,) = lake.folder.glob("spool/**/S1.zarr")
+    with pytest.raises(UsageError, match=r"what the spool has of .*S1.zarr: finalize that"):
+        finalize(store, Settings())
+    lake.network.open = True
+    with lake.writer() as scan:
+        push(scan, range(30, 40))
+    lake.check(40)
 
 
 def test_a_scan_that_is_closed_in_an_outage_is_gone_on_with(lake: Lake) -> None:

@@ -19,9 +19,10 @@ import botocore.config
 import botocore.loaders
 import botocore.session
 import obstore
+from botocore.exceptions import BotoCoreError, ClientError
 from obstore.store import S3Store
 
-from zwriter.objects.errors import no_credentials, requests_told, settings_told
+from zwriter.objects.errors import no_credentials, no_new_credentials, requests_told, settings_told
 from zwriter.objects.filesystem import BucketFileSystem
 from zwriter.settings import StorageSettings
 
@@ -217,7 +218,10 @@ class ObjectStorage:
             found = self._session.get_credentials()
             if found is None:
                 raise no_credentials()
+        try:
             frozen = found.get_frozen_credentials()
+        except (BotoCoreError, ClientError, RuntimeError) as error:  # they are renewed just now
+            raise no_new_credentials(error) from None
         return {
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,

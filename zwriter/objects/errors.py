@@ -10,6 +10,7 @@ from aiohttp import ClientPayloadError
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
@@ -72,6 +73,11 @@ def no_credentials() -> UsageError:
     return UsageError(_NO_CREDENTIALS)
 
 
+def no_new_credentials(error: Exception) -> ServiceError:
+    """Those that expire could not be renewed, which may be possible later."""
+    return ServiceError(f"the object store's credentials cannot be renewed: {error}")
+
+
 def _of_request(error: Exception, bucket: str, where: str) -> ZwriterError | None:
     if code := _code(error):
         if code == "NoSuchBucket":
@@ -92,6 +98,8 @@ def _of_request(error: Exception, bucket: str, where: str) -> ZwriterError | Non
             return ServiceError(f"{where} cannot be reached; check `endpoint` and the network")
         case GenericError():  # obstore does not tell these apart
             return ServiceError(f"{where} cannot be reached; check `endpoint` and `ca_file`")
+        case CredentialRetrievalError():
+            return no_new_credentials(error)
         case BotoCoreError():
             return UsageError(f"the object store's settings cannot be used: {error}")
     return None

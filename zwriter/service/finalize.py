@@ -15,7 +15,7 @@ from zwriter.scan import ScanWriter
 from zwriter.service.paths import ScanPaths
 from zwriter.service.roots import register_of, root_of
 from zwriter.settings import Settings
-from zwriter.ship import Shipment
+from zwriter.ship import Shipment, bucket_has_some
 from zwriter.store.epochs import living_writer
 from zwriter.store.scan_store import own_attributes, side_folder
 
@@ -59,6 +59,8 @@ def _finish_on_disk(store: Path, settings: Settings) -> None:
     if not store.is_dir() and not side.is_dir():
         raise UsageError(f"{store}: no such scan store; give the path of a <base>.zarr folder")
     _refuse_living(store, living_writer(side))
+    if url := bucket_has_some(store):
+        raise UsageError(f"{store} is what the spool has of {url}: finalize that")
     if side.exists() or not open_scan(store).finished:
         _finish(store, settings, None)
 

@@ -18,6 +18,7 @@ from zwriter.objects import AnyPath, ObjectPath, is_url, place
 from zwriter.protocol import safe_name
 from zwriter.settings import Settings, SpoolSettings, StorageSettings
 from zwriter.ship import Spool
+from zwriter.store.epochs import living_writer
 from zwriter.store.scan_store import own_attributes, side_folder
 
 log = logging.getLogger(__name__)
@@ -71,15 +72,15 @@ def register_of(root: ObjectPath, scan_id: str) -> ObjectPath:
 
 
 def find_unfinished(root: AnyPath, spool: SpoolSettings, redis: str) -> Iterator[AnyPath]:
-    """The stores below the root that were fed by a service and are not finished; in a bucket, where
-    others write too, of those that another machine began only what the same Redis has fed.
+    """The stores below the root that were fed by a service and are not finished: of the same Redis,
+    or, on this machine, of another one if their writer is dead.
 
     What was left of cleaning up behind a finished one is removed.
     """
     if isinstance(root, ObjectPath):
         yield from _unfinished_in_bucket(root, spool, redis)
     else:
-        yield from _unfinished_on_disk(root)
+        yield from _unfinished_on_disk(root, redis)
 
 
 def stores_with_sides(root: Path) -> Iterator[Path]:
@@ -98,14 +99,24 @@ def spooled(root: ObjectPath, spool: SpoolSettings) -> Iterator[tuple[Path, Obje
         yield store, root / store.relative_to(top).as_posix()
 
 
-def _unfinished_on_disk(root: Path) -> Iterator[Path]:
+def _unfinished_on_disk(root: Path, redis: str) -> Iterator[Path]:
     for store in stores_with_sides(root):
         side = side_folder(store)
         if (side / MARK).exists():
-            yield store
+            if _is_left_to(redis, store):
+                yield store
         elif own_attributes(store).get("finished"):
             log.info("%s: what was left of it is removed, its scan is finished", side)
             shutil.rmtree(side, ignore_errors=True)
+
+
+def _is_left_to(redis: str, store: Path) -> bool:
+    """Whether the service of a Redis goes on with a store that this machine has."""
+    feeder, writer = fed_from(store), living_writer(side_folder(store))
+    if feeder == redis or writer is None:
+        return True
+    log.info("%s: is fed from %s, and left to %s", store, feeder, writer)
+    return False
 
 
 def _unfinished_in_bucket(
@@ -116,7 +127,8 @@ def _unfinished_in_bucket(
     for store, target in spooled(root, spool):
         if (side_folder(store) / MARK).exists():
             found.add(str(target))
-            yield target
+            if _is_left_to(redis, store):
+                yield target
     try:
         for url, nbytes in (root / _OPEN).sizes().items():
             store_there = _registered(root, url.rpartition("/")[2], nbytes)

@@ -4,6 +4,6 @@
 """
 
 from zwriter.ship.shipment import Shipment
-from zwriter.ship.spool import Spool
+from zwriter.ship.spool import Spool, bucket_has_some
 
-__all__ = ["Shipment", "Spool"]
+__all__ = ["Shipment", "Spool", "bucket_has_some"]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError
@@ -16,6 +16,12 @@ from zwriter.failpoint import failpoint
 from zwriter.objects import ObjectPath, contents
 from zwriter.objects.errors import requests_told
 from zwriter.ship.outage import Outage
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+
+_WHOLE = 128 * 1024 * 1024  # bytes of an object that is sent by one request
+_PART = 8 * 1024 * 1024
 
 Data = bytes | bytearray | memoryview
 T = TypeVar("T")
@@ -43,7 +49,17 @@ class Bucket:
 
         def put() -> str | None:
             attempts.append(key)
-            return obstore.put(self._client, key, data, use_multipart=False)["e_tag"]
+            again = len(attempts) > 1  # in parts, each of which has its time: the way may be slow
+            in_parts = len(data) > (_PART if again else _WHOLE)
+            answer = obstore.put(
+                self._client,
+                key,
+                data,
+                use_multipart=in_parts,
+                chunk_size=_PART,
+                max_concurrency=1 if again else 4,
+            )
+            return answer["e_tag"]
 
         attempts: list[str] = []
         self._tags[key] = self._until_done("PUT", put)
@@ -61,14 +77,22 @@ class Bucket:
 
     def tag(self, key: str) -> str | None:
         """What tells an object from what was there before; None if there is none."""
+        found = self._head(key)
+        return (found["e_tag"] or "") if found else None
 
-        def tag() -> str | None:
+    def written_at(self, key: str) -> float | None:
+        """When an object was written, by the server's clock; None if there is none."""
+        found = self._head(key)
+        return found["last_modified"].timestamp() if found else None
+
+    def _head(self, key: str) -> ObjectMeta | None:
+        def head() -> ObjectMeta | None:
             try:
-                return obstore.head(self._client, key)["e_tag"] or ""
+                return obstore.head(self._client, key)
             except FileNotFoundError as error:
                 return _missing(error, None)
 
-        return self._until_done("HEAD", tag)
+        return self._until_done("HEAD", head)
 
     def create(self, key: str, data: bytes) -> bool:
         """Make `data` the object if there is none; False if there is one that is not `data`: if it

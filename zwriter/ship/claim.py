@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from zwriter.errors import Fenced
+from zwriter.errors import Fenced, UsageError
 from zwriter.failpoint import failpoint
 from zwriter.ship.bucket import Bucket
 
@@ -50,13 +50,19 @@ def last_claim(bucket: Bucket, key: str) -> tuple[int, dict[str, Any]]:
 
 def claim(bucket: Bucket, key: str, spool: str, after: int) -> Claim | None:
     """Begin the epoch that follows `after`: whoever had the scan before us is fenced from now on.
-    None if another writer was quicker.
+    None if another writer was quicker. Raises UsageError for a server on which that cannot be.
     """
     bucket.before_writing = None
     own = {"spool": spool, "host": socket.gethostname(), "pid": os.getpid()}
     text = json.dumps(own | {"time": time.time(), "claim": uuid4().hex}).encode()
     if not bucket.create(f"{key}/{after + 1}", text):
         return None
+    if bucket.create(f"{key}/{after + 1}", text + b" "):
+        raise UsageError(
+            f"{bucket.folder}: the object store writes over what is there in spite of"
+            " If-None-Match: *, so two writers could not know of each other; docs/object-store.md"
+            " says which servers can be used"
+        )
     failpoint("ship.claimed")
     made = Claim(bucket, key, after + 1)
     bucket.before_writing = made.check_again

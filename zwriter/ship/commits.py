@@ -62,6 +62,7 @@ def newest_commit(bucket: Bucket, folder: str) -> tuple[int, dict[str, Any] | No
             return 0, None
         text = bucket.read(f"{folder}/{newest:010d}")
         if text is None:
+            bucket.outage.pause(0.1)
             continue  # its writer is alive, and pruned it
         try:
             commit = json.loads(text)

@@ -135,15 +135,15 @@ class DeviceShipment:
         raise Damaged(f"{self.folder.name}: none of its commits can be read: {problem}")
 
     def ship_sealed(self) -> None:
-        """Send shards that will not change any more, if they may be seen before their commit."""
+        """Send shards that will not change any more, if they may be seen before their commit.
+
+        Raises Damaged if the spool has gone on since that.
+        """
         commit = self._committed()
         if commit is None or self._is_here(commit):
             return
-        try:
-            works = [w for w in self._works(commit) if w.shard.sealed is not None]
-            self._send_shards(work for work in works if not _follows(work.array))
-        except Damaged:
-            return  # the spool has gone on: the next time
+        works = [work for work in self._works(commit) if work.shard.sealed is not None]
+        self._send_shards(work for work in works if not _follows(work.array))
 
     def _committed(self) -> dict[str, Any] | None:
         try:
@@ -209,6 +209,8 @@ class DeviceShipment:
             self._documents.mirror(f"{self.node}/{name}", self.folder / name)
         failpoint("ship.documents_sent")
         text = self._commits.make(commit, signals)
+        for value in values:
+            value.committed()
         self._here = commit
         self._pace.was_sent()
         failpoint("ship.committed")

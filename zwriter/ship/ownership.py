@@ -32,6 +32,7 @@ from zwriter.store.scan_store import DEVICES, own_attributes, side_folder
 
 log = logging.getLogger(__name__)
 
+SIGN_OF_LIFE = "alive"  # an object that a writer writes again and again
 _ALIVE = 60.0  # seconds since a writer of another machine was heard of
 
 
@@ -70,15 +71,16 @@ class Ownership:
 
     def living_writer(self) -> str | None:
         """Who writes the scan, as far as that can be known: a process of this machine that is
-        alive, or one of another that has sent something in the last minute."""
+        alive, or one of another that has sent a sign of life in the last minute."""
         if here := living_writer(self.spool.side):
             return here
         number, last = last_claim(self._bucket, self._epochs)
         if not number or last.get("spool") == self.spool.id:
             return None
-        commits = (newest_commit(self._bucket, folder)[1] for folder in self._commit_folders())
-        seconds = time.time() - max([last["time"], *(c["time"] for c in commits if c)])
-        return f"process {last['pid']} on {last['host']}" if seconds < _ALIVE else None
+        signs = [f"{self._epochs}/{number}", f"{self.side}/{SIGN_OF_LIFE}"]
+        last_sign = max(self._bucket.written_at(key) or 0.0 for key in signs)
+        alive = time.time() - last_sign < _ALIVE
+        return f"process {last['pid']} on {last['host']}" if alive else None
 
     def open(self, scan_id: str | None) -> None:
         """Make the spool what the scan is to go on from: itself; or, if another machine went on
@@ -100,7 +102,7 @@ class Ownership:
             log.warning("%s: %s; the scan is written to the spool", self.store, error)
             self._note_commits()
             number, last = 0, {}
-        if number and (last.get("spool") != known or self._is_behind()):
+        if number and (self._went_elsewhere(last) or self._is_behind()):
             self.bring_back()
         elif known is None:
             self._put_aside("nobody knows what it is")
@@ -128,11 +130,11 @@ class Ownership:
         """Put what the bucket has in place of what the spool has. Raises Fenced."""
         mark = uuid4().hex
         own = self._claim_at_once(mark)  # nobody else writes it from now on
-        self._put_aside("it goes on from what the bucket has")
         into = self.spool.store.with_name(f".{self.spool.store.name}.{mark}")
         into.mkdir(parents=True)
         try:
             restore(self._bucket, self.key, self.side, DEVICES, into)
+            self._put_aside("it goes on from what the bucket has")
             new = self.spool.begin(into / "side")
             (into / "store").rename(self.spool.store)
             failpoint("ship.restored")
@@ -142,6 +144,16 @@ class Ownership:
         self._journal, self._compared = 0, True
         if claim(self._bucket, self._epochs, new, own.number) is None:
             raise Fenced(f"{self.store}: another machine takes it over, too")
+
+    def _went_elsewhere(self, last: dict[str, Any]) -> bool:
+        """Whether another machine has gone on with the scan. last: what the last one that claimed
+        it says of itself; it may have come to nothing."""
+        own = self.spool.id
+        return last.get("spool") != own and (own is None or self._has_commits_of_others(own))
+
+    def _has_commits_of_others(self, own: str) -> bool:
+        commits = (newest_commit(self._bucket, folder)[1] for folder in self._commit_folders())
+        return any(commit and commit.get("spool", [own])[0] != own for commit in commits)
 
     def _claim_at_once(self, spool: str) -> Claim:
         while True:
@@ -248,7 +260,7 @@ class Ownership:
             raise UsageError(f"{self.store} was removed while it was written; {kept}")
         if there and there.get("finished"):
             raise NotSynced(f"{self.store}: another machine has finished it meanwhile")
-        if number and last.get("spool") != self.spool.id:
+        if number and self._went_elsewhere(last):
             raise NotSynced(f"{self.store}: another machine has written it meanwhile")
         if number and not self._compared and self._is_behind():
             raise NotSynced(f"{self.store}: the bucket has more of it than the spool")
@@ -260,14 +272,14 @@ class Ownership:
 
     def clear_beside(self) -> None:
         """Remove what only served while the scan was not finished."""
-        keys = sorted(self._bucket.tags(self.side), key=_order_of_removal)
-        epochs = [key for key in keys if "/epochs/" in key]
-        self._bucket.delete(keys[: len(keys) - len(epochs)])
+        keys = self._bucket.tags(self.side).keys()
+        epochs = {key for key in keys if "/epochs/" in key}  # last: they fence others off
+        self._bucket.delete(sorted(keys - epochs, key=_order_of_removal))
         self._bucket.before_writing = None  # nothing tells any more whose it was
-        self._bucket.delete(epochs)
+        self._bucket.delete(sorted(epochs, key=lambda key: (len(key), key)))
 
 
-def _order_of_removal(key: str) -> tuple[bool, bool, str]:
-    """The mark of a service first; epochs, which fence others off, last; a log from its beginning:
-    what has none is looked for in the store."""
-    return not key.endswith("/redis"), "/epochs/" in key, key
+def _order_of_removal(key: str) -> tuple[bool, str]:
+    """The mark of a service first; a log from its beginning: what has none is looked for in the
+    store."""
+    return not key.endswith("/redis"), key

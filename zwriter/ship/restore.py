@@ -5,6 +5,7 @@ needed to go on: of shards that are sealed, only the head.
 from __future__ import annotations
 
 import json
+import logging
 from base64 import b64decode
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,8 @@ from zwriter.store.shard import (
     parse_index,
 )
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 _AT_ONCE = 8
 
@@ -74,7 +77,8 @@ def _copy_log(bucket: Bucket, key: str, path: Path) -> None:
     while True:
         parts = [bucket.read(f"{key}/{part.name}") for part in chosen(bucket.names(key))]
         if None not in parts:
-            break  # else some were joined with others meanwhile
+            break
+        bucket.outage.pause(0.1)  # some were joined with others meanwhile
     path.write_bytes(b"".join(part for part in parts if part))
 
 
@@ -108,7 +112,7 @@ class _Restored:
         self._side_by_side(self._document, nodes)
         states = iter(self._side_by_side(self._array, jobs))
         signals = {
-            signal: {**of_signal, "arrays": {name: next(states) for name in of_signal["arrays"]}}
+            signal: _signal(of_signal, {name: next(states) for name in of_signal["arrays"]})
             for signal, of_signal in commit["signals"].items()
         }
         return {key: value for key, value in commit.items() if key != "spool"} | {
@@ -125,12 +129,12 @@ class _Restored:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / NAME).write_bytes(text)
 
-    def _array(self, job: tuple[str, dict[str, Any], str]) -> dict[str, Any]:
+    def _array(self, job: tuple[str, dict[str, Any], str]) -> dict[str, Any] | None:
+        """An array's state as the spool has it; None for a value that is not there any more."""
         node, state, layout = job
         if layout == "replace":
-            if state["crc"] is not None:
-                self._value(node, state)
-            return state
+            there = state["crc"] is None or self._value(node, state)
+            return state if there else None
         places: list[list[int]] = []
         for number, end, whole in state["ends"]:
             places += self._open_shard(node, state, number, end, whole, layout)
@@ -141,12 +145,14 @@ class _Restored:
         known = {key: value for key, value in state.items() if key != "chunks"}
         return {**known, "open": places}
 
-    def _value(self, node: str, state: dict[str, Any]) -> None:
-        stored = self._read(node, shard_key(state, 0))
+    def _value(self, node: str, state: dict[str, Any]) -> bool:
+        stored = self._bucket.read(f"{self._key}/{node}/{shard_key(state, 0)}") or b""
         found = int.from_bytes(stored[-CRC_BYTES:], "little")
         if found != state["crc"] or not intact(stored):
-            raise StoreError(f"{self._bucket.folder}/{node}: not the value that was committed")
+            log.warning("%s/%s: its value is lost", self._bucket.folder, node)
+            return False
         self._write(node, shard_key(state, 0), [(0, stored)])
+        return True
 
     def _open_shard(
         self, node: str, state: dict[str, Any], number: int, end: int, whole: int, layout: str
@@ -201,6 +207,15 @@ class _Restored:
             for offset, data in parts:
                 file.seek(offset)
                 file.write(data)
+
+
+def _signal(committed: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+    """A signal as the spool has it; a replaced one whose value is lost is not whole any more, but
+    may get another."""
+    if None in arrays.values():
+        ledger = {**committed["ledger"], "written": committed["ledger"]["written"] - 1}
+        return {**committed, "layout": None, "arrays": {}, "ledger": ledger}
+    return {**committed, "arrays": arrays}
 
 
 def _has_whole(data: bytes, index: NDArray[np.uint64], end: int, whole: int) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Set
+import time
+from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ParamSpec
 
 from zwriter.errors import Fenced, NotSynced, StoreError
 from zwriter.failpoint import failpoint
@@ -16,9 +18,12 @@ from zwriter.ship.device import DeviceShipment
 from zwriter.ship.documents import NAME, Documents
 from zwriter.ship.logs import LogShipment
 from zwriter.ship.outage import Stopped
-from zwriter.ship.ownership import Ownership
+from zwriter.ship.ownership import SIGN_OF_LIFE, Ownership
 from zwriter.ship.tree import TreeShipment
 from zwriter.store.scan_store import DEVICES
+
+P = ParamSpec("P")
+_SIGNS_EACH = 20.0  # seconds
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +55,7 @@ class Sender:
         ]
         self._devices: dict[str, DeviceShipment] = {}
         self._mark: bytes | None = None
+        self._sign_of_life = 0.0  # when one was sent
 
     def send(self, *, all_of_it: bool) -> Exception | None:
         """Send what is due, or all that is committed; what is wrong with a device, if anything."""
@@ -58,26 +64,37 @@ class Sender:
         for framed in self._logs:
             framed.ship()
         self._send_mark()
+        self._send_sign_of_life()
         problem = None
         for name in sorted(folder.name for folder in (self._here / "commits").glob("*/")):
-            try:
-                self._device(name).ship(all_of_it=all_of_it)
-            except (Fenced, NotSynced, Stopped):
-                raise
-            except Exception as error:
-                log.debug("%s: %s is not sent", self._scan.store, name, exc_info=error)
-                problem = error
+            problem = self._tried(self._ship_device, name, all_of_it=all_of_it) or problem
         committed = {
             name: set(device.shipped["signals"] if device.shipped else ())
             for name, device in self._devices.items()
         }
-        self._tree.ship(committed, all_of_it=all_of_it)
-        return problem
+        return self._tried(self._tree.ship, committed, all_of_it=all_of_it) or problem
 
     def send_sealed(self) -> None:
-        """Send shards that will not change any more: a commit that comes later finds them there."""
+        """Send shards that will not change any more: a commit that comes later finds them there. If
+        one cannot be sent, that is told by the commit."""
         for device in self._devices.values():
-            device.ship_sealed()
+            self._tried(device.ship_sealed)
+
+    def _ship_device(self, name: str, *, all_of_it: bool) -> None:
+        self._device(name).ship(all_of_it=all_of_it)
+
+    def _tried(
+        self, send: Callable[P, None], *args: P.args, **kwargs: P.kwargs
+    ) -> Exception | None:
+        """What is wrong with a part of the scan, if anything: the others are sent."""
+        try:
+            send(*args, **kwargs)
+        except (Fenced, NotSynced, Stopped):
+            raise
+        except Exception as error:
+            log.debug("%s: a part of it is not sent", self._scan.store, exc_info=error)
+            return error
+        return None
 
     def _device(self, name: str) -> DeviceShipment:
         if name not in self._devices:
@@ -107,6 +124,12 @@ class Sender:
         if mark != self._mark:
             self._bucket.put(f"{self._scan.side}/redis", mark)
             self._mark = mark
+
+    def _send_sign_of_life(self) -> None:
+        """What keeps others from taking the scan for one that nobody writes."""
+        if time.monotonic() - self._sign_of_life >= _SIGNS_EACH:
+            self._bucket.put(f"{self._scan.side}/{SIGN_OF_LIFE}", b"")
+            self._sign_of_life = time.monotonic()
 
     @property
     def commits(self) -> int:

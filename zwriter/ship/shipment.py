@@ -33,6 +33,13 @@ _LOOK = 0.2  # seconds
 _AGAIN = 5.0  # seconds after a fault that nobody has foreseen
 
 
+class _Unmendable(StoreError):
+    """The spool of a finished scan is damaged: nothing is written there any more that mends it."""
+
+    def __init__(self, store: ObjectPath, error: Damaged) -> None:
+        super().__init__(f"{store} is not all sent; it is in the spool: {error}")
+
+
 class Shipment:
     """Brings the scan that is written in `path`, in the spool, to `store`, in a bucket.
 
@@ -139,7 +146,6 @@ class Shipment:
         if data is None:
             raise FileNotFoundError(f"{self.bucket.folder}/{key}: is missing")
         replace_file(shard, data, sync=True)
-        self.spool.is_back(self.path / inside)
 
     def flush(self) -> None:
         """Return when all that is committed is in the bucket, and readable.
@@ -199,7 +205,7 @@ class Shipment:
                     except (Fenced, NotSynced) as error:
                         self._lost = error
                         return
-                    except UsageError as error:
+                    except (UsageError, _Unmendable) as error:
                         self._failed(error)
                         self._lost = error
                         return
@@ -208,9 +214,6 @@ class Shipment:
                     except Exception as error:
                         log.debug("%s", self.store, exc_info=True)
                         self._failed(error)
-                        if isinstance(error, Damaged) and self._finishing.is_set():
-                            self._lost = StoreError(f"{self._fails}; zwriter finalize tries again")
-                            return  # nothing is written there any more that would mend it
                         if self._closing.wait(_AGAIN) or abandoned():
                             return
         except Exception as error:  # pragma: no cover - what a thread may not die of unheard
@@ -257,11 +260,14 @@ class Shipment:
             if problem is None:
                 self._works()
                 self._note_flushed(flushes)
+            elif last and isinstance(problem, Damaged):
+                raise _Unmendable(self.store, problem) from problem
             elif last or closing:
                 raise problem
             else:
                 self._failed(problem)
-            self.spool.free(sender.sealed(), sender.is_there, all_sent=all_of_it)
+            all_sent = all_of_it and problem is None
+            self.spool.free(sender.sealed(), sender.is_there, all_sent=all_sent)
             self._ownership.note_claimed()
             if last:
                 self._finish(sender)
@@ -284,6 +290,8 @@ class Shipment:
         except Overwritten as error:
             self._distrusted = error.keys
             raise
+        except Damaged as error:
+            raise _Unmendable(self.store, error) from error
 
     def _note_flushed(self, flushes: int) -> None:
         with self._flushing:

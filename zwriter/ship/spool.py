@@ -38,7 +38,6 @@ class Spool:
         self.side = side_folder(self.store)
         self._looked, self._taken = 0.0, 0
         self._kept = 0  # bytes that could not be freed, when all was sent
-        self._freed: set[Path] = set()
         self._target = {"url": str(target), "endpoint": target.storage.endpoint}
 
     @property
@@ -58,11 +57,7 @@ class Spool:
     @property
     def mark(self) -> dict[str, Any]:
         """What is noted of it; empty if there is none yet."""
-        try:
-            mark = json.loads((self.side / _MARK).read_bytes())
-        except (FileNotFoundError, ValueError):
-            return {}
-        return mark if isinstance(mark, dict) and "id" in mark else {}
+        return _mark_of(self.side)
 
     def begin(self, folder: Path | None = None) -> str:
         """Make it ours: its id. folder: in place of the one beside the store."""
@@ -117,7 +112,7 @@ class Spool:
 
         sealed: the files, and their keys in the bucket; is_there: whether it has one as it is here.
         """
-        shards = [path for path in sealed if path not in self._freed]
+        shards = [path for path in sealed if _has_chunks(path)]
         if shards or all_sent:
             self._looked = 0.0
             taken = self._taken_lately()
@@ -127,8 +122,8 @@ class Spool:
                     break
                 if not is_there(sealed[path]):
                     continue
-                taken -= _cut(path)
-                self._freed.add(path)
+                with suppress(OSError):  # else the next time
+                    taken -= _cut(path)
             self._taken = taken
         if all_sent:
             self._keep()
@@ -144,26 +139,38 @@ class Spool:
             )
         self._kept = self._taken
 
-    def is_back(self, shard: Path) -> None:
-        """The chunks of a shard file that was freed are in it again."""
-        self._freed.discard(shard)
-
     def _taken_lately(self) -> int:
         if time.monotonic() - self._looked >= _LOOK:
             self._looked, self._taken = time.monotonic(), _taken(self.folder)
         return self._taken
 
 
-def _cut(path: Path) -> int:
-    """Cut a shard file off behind its head; how many bytes that frees."""
+def bucket_has_some(store: Path) -> str | None:
+    """The URL of the scan whose store in a spool this is, if the bucket has something of it."""
+    mark = _mark_of(side_folder(store))
+    return str(mark["url"]) if mark.get("claimed") else None
+
+
+def _mark_of(side: Path) -> dict[str, Any]:
     try:
-        found = path.stat()
-        if found.st_size <= FIRST_CHUNK:
-            return 0
-        os.truncate(path, FIRST_CHUNK)
+        mark = json.loads((side / _MARK).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return mark if isinstance(mark, dict) and "id" in mark else {}
+
+
+def _has_chunks(shard: Path) -> bool:
+    try:
+        return shard.stat().st_size > FIRST_CHUNK
     except FileNotFoundError:
-        return 0
-    return found.st_blocks * 512 - FIRST_CHUNK
+        return False
+
+
+def _cut(shard: Path) -> int:
+    """Cut a shard file off behind its head; how many bytes that frees."""
+    taken = shard.stat().st_blocks * 512
+    os.truncate(shard, FIRST_CHUNK)
+    return taken - FIRST_CHUNK
 
 
 def _room_on_disk(folder: Path) -> int:
@@ -172,11 +179,11 @@ def _room_on_disk(folder: Path) -> int:
 
 def _taken(folder: Path) -> int:
     total = 0
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+    with suppress(OSError), os.scandir(folder) as entries:  # gone, or not ours: lost+found
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 total += _taken(Path(entry.path))
             else:
-                with suppress(FileNotFoundError):
+                with suppress(OSError):
                     total += entry.stat(follow_symlinks=False).st_blocks * 512
     return total

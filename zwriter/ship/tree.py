@@ -37,9 +37,11 @@ class TreeShipment:
     def ship(self, committed: dict[str, set[str]], *, all_of_it: bool) -> None:
         """Send groups, and points of which at least half are new; committed: device -> signals that
         have commits."""
-        for node in ("", *GROUPS):
-            if node or not self._is_finished():
-                self._documents.mirror(node, self._path / node)
+        root = (self._path / NAME).read_bytes()
+        if not json.loads(root)["attributes"]["zwriter"]["finished"]:
+            self._documents.put("", root)  # else it is the last thing that is sent
+        for node in GROUPS:
+            self._documents.mirror(node, self._path / node)
         for folder in sorted(self._path.joinpath(self._devices).glob("*/")):
             device = f"{self._devices}/{folder.name}"
             document = _read(folder)
@@ -48,11 +50,6 @@ class TreeShipment:
             for signal in sorted(folder.glob("*/")):
                 if signal.name not in committed.get(folder.name, ()):
                     self._ship_points(f"{device}/{signal.name}", signal, all_of_it=all_of_it)
-
-    def _is_finished(self) -> bool:
-        """The root document of a finished store is the last thing that is sent."""
-        document = json.loads((self._path / NAME).read_bytes())
-        return bool(document["attributes"]["zwriter"]["finished"])
 
     def _ship_points(self, node: str, folder: Path, *, all_of_it: bool) -> None:
         document = _read(folder)

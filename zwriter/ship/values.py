@@ -2,7 +2,8 @@
 points.
 
 The spool goes through three keys, one a write; the bucket sees only some of these writes. So it
-goes through the keys at a pace of its own, and what readers are pointed to is never overwritten.
+goes through the keys at a pace of its own, and neither what the last commit says nor, if that can
+be, what readers are pointed to is overwritten.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from zwriter.ship.documents import NAME, Documents, with_generation
 from zwriter.store.arrays import dtype_from_json
 from zwriter.store.codecs import CRC_BYTES, intact
 from zwriter.store.shard import Damaged
-from zwriter.store.zarr_json import chunk_key, generation_of, stored_shape, to_text
+from zwriter.store.zarr_json import chunk_key, generation_of, next_generation, stored_shape, to_text
 
 
 @dataclass
@@ -30,14 +31,22 @@ class ValueShipment:
     documents: Documents
 
     def __post_init__(self) -> None:
-        self.generation: int | None = None  # of what is there
+        self.generation: int | None = None  # of what was sent
+        self._shown: int | None = None  # what readers are pointed to
+        self._committed = ""  # the key of what the last commit says
         self._ndim, self._empty = 0, False
         self._sent: bytes | None = None  # the document in the spool that belongs to it
 
     def recall(self, state: dict[str, Any]) -> None:
         """Know what is shown in the bucket, as a commit there says."""
-        self.generation = state["generation"]
+        self.generation = self._shown = state["generation"]
         self._ndim = len(stored_shape(tuple(state["shape"]), dtype_from_json(state["dtype"])))
+        self.committed()
+
+    def committed(self) -> None:
+        """A commit says now what was sent."""
+        assert self.generation is not None
+        self._committed = chunk_key(self.generation, self._ndim, 0)
 
     def send(self, crc: int | None = None) -> None:
         """Send the value that the spool has now. crc: the one it must have, if that is known.
@@ -59,7 +68,7 @@ class ValueShipment:
         fingerprint = text + stored[-CRC_BYTES:]
         if fingerprint == self._sent:
             return
-        generation = self._next(ndim)
+        generation = next_generation(self._shown, ndim, lambda key: key == self._committed)
         if stored:
             key = chunk_key(generation, ndim, 0)
             self.bucket.put(self.documents.key_of(self.node, key), stored)
@@ -70,6 +79,7 @@ class ValueShipment:
     def show(self) -> None:
         """Point readers to the value that was sent."""
         self.documents.put(self.node, self._document)
+        self._shown = self.generation
 
     @property
     def keys(self) -> list[str]:
@@ -77,13 +87,6 @@ class ValueShipment:
         assert self.generation is not None
         names = [NAME] if self._empty else [NAME, chunk_key(self.generation, self._ndim, 0)]
         return [self.documents.key_of(self.node, name) for name in names]
-
-    def _next(self, ndim: int) -> int:
-        if self.generation is None:
-            return 0
-        taken = chunk_key(self.generation, self._ndim, 0)
-        following = ((self.generation + step) % 3 for step in (1, 2))
-        return next(g for g in following if chunk_key(g, ndim, 0) != taken)
 
 
 def _whole(stored: bytes, crc: int | None) -> bool:

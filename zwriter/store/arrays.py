@@ -105,6 +105,7 @@ class ShardedArray:
         """
         number, inside = divmod(chunk, self.shard_chunks)
         shard = self._shard(number)
+        self._sealed.pop(number, None)  # by a writer before us, which did not come to its end
         if data.nbytes < LARGE:
             shard.put(inside, self.codec.encode(data), whole=whole)
             return True
@@ -177,6 +178,7 @@ class ShardedArray:
         failpoint("seal.compacted")
         first = number * self.shard_chunks * self.chunk_rows
         rows = min(self.rows - first, self.shard_chunks * self.chunk_rows)
+        metadata = b""
         if self.dtype.kind != "T":
             nbytes = math.prod(self.chunk_shape) * self.dtype.itemsize
             metadata = hdf5_metadata(
@@ -189,7 +191,7 @@ class ShardedArray:
                 shard.table(CRC_BYTES),
                 shard.end,
             )
-            shard.write_metadata(metadata)
+        shard.write_metadata(metadata)
         self._to_sync.append(shard)
         self._sealed[number] = shard.checksum
         del self._shards[number]

@@ -204,7 +204,7 @@ class ShardFile:
         return end_of(self.index)
 
     def write_metadata(self, metadata: bytes) -> None:
-        """The HDF5 side of a shard whose chunks are all whole."""
+        """The HDF5 side, if it has one, of a shard whose chunks are all whole."""
         if self.end == FIRST_CHUNK:  # no chunk is behind it, but HDF5 wants the file to be whole
             metadata = metadata.ljust(METADATA_BYTES, b"\0")
         _written(self._fd, [metadata], USER_BLOCK)

@@ -16,8 +16,8 @@ from zwriter.store.codecs import codec_for
 from zwriter.store.disk import replace_file, step, sync_file, sync_names
 from zwriter.store.zarr_json import (
     array_json,
-    chunk_key,
     generation_of,
+    next_generation,
     read_json,
     stored_shape,
     write_json,
@@ -83,19 +83,13 @@ class WholeArray:
         self._synced = False
 
     def _next_generation(self, shape: tuple[int, ...]) -> int:
-        """One whose file is neither that of the last commit nor, if possible, what is shown.
+        """One whose file is neither that of the last commit nor, if possible, what is shown."""
+        committed = None if self._committed is None else Path(shard_key(self._committed, 0))
 
-        The key of a scalar is the same in generations 0 and 1.
-        """
-        shown = 2 if self._shown is None else self._shown
-        taken = None if self._committed is None else Path(shard_key(self._committed, 0))
-        free = [
-            generation
-            for generation in ((shown + 1) % 3, (shown + 2) % 3, shown)
-            if taken is None or not _in_the_way(Path(chunk_key(generation, len(shape), 0)), taken)
-        ]
-        other = [g for g in free if chunk_key(g, len(shape), 0) != chunk_key(shown, len(shape), 0)]
-        return (other or free)[0]
+        def taken(key: str) -> bool:
+            return committed is not None and _in_the_way(Path(key), committed)
+
+        return next_generation(self._shown, len(shape), taken)
 
     def state(self) -> dict[str, Any]:
         """What a commit, which is about to be made, says of this array."""

@@ -5,6 +5,7 @@ there.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,17 @@ def chunk_key(generation: int, ndim: int, number: int) -> str:
     if name == "default":
         parts.insert(0, "c")
     return separator.join(parts) or "0"
+
+
+def next_generation(shown: int | None, ndim: int, taken: Callable[[str], bool]) -> int:
+    """One whose chunk, of an array that is one, is neither `taken` nor, if possible, that of the
+    generation that is shown. The key of a scalar is the same in two generations.
+    """
+    shown = 2 if shown is None else shown
+    keys = {g: chunk_key(g, ndim, 0) for g in ((shown + 1) % 3, (shown + 2) % 3, shown)}
+    free = [generation for generation, key in keys.items() if not taken(key)]
+    other = [generation for generation in free if keys[generation] != keys[shown]]
+    return (other or free)[0]
 
 
 def chunk_key_encoding(generation: int) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+"""Objects on their way, one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.ship.lake import Lake
+from zwriter.objects import ObjectPath, place
+from zwriter.settings import SignalSettings
+from zwriter.ship.bucket import Bucket
+from zwriter.ship.documents import Documents
+from zwriter.ship.outage import Outage
+from zwriter.ship.values import ValueShipment
+from zwriter.store.whole import WholeArray
+
+pytestmark = [pytest.mark.s3, pytest.mark.outage]
+
+
+def bucket_of(lake: Lake) -> Bucket:
+    path = place(lake.url, lake.network.options)
+    assert isinstance(path, ObjectPath)
+    return Bucket(path.parent, Outage("objects", lake.told.append))
+
+
+def test_what_cannot_be_sent_whole_is_sent_in_parts(lake: Lake) -> None:
+    lake.network.answer("InternalError", times=1, method="PUT", key="*/large")
+    bucket, data = bucket_of(lake), np.random.default_rng(0).bytes(20_000_000)
+    bucket.put("large", data)
+    assert bucket.read("large") == data
+    assert bucket.is_as_sent("large", bucket.tag("large"))
+    assert bucket.folder.unfinished_uploads() == []
+    parts = [request.uploaded for request in lake.requests("PUT", "/large")[1:]]
+    assert len(parts) == 3
+    assert max(parts) < 9_000_000
+
+
+@pytest.mark.parametrize("shape", [(), (3,)], ids=["a scalar", "an array"])
+def test_the_value_that_a_commit_says_is_not_overwritten_before_the_next_one(
+    lake: Lake, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    bucket = bucket_of(lake)
+    array = WholeArray(tmp_path / "value", SignalSettings(), None)
+    sent = ValueShipment(tmp_path / "value", "node", bucket, Documents(bucket, "S1.zarr"))
+    for committed in range(5):
+        array.write(np.full(shape, committed), ["x"] * len(shape), {})
+        array.state()
+        sent.send()
+        sent.show()
+        sent.committed()
+        key = sent.keys[1]
+        value = bucket.read(key)
+        for unfinished in (10, 20, 30):
+            array.write(np.full(shape, unfinished + committed), ["x"] * len(shape), {})
+            array.state()
+            sent.send()
+            if unfinished > 10:
+                sent.show()
+            assert bucket.read(key) == value
