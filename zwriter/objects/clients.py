@@ -72,6 +72,13 @@ class ObjectStorage:
         object may be there or not. Raises UsageError without credentials."""
         return self._client(bucket, prefix, {"max_retries": 0}, _TIMEOUTS)
 
+    def ask(self, bucket: str) -> None:
+        """Return if the server answers for a bucket, and takes who we are. Raises as `read` does,
+        after a few seconds."""
+        client = self._client(bucket, "", {"max_retries": 0}, _QUICK)
+        with requests_told(bucket, lambda: self.endpoint):
+            next(iter(obstore.list(client, ".zwriter/ask")), None)
+
     def read(self, bucket: str, key: str) -> bytes:
         """An object, by one request. Raises FileNotFoundError if there is none, UsageError for a
         wrong bucket or without credentials, ServiceError if the server cannot be reached."""
@@ -235,6 +242,7 @@ AWS_DESCRIPTIONS = botocore.loaders.create_loader()
 # Errors that pass are tried again for a few seconds: by obstore, by botocore, and by s3fs, twice.
 _RETRIES: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
 _TIMEOUTS: ClientConfig = {"connect_timeout": "5s", "timeout": "2m"}  # the latter: a whole object
+_QUICK: ClientConfig = {"connect_timeout": "2s", "timeout": "5s"}
 _PART, _PARTS = 16 * 1024 * 1024, 9000  # S3 takes no more than 10000 parts
 _CONFIG: dict[str, Any] = {
     "retries": {"mode": "standard", "total_max_attempts": 3},

@@ -83,6 +83,11 @@ class ObjectPath:
     def with_suffix(self, suffix: str) -> ObjectPath:
         return ObjectPath(self._storage, self._key.with_suffix(suffix))
 
+    def ask(self) -> None:
+        """Return if the server answers for the bucket. Raises UsageError, ServiceError, within
+        seconds."""
+        self.storage.ask(self.bucket)
+
     def read_bytes(self) -> bytes:
         return self._storage.read(*self._names)
 

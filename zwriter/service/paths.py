@@ -43,17 +43,19 @@ class ScanPaths:
         return cls(store, master_path(store, root_of(settings), settings.master, suffix))
 
 
-def paths_for(status: ScanStatus, settings: Settings, in_use: Collection[str] = ()) -> ScanPaths:
+def paths_for(
+    status: ScanStatus, settings: Settings, in_use: Collection[str] = (), *, look: bool = True
+) -> ScanPaths:
     """Where the scan goes: as its `file_components` say if that is below the root, else as the
-    template says. The folder may not exist yet. A place that is taken, or in use
-    by another open scan, gets the scan_id appended.
+    template says. The folder may not exist yet. A place that is taken, as far as may be looked,
+    or in use by another open scan, gets the scan_id appended.
     """
     root = root_of(settings)
     base = (_announced(status, root) if isinstance(root, Path) else None) or _from_template(
         status, settings.path_template, root
     )
     paths = ScanPaths.at(base, status, settings)
-    if str(paths.store) in in_use or _taken(paths, status.scan_id, settings):
+    if str(paths.store) in in_use or _taken(paths, status.scan_id, settings, look=look):
         elsewhere = base.with_name(f"{base.name}_{id_name(status.scan_id)}")
         other = ScanPaths.at(elsewhere, status, settings)
         log.warning("%s is another scan's; scan %s goes to %s", base, status.scan_id, other.store)
@@ -129,7 +131,7 @@ def _suffix(status: ScanStatus) -> str:
     return f"_{suffix}"
 
 
-def _taken(paths: ScanPaths, scan_id: str, settings: Settings) -> bool:
+def _taken(paths: ScanPaths, scan_id: str, settings: Settings, *, look: bool) -> bool:
     """Whether there is something that is not this scan's, as far as that can be known now."""
     store = paths.store
     try:
@@ -137,6 +139,8 @@ def _taken(paths: ScanPaths, scan_id: str, settings: Settings) -> bool:
             spooled = _own(Spool(settings.spool, store).store)
             if spooled.get("scan_id", scan_id) != scan_id:
                 return True
+        if not look:
+            return False
         if (store / "zarr.json").exists():
             return _own(store).get("scan_id") != scan_id
         if side_folder(store).exists():

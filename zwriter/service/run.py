@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
 
 from zwriter.errors import BadMessage, ServiceError, StoreError, UsageError, ZwriterError
 from zwriter.ingest import ControlEvent, Kept, connect, listen, safe_url
-from zwriter.objects import AnyPath, ObjectPath, contents
+from zwriter.objects import AnyPath, ObjectPath
 from zwriter.protocol import FileReference, ScanStatus, decode
 from zwriter.reader import open_scan
 from zwriter.service.memory import keep_memory, search_seldom
@@ -25,7 +26,7 @@ from zwriter.service.roots import find_unfinished, redis_name, root_of
 from zwriter.service.scan_run import ScanRun
 from zwriter.service.shared import Shared
 from zwriter.settings import Settings
-from zwriter.ship import Spool
+from zwriter.ship import Spool, check_spool
 from zwriter.store.framed import read_frames
 from zwriter.store.record import ScanRecord
 from zwriter.store.scan_store import own_attributes, side_folder
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _EARLY_BYTES = 64 * 1024 * 1024
 _REMEMBERED = 1000
+_SILENT = 30.0  # seconds
 
 
 def run(settings: Settings, stop: threading.Event, ready: Callable[[], None] | None = None) -> None:
@@ -91,8 +93,9 @@ def _look_at_bucket(root: ObjectPath, settings: Settings) -> None:
     cannot be reached may be there later: scans wait in the spool."""
     if settings.master.mode == "reference":
         raise UsageError(f"master.mode reference: scans in {root} have link instead, or copy, auto")
+    check_spool(settings.spool)
     try:
-        contents(root)
+        root.ask()
     except ServiceError as error:
         log.warning("%s", error)
 
@@ -124,6 +127,7 @@ class _Service:
         self._done_with: deque[str] = deque(maxlen=_REMEMBERED)
         self._told_late: deque[str] = deque(maxlen=_REMEMBERED)
         self._early = _Early()
+        self._silent_until = 0.0  # the bucket did not answer: it is asked again then
 
     def continue_unfinished(self) -> None:
         """Go on with the scans that a service before this one has left."""
@@ -195,8 +199,9 @@ class _Service:
 
     def _open_unless_written(self, status: ScanStatus, event: ControlEvent) -> None:
         in_use = [str(scan.paths.store) for scan in list(self._runs.values())]
-        paths = paths_for(status, self._shared.settings, in_use)
-        if finished_here(paths.store, status.scan_id):
+        answers = self._root_answers()
+        paths = paths_for(status, self._shared.settings, in_use, look=answers)
+        if answers and finished_here(paths.store, status.scan_id):
             log.debug("scan %s: is in %s already", status.scan_id, paths.store)
             self._done_with.append(status.scan_id)
             return
@@ -205,6 +210,21 @@ class _Service:
             self._done_with.append(status.scan_id)
             return
         self._start(status, paths, [event, *self._early.take(status.scan_id)])
+
+    def _root_answers(self) -> bool:
+        """Whether what is in the root can be seen. Others are not heard while it is waited for."""
+        root = root_of(self._shared.settings)
+        if isinstance(root, Path):
+            return True
+        if time.monotonic() < self._silent_until:
+            return False
+        try:
+            root.ask()
+        except (ServiceError, UsageError) as error:
+            log.warning("%s: what is there cannot be seen: %s", root, error)
+            self._silent_until = time.monotonic() + _SILENT
+            return False
+        return True
 
     def _start(self, status: ScanStatus, paths: ScanPaths, heard: list[ControlEvent]) -> None:
         scan = ScanRun(self._shared, status.scan_id, status.scan_number, paths, self._done)

@@ -4,6 +4,6 @@
 """
 
 from zwriter.ship.shipment import Shipment
-from zwriter.ship.spool import Spool, bucket_has_some
+from zwriter.ship.spool import Spool, bucket_has_some, check_spool
 
-__all__ = ["Shipment", "Spool", "bucket_has_some"]
+__all__ = ["Shipment", "Spool", "bucket_has_some", "check_spool"]

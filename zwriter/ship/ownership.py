@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from zwriter.errors import Fenced, NotSynced, ServiceError, StoreError, UsageError
 from zwriter.failpoint import failpoint
-from zwriter.objects import ObjectPath, contents
+from zwriter.objects import ObjectPath
 from zwriter.ship.bucket import Bucket
 from zwriter.ship.claim import Claim, claim, last_claim
 from zwriter.ship.commits import newest_commit
@@ -53,6 +53,7 @@ class Ownership:
         """Whether the bucket has all of the scan, and not from this spool. If it has something of
         it still, that is put aside. Raises ServiceError if that cannot be known now.
         """
+        self.store.ask()
         return self._finished_elsewhere(own_attributes(self.store), scan_id)
 
     def _finished_elsewhere(self, there: dict[str, Any], scan_id: str | None) -> bool:
@@ -92,7 +93,7 @@ class Ownership:
         known = self.spool.id
         self._note_losses()
         try:
-            contents(self.store.parent)  # at once: all that follows is asked again until it is done
+            self.store.ask()  # at once: all that follows is asked again until it is done
             there = own_attributes(self.store)
             if self._finished_elsewhere(there, scan_id):
                 raise UsageError(f"{self.store} is finished: choose another path, or remove it")
@@ -120,7 +121,7 @@ class Ownership:
         if not self.spool.mark.get("losses") and not self._journal:
             return False
         try:
-            contents(self.store.parent)
+            self.store.ask()
         except ServiceError:
             return False
         number, last = last_claim(self._bucket, self._epochs)

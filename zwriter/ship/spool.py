@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +25,17 @@ log = logging.getLogger(__name__)
 
 _MARK = "spool"
 _LOOK = 0.5  # seconds between two looks at what it takes
+
+
+def check_spool(settings: SpoolSettings) -> None:
+    """Make its folder. Raises UsageError if it cannot be written."""
+    try:
+        folder = settings.folder.expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"spool.folder {settings.folder} cannot be used: {error}") from error
 
 
 class Spool:

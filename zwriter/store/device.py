@@ -101,7 +101,7 @@ class DeviceWriter:
             signal.ledger.quarantined += len(updates)
             signal.dirty = True
             return [reject(update, signal.ledger.failed) for update in updates]
-        before = replace(signal.ledger)
+        before = signal.ledger.copy()
         self._pending.setdefault(name, []).extend(items)
         try:
             failpoint("signal.applying")

