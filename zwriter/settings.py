@@ -161,13 +161,23 @@ class SpoolSettings(_Section):
     )
 
 
+class _Environment(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="ZWRITER__", env_nested_delimiter="__", extra="ignore"
+    )
+
+    storage: StorageSettings = StorageSettings()
+
+
 def storage_settings(options: Mapping[str, Any]) -> StorageSettings:
-    """Settings of an object store from names and values. Raises UsageError if one is not right."""
+    """Settings of an object store from the environment and from names and values, which are
+    stronger. Raises UsageError if one is not right."""
     try:
-        return StorageSettings(**options)
+        return _Environment(storage=dict(options)).storage  # type: ignore[arg-type]
     except ValidationError as error:
         names = ", ".join(StorageSettings.model_fields)
-        raise UsageError(f"storage option {first_problem(error)} (there are {names})") from None
+        problem = first_problem(error).removeprefix("storage.").removeprefix("storage: ")
+        raise UsageError(f"storage option {problem} (there are {names})") from None
 
 
 def first_problem(error: ValidationError) -> str:
@@ -187,6 +197,9 @@ class Settings(BaseSettings):
     path_template: str = Field(
         default="S{block_start:05d}-{block_end:05d}/S{scan_number:05d}/S{scan_number:05d}",
         description="where a scan goes below root when its file_components do not say",
+    )
+    catalog: Path | str | None = Field(
+        default=None, description="a Parquet table of all scans, brought up to date as they finish"
     )
     redis: RedisSettings = RedisSettings()
     store: StoreSettings = StoreSettings()

@@ -78,7 +78,7 @@ def test_what_is_wrong_is_one_line_without_secrets(cli, url: str, s3: S3Server):
     for option, code, message in (
         ("secret_access_key=wrong", 2, "access_key_id and secret_access_key go together"),
         ("endpoint=http://127.0.0.1:1", 6, "http://127.0.0.1:1 cannot be reached"),
-        ("colour=red", 2, "setting storage.colour"),
+        ("colour=red", 2, "storage option colour"),
         ("colour", 2, "takes NAME=VALUE"),
     ):
         told = cli("show", url, "--storage-option", option)

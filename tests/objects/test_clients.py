@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import obstore
@@ -31,6 +32,14 @@ def test_the_environment_says_where_and_who(storage, bucket):
     assert reaches(storage, bucket)
 
 
+def test_our_own_variables_count_in_python_too(bucket, monkeypatch):
+    monkeypatch.setenv("ZWRITER__STORAGE__PATH_STYLE", "false")
+    monkeypatch.setenv("ZWRITER__STORAGE__REGION", "eu-central-2")
+    monkeypatch.setenv("ZWRITER__MASTER__MODE", "nonsense")
+    settings = place(f"s3://{bucket}/data", {"region": "us-east-1"}).storage.settings
+    assert (settings.path_style, settings.region) == (False, "us-east-1")
+
+
 def test_options_say_where_and_who(s3, bucket, monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name)
@@ -52,6 +61,26 @@ def test_a_profile_says_where_and_who(s3: S3Server, bucket, monkeypatch, tmp_pat
     assert reaches(ObjectStorage(StorageSettings(profile="lake")), bucket)
     with pytest.raises(UsageError, match=r"profile \(sea\)"):
         ObjectStorage(StorageSettings(profile="sea"))
+
+
+def test_a_key_that_is_replaced_in_its_file_is_used_from_then_on(
+    s3: S3Server, bucket, monkeypatch, tmp_path: Path
+):
+    for name in VARIABLES:
+        monkeypatch.delenv(name)
+    file, right = tmp_path / "credentials", (s3.access_key_id, s3.secret_access_key)
+    keys = "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    file.write_text(keys.format("expired", "expired"))
+    storage = ObjectStorage(StorageSettings(endpoint=s3.endpoint))
+    assert storage._credentials()["access_key_id"] == "expired"
+    old = storage.filesystem
+    file.write_text(keys.format(*right))
+    assert storage.filesystem is old
+    monkeypatch.setattr("zwriter.objects.clients.CREDENTIALS_LAST", timedelta(0))
+    assert storage._credentials()["access_key_id"] == s3.access_key_id
+    assert storage.filesystem is not old
+    assert reaches(storage, bucket)
 
 
 def test_a_settings_file_says_where_and_who(s3: S3Server, bucket, monkeypatch, tmp_path: Path):

@@ -44,7 +44,7 @@ def main(kind: str, store: Path) -> None:
             return
 
 
-def look_with_our_reader(store: Path) -> tuple[int, list[str]]:
+def look_with_our_reader(store: Path | str) -> tuple[int, list[str]]:
     wrong: list[str] = []
     det = open_scan(store).devices["det"]
     n = len(det["image"].rows)
@@ -68,10 +68,10 @@ def look_with_our_reader(store: Path) -> tuple[int, list[str]]:
     return n, wrong
 
 
-def look_at_arrays(open_array: Open, store: Path) -> Callable[[Path], tuple[int, list[str]]]:
+def look_at_arrays(open_array: Open, store: Path | str) -> Callable[[Any], tuple[int, list[str]]]:
     """Plain readers know of no commit: arrays may be ahead of it, but offsets come after values."""
 
-    def look(_: Path) -> tuple[int, list[str]]:
+    def look(_: Any) -> tuple[int, list[str]]:
         wrong: list[str] = []
         folder = f"{store}/{DEVICES}/det"
         image = open_array(f"{folder}/image/value")

@@ -10,12 +10,13 @@ import pytest
 
 from zwriter.ingest import connect
 from zwriter.ingest.commands import Commands
-from zwriter.objects import AnyPath, place
+from zwriter.objects import AnyPath, ObjectPath, place
 from zwriter.protocol import RedisServer
 from zwriter.protocol.publisher import Publisher
 from zwriter.reader import Scan, open_scan
 from zwriter.service import run
 from zwriter.settings import RedisSettings, Settings
+from zwriter.ship import Spool
 
 
 def until(condition: Callable[[], object], what: str = "it") -> None:
@@ -89,6 +90,9 @@ class Beamline:
             lambda: store.exists() and not store.with_suffix(".zwriter").exists(),
             f"{store} to be finished",
         )
+        if isinstance(store, ObjectPath):
+            spool = Spool(self.settings.spool, store)
+            until(lambda: not spool.store.exists(), f"{store} to leave the spool")
         return open_scan(store)
 
     def finished(self, number: int) -> Scan:
@@ -121,12 +125,17 @@ def beamline_in() -> Callable[[str, str, Path], contextlib.closing[Beamline]]:
 
 
 @pytest.fixture
-def beamline(own_redis: RedisServer, tmp_path: Path) -> Iterator[Beamline]:
+def beamline_on_disk(own_redis: RedisServer, tmp_path: Path) -> Iterator[Beamline]:
     with contextlib.closing(Beamline(own_redis.url, tmp_path / "data")) as beamline:
         yield beamline
 
 
-@pytest.fixture(params=["disk", pytest.param("bucket", marks=pytest.mark.s3)])
+@pytest.fixture
+def beamline(beamline_on_disk: Beamline) -> Beamline:
+    return beamline_on_disk
+
+
+@pytest.fixture(params=["disk", pytest.param("bucket", marks=[pytest.mark.s3, pytest.mark.slow])])
 def beamline_anywhere(
     request: pytest.FixtureRequest, own_redis: RedisServer, tmp_path: Path
 ) -> Iterator[Beamline]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -77,6 +78,17 @@ def test_an_upload_that_was_not_ended_goes(bucket, spool):
     root = f"s3://{bucket}/data"
     assert f"{path}: removed" in prune(root, "--remove", "--days", "0")
     assert path.parent.unfinished_uploads() == []
+
+
+def test_what_was_put_aside_goes_with_its_root_only(bucket, spool):
+    aside = spool.folder / "aside-1"
+    (aside / "S1.zwriter").mkdir(parents=True)
+    mark = {"id": "1", "url": f"s3://{bucket}/data/S1.zarr", "endpoint": "http://here"}
+    (aside / "S1.zwriter" / "spool").write_text(json.dumps(mark))
+    assert "aside" not in prune(f"s3://{bucket}/other", "--remove", "--days", "0")
+    assert aside.exists()
+    assert "aside-1: removed" in prune(f"s3://{bucket}/data", "--remove", "--days", "0")
+    assert not aside.exists()
 
 
 def test_what_is_in_no_bucket_is_told(tmp_path, spool):

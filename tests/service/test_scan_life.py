@@ -1,14 +1,24 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
 from zwriter.model import ScanState, Verdict
+from zwriter.objects import ObjectPath, place
 from zwriter.protocol import Message, decode, encode, keys
 from zwriter.reader import open_scan, verify
 
 
 def point(value: float) -> dict:
     return {"samx": {"samx": {"value": value, "timestamp": 1.0}}}
+
+
+@pytest.fixture
+def beamline(beamline_anywhere):
+    """On a disk, and in a bucket."""
+    return beamline_anywhere
 
 
 def test_a_closed_scan_is_written_whole(beamline):
@@ -88,7 +98,7 @@ def test_a_paused_scan_goes_on_when_it_is_resumed(beamline, until):
         scan.add("mcs", "counts", 1, max_shape=(None,))
         scan.pause()
         live = beamline.live(1)
-        until(lambda: live.refresh() and live.status is ScanState.PAUSED)
+        until(lambda: (live.refresh(), live.status)[1] is ScanState.PAUSED)
         scan.resume()
         until(lambda: live.refresh() and live.status is ScanState.OPEN)
         scan.add("mcs", "counts", 2, max_shape=(None,))
@@ -222,21 +232,21 @@ def test_a_stream_that_is_gone_is_named(beamline):
     assert written.summary()["devices"]["mcs"]["gone"]["missing"] == 1
 
 
-def test_a_scan_is_opened_and_finished_while_another_waits_for_its_last_data(beamline):
-    beamline.settings = beamline.settings.model_copy(
-        update={"redis": beamline.settings.redis.model_copy(update={"drain_timeout": 4.0})}
+def test_a_scan_is_opened_and_finished_while_another_waits_for_its_last_data(beamline_on_disk):
+    beamline_on_disk.settings = beamline_on_disk.settings.model_copy(
+        update={"redis": beamline_on_disk.settings.redis.model_copy(update={"drain_timeout": 4.0})}
     )
-    with beamline.service():
-        first = beamline.publisher.open_scan(scan_number=1)
+    with beamline_on_disk.service():
+        first = beamline_on_disk.publisher.open_scan(scan_number=1)
         first.add("mcs", "counts", 1, max_shape=(None,))
-        beamline.redis("DEL", keys.async_signal(first.scan_id, "mcs", "counts"))
+        beamline_on_disk.redis("DEL", keys.async_signal(first.scan_id, "mcs", "counts"))
         first.add("mcs", "counts", 2, max_shape=(None,))
         first.close("aborted")
-        with beamline.publisher.open_scan(scan_number=2) as second:
+        with beamline_on_disk.publisher.open_scan(scan_number=2) as second:
             second.add("mcs", "counts", 3, max_shape=(None,))
-        assert beamline.written(2).verdict is Verdict.COMPLETE
-        assert not open_scan(beamline.store(1)).finished
-        assert beamline.written(1).verdict is Verdict.ABORTED
+        assert beamline_on_disk.written(2).verdict is Verdict.COMPLETE
+        assert not open_scan(beamline_on_disk.store(1)).finished
+        assert beamline_on_disk.written(1).verdict is Verdict.ABORTED
 
 
 def test_a_second_open_is_ignored_with_one_line(beamline, until, caplog):
@@ -269,16 +279,16 @@ def test_what_comes_after_the_scan_was_finished_is_refused_with_one_line(beamlin
     assert written.devices["samx"]["samx"].value.shape == (1,)
 
 
-def test_a_scan_that_cannot_be_written_harms_no_other(beamline, caplog):
-    in_the_way = beamline.root / "S00000-00999" / "S00001"
+def test_a_scan_that_cannot_be_written_harms_no_other(beamline_on_disk, caplog):
+    in_the_way = beamline_on_disk.root / "S00000-00999" / "S00001"
     in_the_way.parent.mkdir(parents=True)
     in_the_way.write_text("a file where the scan's folder should be")
-    with beamline.service():
-        with beamline.publisher.open_scan(scan_number=1) as bad:
+    with beamline_on_disk.service():
+        with beamline_on_disk.publisher.open_scan(scan_number=1) as bad:
             bad.add("mcs", "counts", 1, max_shape=(None,))
-        with beamline.publisher.open_scan(scan_number=2) as good:
+        with beamline_on_disk.publisher.open_scan(scan_number=2) as good:
             good.add("mcs", "counts", 1, max_shape=(None,))
-        assert beamline.written(2).verdict is Verdict.COMPLETE
+        assert beamline_on_disk.written(2).verdict is Verdict.COMPLETE
     assert "scan 1: it cannot be written" in caplog.text
 
 
@@ -340,3 +350,32 @@ def test_frames_come_through_a_small_queue_unchanged(beamline):
                 scan.add("eiger", "image", frame, max_shape=(None, 256, 256))
         written = beamline.written(1)
     assert np.array_equal(written.devices["eiger"]["image"].value[:], frames)
+
+
+def test_a_scan_is_in_the_catalog_as_soon_as_it_is_finished(beamline, tmp_path):
+    table = str(tmp_path / "scans.parquet")
+    if isinstance(beamline.root, ObjectPath):
+        table = f"{beamline.root}/scans.parquet"
+    beamline.settings = beamline.settings.model_copy(update={"catalog": table})
+    for number in (1, 2):
+        with beamline.service():
+            with beamline.publisher.open_scan(scan_number=number) as scan:
+                scan.add("mcs", "counts", number, max_shape=(None,))
+            beamline.written(number)
+        rows = pq.read_table(pa.BufferReader(place(table).read_bytes())).to_pylist()
+        assert [row["scan_number"] for row in rows] == [1, 2][:number]
+        assert [row["path"] for row in rows] == [str(beamline.store(n)) for n in (1, 2)[:number]]
+        assert rows[-1]["verdict"] == "COMPLETE"
+        assert rows[-1]["master"].endswith(f"S0000{number}_master.h5")
+
+
+def test_a_catalog_that_cannot_be_written_harms_no_scan(beamline_on_disk, tmp_path, caplog):
+    table = tmp_path / "scans.parquet"
+    table.write_text("no table")
+    beamline_on_disk.settings = beamline_on_disk.settings.model_copy(update={"catalog": table})
+    with beamline_on_disk.service():
+        with beamline_on_disk.publisher.open_scan(scan_number=1) as scan:
+            scan.add("mcs", "counts", 1, max_shape=(None,))
+        assert beamline_on_disk.written(1).verdict is Verdict.COMPLETE
+    assert "is not in the catalog" in caplog.text
+    assert table.read_text() == "no table"

@@ -28,20 +28,10 @@ StorageOptions = Annotated[
 ]
 
 
-def storage_options(path: str, options: list[str] | None) -> dict[str, Any] | None:
-    """What `open_scan` takes: the environment's settings, then NAME=VALUE pairs; None for a path
-    on a disk. Raises UsageError."""
-    from zwriter.objects import is_url
-
-    if not is_url(path):
-        return None
-    return dict(settings_of(None, {}, options).storage)
-
-
-def _named(options: list[str]) -> dict[str, str]:
-    """NAME=VALUE pairs as a dict. Raises UsageError."""
+def storage_options(options: list[str] | None) -> dict[str, str]:
+    """NAME=VALUE pairs as `open_scan` takes them. Raises UsageError."""
     values = {}
-    for option in options:
+    for option in options or ():
         name, equals, value = option.partition("=")
         if not equals:
             raise UsageError(f"--storage-option {name}: it takes NAME=VALUE")
@@ -61,7 +51,7 @@ def settings_of(
     if config is not None and not config.is_file():
         raise UsageError(f"{config}: no such settings file")
     if storage:
-        overrides = {**overrides, "storage": _named(storage)}
+        overrides = {**overrides, "storage": storage_options(storage)}
     try:
         return load_settings(config, **overrides)
     except ValidationError as error:

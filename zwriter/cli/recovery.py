@@ -35,7 +35,7 @@ def finalize(scan: ScanUrl, config: Config = None, storage_option: StorageOption
 
 @app.command(rich_help_panel="Keep")
 def recover(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with scans.")],
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder with scans.")],
     repair: Annotated[bool, typer.Option("--repair", help="Do what is listed.")] = False,
     as_json: Json = False,
     config: Config = None,
@@ -50,10 +50,17 @@ def recover(
 
     Exit code 0: nothing is left to be repaired; 1: something is.
     """
+    from zwriter.errors import UsageError
+    from zwriter.objects import is_url
     from zwriter.service.recover import Outcome, leftovers
     from zwriter.service.recover import repair as repair_all
 
-    found = leftovers(directory)
+    if is_url(directory):
+        raise UsageError(
+            f"{directory}: give a folder; in a bucket `zwriter run` goes on with what was left,"
+            " `zwriter finalize` ends a scan, `zwriter prune` lists the rest"
+        )
+    found = leftovers(Path(directory))
     settings = settings_of(config, {})
     outcomes = repair_all(found, settings) if repair else map(Outcome, found)
     lines, left = [], 0

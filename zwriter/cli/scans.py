@@ -27,7 +27,7 @@ def ls(
     """List the scans below a folder, finished and running ones."""
     from zwriter.reader import listing
 
-    lines = listing(directory, storage_options=storage_options(directory, storage_option))
+    lines = listing(directory, storage_options=storage_options(storage_option))
     if as_json:
         print_json(lines)
         return
@@ -58,7 +58,7 @@ def show(scan: ScanUrl, as_json: Json = False, storage_option: StorageOptions = 
     """
     from zwriter import open_scan
 
-    opened = open_scan(scan, storage_options=storage_options(scan, storage_option))
+    opened = open_scan(scan, storage_options=storage_options(storage_option))
     facts, gaps = opened.summary(), opened.gaps()
     if as_json:
         print_json(facts | {"gaps": gaps})
@@ -90,7 +90,7 @@ def tail(scan: ScanUrl, as_json: Json = False, storage_option: StorageOptions = 
     from zwriter import open_scan
 
     told = None
-    opened = open_scan(scan, storage_options=storage_options(scan, storage_option))
+    opened = open_scan(scan, storage_options=storage_options(storage_option))
     for now in opened.follow():
         facts = now.summary()
         written = {
@@ -127,8 +127,7 @@ def catalog(
     """
     from zwriter.reader import catalog as write_catalog
 
-    options = storage_options(root, storage_option) or storage_options(out, storage_option)
-    done = write_catalog(root, out, storage_options=options)
+    done = write_catalog(root, out, storage_options=storage_options(storage_option))
     typer.echo(f"{out}: {done.scans} scans, {done.read} of them read")
 
 
@@ -156,14 +155,9 @@ def export(
     """
     from zwriter import export as write_master
 
-    write_master(
-        scan,
-        out,
-        mode=mode,
-        settings=settings_of(config, {}).master,
-        storage_options=storage_options(scan, storage_option)
-        or storage_options(out, storage_option),
-    )
+    settings = settings_of(config, {}, storage_option)
+    options = dict(settings.storage)
+    write_master(scan, out, mode=mode, settings=settings.master, storage_options=options)
     typer.echo(out)
 
 
@@ -185,7 +179,7 @@ def verify(
     """
     from zwriter import verify as verify_scan
 
-    report = verify_scan(path, storage_options=storage_options(path, storage_option))
+    report = verify_scan(path, storage_options=storage_options(storage_option))
     if as_json:
         print_json(report.to_json())
     else:

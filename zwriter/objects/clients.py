@@ -7,8 +7,10 @@ and profiles of `aws configure`, the machine's role. Secrets stay in botocore's 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -19,6 +21,7 @@ import botocore.config
 import botocore.loaders
 import botocore.session
 import obstore
+from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 from obstore.store import S3Store
 
@@ -42,19 +45,26 @@ class ObjectStorage:
     def __init__(self, settings: StorageSettings) -> None:
         self.settings = settings
         with settings_told():
-            self._session = self._with_credentials(
-                botocore.session.Session(profile=settings.profile)
-            )
-            self._session.register_component("data_loader", AWS_DESCRIPTIONS)
+            self._session = self._new_session()
             region = settings.region or self._session.get_config_variable("region")
             self._ca = settings.ca_file or self._session.get_config_variable("ca_bundle")
         self.region: str = region or DEFAULT_REGION
         self._clients: dict[str, S3Store] = {}
+        self._filesystem: BucketFileSystem | None = None
+        self._known: Any = None  # the key that it was made with
+        self._looked = time.monotonic()  # when the key was read
         self._making = Lock()  # many threads may ask for the first object at once
 
-    @cached_property
+    @property
     def filesystem(self) -> BucketFileSystem:
         """To read and to list with. It keeps no listings: what a live scan has grows."""
+        with self._making:
+            known = None if self.settings.anonymous else self._key()
+            if self._filesystem is None or known != self._known:
+                self._filesystem, self._known = self._new_filesystem(), known
+            return self._filesystem
+
+    def _new_filesystem(self) -> BucketFileSystem:
         settings = self.settings
         with settings_told():
             session = aiobotocore.session.AioSession(profile=settings.profile)
@@ -118,6 +128,19 @@ class ObjectStorage:
         client = self._whole_objects(bucket)
         with requests_told(bucket, lambda: self.endpoint):
             obstore.delete(client, key)
+
+    def contents(self, bucket: str, folder: str) -> dict[str, bool]:
+        """The names in a folder, and whether each is a folder. Raises as `read` does."""
+        client = self._whole_objects(bucket)
+        with requests_told(bucket, lambda: self.endpoint):
+            found = obstore.list_with_delimiter(client, folder or None)
+        folders = {path.rpartition("/")[2]: True for path in found["common_prefixes"]}
+        return folders | {entry["path"].rpartition("/")[2]: False for entry in found["objects"]}
+
+    def now(self, bucket: str) -> float:
+        """The server's time, in seconds."""
+        answer = self.filesystem.call_s3("head_bucket", Bucket=bucket)
+        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
 
     def unfinished_uploads(self, bucket: str, folder: str) -> Iterator[tuple[str, str, float]]:
         """Key, id and begin of uploads in parts that were begun and not ended."""
@@ -221,10 +244,9 @@ class ObjectStorage:
 
     def _credentials(self) -> S3Credential:
         """What obstore asks for when it signs: the credentials of this moment."""
-        with settings_told():
-            found = self._session.get_credentials()
-            if found is None:
-                raise no_credentials()
+        found = self._found_credentials()
+        if found is None:
+            raise no_credentials()
         try:
             frozen = found.get_frozen_credentials()
         except (BotoCoreError, ClientError, RuntimeError) as error:  # they are renewed just now
@@ -235,6 +257,28 @@ class ObjectStorage:
             "token": frozen.token,
             "expires_at": datetime.now(UTC) + CREDENTIALS_LAST,
         }
+
+    def _key(self) -> Any:
+        """The credentials of this moment, if they do not renew themselves."""
+        found = self._found_credentials()
+        renewed = found is None or isinstance(found, RefreshableCredentials)
+        return None if renewed else found.get_frozen_credentials()
+
+    def _found_credentials(self) -> Any:
+        """What botocore finds, None if that is nothing. A key in a file is read again from time to
+        time: somebody may have put a new one there."""
+        with settings_told():
+            found = self._session.get_credentials()
+            old = time.monotonic() - self._looked >= CREDENTIALS_LAST.total_seconds()
+            if old and not isinstance(found, RefreshableCredentials):
+                self._session, self._looked = self._new_session(), time.monotonic()
+                found = self._session.get_credentials()
+            return found
+
+    def _new_session(self) -> Any:
+        session = botocore.session.Session(profile=self.settings.profile)
+        session.register_component("data_loader", AWS_DESCRIPTIONS)
+        return self._with_credentials(session)
 
 
 # What botocore knows of AWS is read once, not by each session: that takes 0.1 s.

@@ -156,12 +156,7 @@ class ObjectPath:
 
     def contents(self) -> dict[str, bool]:
         """By one listing."""
-        inside = f"{self._key}/"
-        return {
-            entry["name"].removeprefix(inside): entry["type"] == "directory"
-            for entry in self._storage.filesystem.ls(str(self._key), detail=True)
-            if entry["name"].startswith(inside)
-        }
+        return self._storage.contents(*self._names)
 
     def zarr_store(self) -> Store:
         return self._storage.filesystem.zarr_store(str(self._key))

@@ -1,6 +1,6 @@
 """Reading scans, live or finished. Nothing here writes to them."""
 
-from zwriter.reader.catalog import catalog
+from zwriter.reader.catalog import catalog, catalog_scan, check_pyarrow
 from zwriter.reader.devices import Device
 from zwriter.reader.lazy import LazyArray
 from zwriter.reader.listing import listing
@@ -17,6 +17,8 @@ __all__ = [
     "Scan",
     "Signal",
     "catalog",
+    "catalog_scan",
+    "check_pyarrow",
     "listing",
     "open_scan",
     "verify",

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zwriter.errors import StoreError, UsageError
 from zwriter.model import Ledger
-from zwriter.objects import AnyPath, each, place
+from zwriter.objects import AnyPath, contents, each, place
 from zwriter.reader.facts import committed_facts, facts
-from zwriter.reader.listing import Found, ScanDocuments, find_scans, scan_documents
+from zwriter.reader.listing import Found, ScanDocuments, find_scans, masters_of, scan_documents
 from zwriter.reader.location import DEVICES
 from zwriter.store.arrays import dtype_from_json
 from zwriter.store.disk import replace_file
@@ -47,8 +47,7 @@ def catalog(
     Raises UsageError if pyarrow is not installed, `root` is no folder of scans or `out` is
     something else; StoreError if `out` cannot be written.
     """
-    if find_spec("pyarrow") is None:
-        raise UsageError("a catalog needs pyarrow: pip install 'zwriter[lake]'")
+    check_pyarrow()
     import pyarrow as pa
 
     folder, file = (_absolute(place(path, storage_options)) for path in (root, out))
@@ -57,7 +56,7 @@ def catalog(
     found = {str(scan.path): scan for scan in find_scans(folder)}
     if not found and not folder.is_dir():
         raise UsageError(f"{root}: no such folder")
-    known = _finished(file, found)
+    known = _still_finished(_table(file), found)
     unknown = [found[path] for path in found.keys() - set(known["path"].to_pylist())]
     rows = [row for row in each(folder, _row, unknown) if row]
     read = pa.Table.from_pylist(rows, known.schema)
@@ -67,6 +66,34 @@ def catalog(
     table = table.set_column(column, "master", pa.array(masters, pa.string()))
     _write(table, file)
     return Cataloged(len(table), len(rows))
+
+
+def catalog_scan(
+    store: AnyPath, out: str | AnyPath, *, storage_options: Mapping[str, Any] | None = None
+) -> None:
+    """Bring the row of one scan in the table `out` up to date; the others stay as they are.
+
+    Who writes the same table from elsewhere at this moment may lose it: `catalog` finds it again.
+    Raises as `catalog` does.
+    """
+    check_pyarrow()
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    store, file = _absolute(store), _absolute(place(out, storage_options))
+    names = (name for name, is_folder in contents(store.parent).items() if not is_folder)
+    scan = Found(store, masters_of(names).get(store.stem))
+    table = _table(file)
+    others = table.filter(pc.not_equal(table["path"], str(store)))
+    rows = [{**row, "master": _master(scan)}] if (row := _row(scan)) else []
+    row_of_it = pa.Table.from_pylist(rows, table.schema)
+    _write(pa.concat_tables([others, row_of_it]).sort_by("path"), file)
+
+
+def check_pyarrow() -> None:
+    """Raises UsageError if it is not installed."""
+    if find_spec("pyarrow") is None:
+        raise UsageError("a catalog needs pyarrow: pip install 'zwriter[lake]'")
 
 
 def _schema() -> pa.Schema:
@@ -94,10 +121,18 @@ def _schema() -> pa.Schema:
     )
 
 
-def _finished(file: AnyPath, found: Mapping[str, Found]) -> pa.Table:
-    """What the table says of scans that were finished and are still there."""
+def _still_finished(table: pa.Table, found: Mapping[str, Found]) -> pa.Table:
+    """What a table says of scans that were finished and are still there."""
     import pyarrow as pa
     import pyarrow.compute as pc
+
+    still_there = pc.is_in(table["path"], pa.array(found, pa.string()))
+    return table.filter(pc.and_(table["finished"], still_there))
+
+
+def _table(file: AnyPath) -> pa.Table:
+    """The table that is there; an empty one if there is none."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = _schema()
@@ -111,8 +146,7 @@ def _finished(file: AnyPath, found: Mapping[str, Found]) -> pa.Table:
         table = None
     if table is None or not table.schema.equals(schema):
         raise UsageError(f"{file} is no catalog of this zwriter; remove it or give another name")
-    still_there = pc.is_in(table["path"], pa.array(found, pa.string()))
-    return table.filter(pc.and_(table["finished"], still_there))
+    return table
 
 
 def _row(scan: Found) -> dict[str, Any] | None:

@@ -35,7 +35,7 @@ def find_scans(root: AnyPath) -> Iterator[Found]:
     masters: dict[str, dict[str, str]] = {}
     for folder, names, files in os.walk(root):
         names.sort()
-        masters[folder] = _masters(files)
+        masters[folder] = masters_of(files)
         if folder.endswith(".zarr") and "zarr.json" in files:
             names.clear()
             path = Path(folder)
@@ -44,14 +44,14 @@ def find_scans(root: AnyPath) -> Iterator[Found]:
 
 
 def _in_bucket(root: ObjectPath) -> list[Found]:
-    """By one listing a folder that is no store: for ten thousand scans in one folder, by one."""
+    """By one listing a folder that is no store."""
     if root.suffix == ".zarr":
         return [Found(root, None)]
     level, found = [root], []
     while level:
         below = []
         for folder, inside in zip(level, each(root, contents, level), strict=True):
-            masters = _masters(name for name, is_folder in inside.items() if not is_folder)
+            masters = masters_of(name for name, is_folder in inside.items() if not is_folder)
             folders = [folder / name for name, is_folder in inside.items() if is_folder]
             stores = [path for path in folders if path.suffix == ".zarr"]
             found += [Found(path, masters.get(path.stem)) for path in stores]
@@ -61,7 +61,7 @@ def _in_bucket(root: ObjectPath) -> list[Found]:
     return sorted(found, key=lambda scan: str(scan.path))
 
 
-def _masters(files: Iterable[str]) -> dict[str, str]:
+def masters_of(files: Iterable[str]) -> dict[str, str]:
     """<base> -> <base>_master.h5, or else the first <base>_master_<suffix>.h5."""
     masters = {}
     for name in sorted(files, reverse=True):

@@ -11,6 +11,7 @@ from zwriter.errors import UsageError
 from zwriter.objects import ObjectPath
 from zwriter.service.roots import root_of, spooled
 from zwriter.settings import Settings
+from zwriter.ship import put_aside
 from zwriter.store.disk import remove
 from zwriter.store.epochs import living_writer
 from zwriter.store.scan_store import own_attributes, side_folder
@@ -41,8 +42,8 @@ class Remainder:
 
 
 def remainders(settings: Settings, older_than: float = 1.0) -> Iterator[Remainder]:
-    """What there is of the root that the settings name: scans in the spool, what was put aside
-    there, and uploads that were begun and not ended. older_than: days, for the latter two.
+    """What there is of the root that the settings name: scans in the spool, what of them was put
+    aside there, and uploads that were begun and not ended. older_than: days, for the latter two.
 
     Raises UsageError if the root is in no bucket, ServiceError if that cannot be reached.
     """
@@ -51,7 +52,7 @@ def remainders(settings: Settings, older_than: float = 1.0) -> Iterator[Remainde
         raise UsageError(f"{root} is no bucket, nothing is left there; see `zwriter recover`")
     for store, target in spooled(root, settings.spool):
         yield _spooled(store, target)
-    yield from _put_aside(settings, older_than * _DAY)
+    yield from _put_aside(root, settings, older_than * _DAY)
     for path, upload, begun in root.unfinished_uploads():
         age = time.time() - begun
         if age >= older_than * _DAY:
@@ -70,9 +71,9 @@ def _spooled(store: Path, target: ObjectPath) -> Remainder:
     return Remainder(str(store), f"waits for {target}: `zwriter run` or `finalize`", True, age)
 
 
-def _put_aside(settings: Settings, older_than: float) -> Iterator[Remainder]:
-    for folder in sorted(settings.spool.folder.expanduser().glob("aside-*")):
+def _put_aside(root: ObjectPath, settings: Settings, older_than: float) -> Iterator[Remainder]:
+    for folder, url in put_aside(settings.spool):
         age = time.time() - folder.stat().st_mtime
-        if age >= older_than:
+        if age >= older_than and (url is None or url.startswith(f"{root}/")):
             what = "put aside, when its scan went on from the bucket"
             yield Remainder(str(folder), what, False, age, (folder,))

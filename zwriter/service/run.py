@@ -13,7 +13,7 @@ from zwriter.errors import BadMessage, ServiceError, StoreError, UsageError, Zwr
 from zwriter.ingest import ControlEvent, Kept, connect, listen, safe_url
 from zwriter.objects import AnyPath, ObjectPath
 from zwriter.protocol import FileReference, ScanStatus, decode
-from zwriter.reader import open_scan
+from zwriter.reader import check_pyarrow, open_scan
 from zwriter.service.memory import keep_memory, search_seldom
 from zwriter.service.outbox import Outbox
 from zwriter.service.paths import (
@@ -46,6 +46,8 @@ def run(settings: Settings, stop: threading.Event, ready: Callable[[], None] | N
     if the root cannot be used.
     """
     check_template(settings.path_template)
+    if settings.catalog is not None:
+        check_pyarrow()
     keep_memory(settings.redis.queue_bytes)
     search_seldom()
     client = connect(settings.redis)

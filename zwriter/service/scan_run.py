@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from zwriter.errors import Fenced, NotSynced, ServiceError, StoreError
+from zwriter.errors import Fenced, NotSynced, ServiceError, StoreError, ZwriterError
 from zwriter.master import write_master
 from zwriter.model import ScanState, Verdict
 from zwriter.objects import ObjectPath
-from zwriter.reader import open_scan
+from zwriter.reader import catalog_scan, open_scan
 from zwriter.scan import ScanWriter
 from zwriter.service.alarms import SlowDisk
 from zwriter.service.control_messages import Inbox
@@ -141,8 +141,21 @@ class ScanRun:
         """What is left to be done once the store is finished."""
         self._write_master()
         self._tell()
+        self._note_in_catalog()
         if shipment:
             shipment.unregister()
+
+    def _note_in_catalog(self) -> None:
+        """The table of all scans is worth a warning, and no scan."""
+        settings = self._shared.settings
+        if settings.catalog is None:
+            return
+        try:
+            with self._shared.cataloging:
+                store, options = self.paths.store, dict(settings.storage)
+                catalog_scan(store, str(settings.catalog), storage_options=options)
+        except (ZwriterError, OSError) as error:
+            log.warning("%s: is not in the catalog: %s", self._label, error)
 
     def _shipment(self) -> Shipment | None:
         """The scan's way into a bucket, if it goes to one."""

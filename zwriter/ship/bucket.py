@@ -85,6 +85,10 @@ class Bucket:
         found = self._head(key)
         return found["last_modified"].timestamp() if found else None
 
+    def now(self) -> float:
+        """The server's time, in seconds."""
+        return self._until_done("HEAD", lambda: self.folder.storage.now(self.folder.bucket))
+
     def _head(self, key: str) -> ObjectMeta | None:
         def head() -> ObjectMeta | None:
             try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -80,7 +79,7 @@ class Ownership:
             return None
         signs = [f"{self._epochs}/{number}", f"{self.side}/{SIGN_OF_LIFE}"]
         last_sign = max(self._bucket.written_at(key) or 0.0 for key in signs)
-        alive = time.time() - last_sign < _ALIVE
+        alive = self._bucket.now() - last_sign < _ALIVE
         return f"process {last['pid']} on {last['host']}" if alive else None
 
     def open(self, scan_id: str | None) -> None:

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -161,6 +161,13 @@ def bucket_has_some(store: Path) -> str | None:
     """The URL of the scan whose store in a spool this is, if the bucket has something of it."""
     mark = _mark_of(side_folder(store))
     return str(mark["url"]) if mark.get("claimed") else None
+
+
+def put_aside(settings: SpoolSettings) -> Iterator[tuple[Path, str | None]]:
+    """The folders that were put aside, and the URLs of their scans where these are known."""
+    for folder in sorted(settings.folder.expanduser().glob("aside-*")):
+        marks = [mark for side in folder.glob("*.zwriter") if (mark := _mark_of(side))]
+        yield folder, str(marks[0].get("url")) if marks else None
 
 
 def _mark_of(side: Path) -> dict[str, Any]:
