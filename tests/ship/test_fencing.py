@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.ship.lake import Lake
-from zwriter.errors import Fenced, UsageError
+from zwriter.errors import Fenced
 from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.testing.s3 import S3Server
@@ -94,22 +94,3 @@ def test_what_the_first_still_sends_changes_nothing(
             end(second)
     check(lake, 60)
     lake.check_nothing_else("second")
-
-
-def test_a_server_that_writes_over_what_is_there_is_refused(lake: Lake, s3: S3Server) -> None:
-    if s3.kind == "radosgw":
-        pytest.skip("it knows that the header, which is signed, is gone")
-    lake.network.unconditional = True
-    scan = lake.writer()
-    push(scan, range(5))
-    with pytest.raises(UsageError, match="in spite of If-None-Match"):
-        scan.flush()
-    push(scan, range(5, 10))
-    scan.status("closed")
-    with pytest.raises(UsageError, match="in spite of If-None-Match"):
-        scan.finish()
-    scan.close()
-    lake.network.unconditional = False
-    with lake.writer():
-        pass
-    check(lake, 10)

@@ -17,7 +17,6 @@ byte by byte, also the Host header, which is signed.
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -104,7 +103,6 @@ class S3Faults(Gate):
         self.log: list[Request] = []
         self.delay = 0.0  # seconds before each answer
         self.bytes_per_second: float | None = None  # of each body, both ways
-        self.unconditional = False  # the server hears of no If-None-Match
         self._target = urlsplit(server.endpoint)
         self._rules: list[_Rule] = []
 
@@ -219,8 +217,7 @@ class S3Faults(Gate):
         self, client: _Side, server: _Side, head: Head, request: Request, rule: _Rule
     ) -> None:
         """Pass on a request and its answer."""
-        raw = _CONDITION.sub(b"", head.raw) if self.unconditional else head.raw
-        server.writer.write(raw)
+        server.writer.write(head.raw)
         sending = asyncio.create_task(self._send(client, server, head, request, rule.cut_upload))
         answering = asyncio.create_task(self._answer(client, server, request, rule))
         try:
@@ -303,7 +300,6 @@ def s3_faults(server: S3Server) -> Iterator[S3Faults]:
 
 
 _NONE = _Rule(None, "*", "*")
-_CONDITION = re.compile(rb"^if-none-match:.*\r\n", re.IGNORECASE | re.MULTILINE)
 
 
 class _Side(NamedTuple):
