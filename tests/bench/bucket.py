@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -30,6 +31,7 @@ from zwriter.errors import UsageError
 from zwriter.master import write_master
 from zwriter.objects import ObjectPath
 from zwriter.objects.clients import ObjectStorage
+from zwriter.reader import listing
 from zwriter.settings import (
     MasterSettings,
     SignalSettings,
@@ -47,6 +49,7 @@ OBJECT = 64 * MiB
 OBJECTS = 16
 TURNS = 3
 SIDE_BY_SIDE = 4
+SCANS = 10_000
 INTERVAL = 2.0
 PRICES = {"PUT": 5e-6, "LIST": 5e-6, "GET": 4e-7, "DELETE": 0.0}  # dollars a request
 
@@ -93,14 +96,17 @@ def throughput() -> Group:
     seconds: dict[str, list[float]] = {"plain": [], "none": [], "lz4": []}
     cpu: dict[str, list[float]] = {"plain": [], "none": [], "lz4": []}
     requests: Counter[str] = Counter()
+    objects = grown = 0
     for turn in range(TURNS + 1):
         for kind in seconds:
             with new_lake() as lake:
+                machine.touch_memory()
                 if kind == "plain":
                     with timed() as took:
                         _put_plainly(lake, data)
                 else:
-                    took, requests = _write_frames(lake, pixels, kind)
+                    write = partial(_write_frames, lake, pixels, kind)
+                    (took, requests, objects), grown = machine.most_memory_of(write)
             if turn:
                 seconds[kind].append(took[0])
                 cpu[kind].append(took[1] / (nbytes / 1e9))
@@ -119,25 +125,31 @@ def throughput() -> Group:
                 f"plain PUTs: {median(cpu['plain']):.2f} s/GB",
             )
         )
+    lines.append(Line("frames: objects of a scan", str(objects)))
     lines.append(Line("frames: requests of a scan", _counts(requests)))
+    lines.append(Line("frames: growth of memory", f"{grown / MiB:.0f} MiB"))
     remark = f"""
         {nbytes // MiB} MiB of 2 MiB frames that cannot be compressed, from the first `add` to the
         end of `finish`, against as many bytes put by obstore as objects of 64 MiB, {SIDE_BY_SIDE}
-        at a time. CPU: of this process, all threads; the server is another.
+        at a time. CPU: of this process, all threads; the server is another. Before each turn 6 GiB
+        of memory are touched and let go: else a virtual machine measures how fast its host gives
+        memory.
     """
     return Group("Throughput", remark, lines)
 
 
 def _write_frames(
     lake: Lake, pixels: np.ndarray[Any, Any], codec: str
-) -> tuple[list[float], Counter[str]]:
+) -> tuple[list[float], Counter[str], int]:
     with lake.scan(codec) as scan:
         with timed() as took:
             for _ in range(OBJECTS):
                 for frame in pixels:
                     scan.add("eiger", "image", frame)
             scan.finish()
-        return took, shipment_of(scan).bucket.requests
+        path = scan.path
+        assert isinstance(path, ObjectPath)
+        return took, shipment_of(scan).bucket.requests, len(path.sizes())
 
 
 def _put_plainly(lake: Lake, data: list[bytes]) -> None:
@@ -323,6 +335,38 @@ def _export(lake: Lake) -> Group:
     return Group("Export", remark, [judged])
 
 
+def listing_scans() -> Group:
+    """`zwriter ls`, each scan in a folder of its own."""
+    with new_lake() as lake:
+        return _listing_scans(lake)
+
+
+def _listing_scans(lake: Lake) -> Group:
+    with lake.scan() as scan:
+        for number in range(10):
+            scan.add("eiger", "image", np.zeros((4, 3)), float(number))
+    path = scan.path
+    assert isinstance(path, ObjectPath)
+    client, root = lake.storage.writer(lake.bucket), (path / "zarr.json").read_bytes()
+
+    def put(number: int) -> None:
+        obstore.put(client, f"many/S{number // 1000}/S{number}/S{number}.zarr/zarr.json", root)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(put, range(SCANS)))
+    seconds = []
+    for _ in range(TURNS):
+        with timed() as took:
+            lines = listing(f"s3://{lake.bucket}/many", storage_options=lake.options)
+        assert len(lines) == SCANS
+        seconds.append(took)
+    wall, cpu = (median(took[i] for took in seconds) for i in (0, 1))
+    remark = f"{SCANS} finished scans, each in a folder of its own; only their root documents."
+    return Group(
+        "Listing", remark, [Line("zwriter ls", f"{wall:.1f} s, {cpu:.1f} s of CPU of this process")]
+    )
+
+
 @contextmanager
 def timed() -> Iterator[list[float]]:
     """Seconds, and seconds of CPU of this process."""
@@ -352,7 +396,7 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     before = machine.load()
     groups = []
-    for part in (throughput, export, streams, latency, cost):
+    for part in (throughput, export, streams, latency, cost, listing_scans):
         group = part()
         print(group.markdown(), flush=True)
         groups.append(group)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+_TOUCHED = 6 * 2**30  # bytes
 
 _PACKAGES = (
     "zwriter",
@@ -44,6 +52,24 @@ def load() -> str:
 def available_memory() -> int:
     """Bytes that can be had without swapping."""
     return int(_field("/proc/meminfo", "MemAvailable").split()[0]) * 1024
+
+
+def touch_memory() -> None:
+    """Have the machine get memory now, from its host: what a virtual machine has not used for a
+    while takes up to ten times as long at its first touch as a copy does."""
+    with mmap.mmap(-1, min(_TOUCHED, available_memory() // 2)) as memory:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+        pages = np.frombuffer(memory, np.uint8)[::4096]
+        pages[...] = 1
+        del pages
+
+
+def most_memory_of(work: Callable[[], T]) -> tuple[T, int]:
+    """What it returns, and by how many bytes this process grew meanwhile."""
+    Path("/proc/self/clear_refs").write_text("5")  # the highest value begins anew
+    before = int(_field("/proc/self/status", "VmRSS").split()[0])
+    result = work()
+    return result, (int(_field("/proc/self/status", "VmHWM").split()[0]) - before) * 1024
 
 
 def _field(path: str, name: str) -> str:
