@@ -78,13 +78,6 @@ def test_a_stream_is_sent_three_times_at_most_by_few_requests(
             if not small and n * rows * ROW.nbytes > 2 * pace.SMALL:
                 small = bucket.puts["chunks"], bucket.sent["chunks"]
         shipment.ship(all_of_it=True)
-    print(
-        rows,
-        bucket.sent["chunks"],
-        bucket.puts["chunks"],
-        INTERVALS * rows * (ROW.nbytes + 8),
-        bucket.puts,
-    )
     data = INTERVALS * rows * (ROW.nbytes + 8)
     puts, sent = (bucket.puts["chunks"] - small[0], bucket.sent["chunks"] - small[1])
     assert sent - puts * FIRST_CHUNK < 3 * data

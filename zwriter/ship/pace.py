@@ -31,11 +31,11 @@ class Pace:
         """Whether to send `new` bytes with which `again` bytes are sent once more; of how many
         arrays these are.
 
-        It is if what is new is two thirds of the others: so one and a half times of the data is
-        sent again, at the most, however they come. What is small is only waited for a while, which
-        costs more; and who has paused gets what there is.
+        It is if what is new is as much as the others: so no more than the data is sent again while
+        they come, however they come, and once more at the end. What is small is only waited for a
+        while, which costs more; and who has paused gets what there is.
         """
-        if 3 * new >= 2 * again:
+        if new >= again:
             return True
         late = time.monotonic() - self._sent >= LATE * self._interval
         return late and (again <= SMALL * arrays or self._pauses)
