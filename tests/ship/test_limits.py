@@ -109,6 +109,7 @@ def test_a_shard_that_a_late_request_has_overwritten_does_not_leave_the_spool(
     place(overwritten).write_bytes(b"late")
     shipment.spool.limit = 1
     until(lambda: len(freed(lake.folder / "spool")) >= 2, "shards to leave the spool")
+    shipment.spool.limit = 2**30
     scan.flush()
     assert not any(path.parts[-3] == "0" for path in freed(lake.folder / "spool"))
     with scan:
@@ -122,6 +123,7 @@ def test_a_shard_stays_in_the_spool_if_a_request_for_it_may_still_be_done(lake: 
     with write_frames(lake, shipment)[0] as scan:
         shipment.spool.limit = 1
         until(lambda: len(freed(lake.folder / "spool")) >= 2, "shards to leave the spool")
+        shipment.spool.limit = 2**30
         scan.flush()
         assert not any(path.parts[-3] == "1" for path in freed(lake.folder / "spool"))
     check_frames(lake)
@@ -135,6 +137,7 @@ def test_a_shard_that_is_overwritten_after_it_left_the_spool_is_told_and_ends_th
     scan, shards = write_frames(lake, shipment)
     shipment.spool.limit = 1
     until(lambda: len(freed(lake.folder / "spool")) >= 3, "shards to leave the spool")
+    shipment.spool.limit = 2**30
     url = min(shards)
     place(url).write_bytes(b"late")
     scan.status("closed")
