@@ -172,8 +172,9 @@ class _Environment(BaseSettings):
 def storage_settings(options: Mapping[str, Any]) -> StorageSettings:
     """Settings of an object store from the environment and from names and values, which are
     stronger. Raises UsageError if one is not right."""
+    given: dict[str, Any] = {"storage": dict(options)}
     try:
-        return _Environment(storage=dict(options)).storage  # type: ignore[arg-type]
+        return _Environment(**given).storage
     except ValidationError as error:
         names = ", ".join(StorageSettings.model_fields)
         problem = first_problem(error).removeprefix("storage.").removeprefix("storage: ")

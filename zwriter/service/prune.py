@@ -11,7 +11,7 @@ from zwriter.errors import UsageError
 from zwriter.objects import ObjectPath
 from zwriter.service.roots import root_of, spooled
 from zwriter.settings import Settings
-from zwriter.ship import put_aside
+from zwriter.ship import folders_aside
 from zwriter.store.disk import remove
 from zwriter.store.epochs import living_writer
 from zwriter.store.scan_store import own_attributes, side_folder
@@ -72,7 +72,7 @@ def _spooled(store: Path, target: ObjectPath) -> Remainder:
 
 
 def _put_aside(root: ObjectPath, settings: Settings, older_than: float) -> Iterator[Remainder]:
-    for folder, url in put_aside(settings.spool):
+    for folder, url in folders_aside(settings.spool):
         age = time.time() - folder.stat().st_mtime
         if age >= older_than and (url is None or url.startswith(f"{root}/")):
             what = "put aside, when its scan went on from the bucket"

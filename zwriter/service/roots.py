@@ -112,8 +112,9 @@ def _unfinished_on_disk(root: Path, redis: str) -> Iterator[Path]:
 
 def _is_left_to(redis: str, store: Path) -> bool:
     """Whether the service of a Redis goes on with a store that this machine has."""
-    feeder, writer = fed_from(store), living_writer(side_folder(store))
-    if feeder == redis or writer is None:
+    feeder = fed_from(store)
+    writer = None if feeder == redis else living_writer(side_folder(store))
+    if writer is None:
         return True
     log.info("%s: is fed from %s, and left to %s", store, feeder, writer)
     return False

@@ -4,6 +4,6 @@
 """
 
 from zwriter.ship.shipment import Shipment
-from zwriter.ship.spool import Spool, bucket_has_some, check_spool, put_aside
+from zwriter.ship.spool import Spool, bucket_has_some, check_spool, folders_aside
 
-__all__ = ["Shipment", "Spool", "bucket_has_some", "check_spool", "put_aside"]
+__all__ = ["Shipment", "Spool", "bucket_has_some", "check_spool", "folders_aside"]

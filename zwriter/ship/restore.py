@@ -29,7 +29,7 @@ from zwriter.store.arrays import (
     shard_chunks,
     shard_key,
 )
-from zwriter.store.codecs import CRC_BYTES, intact
+from zwriter.store.codecs import intact
 from zwriter.store.disk import sync_tree
 from zwriter.store.log_parts import chosen
 from zwriter.store.scan_store import GROUPS
@@ -147,8 +147,7 @@ class _Restored:
 
     def _value(self, node: str, state: dict[str, Any]) -> bool:
         stored = self._bucket.read(f"{self._key}/{node}/{shard_key(state, 0)}") or b""
-        found = int.from_bytes(stored[-CRC_BYTES:], "little")
-        if found != state["crc"] or not intact(stored):
+        if not intact(stored, state["crc"]):
             log.warning("%s/%s: its value is lost", self._bucket.folder, node)
             return False
         self._write(node, shard_key(state, 0), [(0, stored)])

@@ -163,7 +163,7 @@ def bucket_has_some(store: Path) -> str | None:
     return str(mark["url"]) if mark.get("claimed") else None
 
 
-def put_aside(settings: SpoolSettings) -> Iterator[tuple[Path, str | None]]:
+def folders_aside(settings: SpoolSettings) -> Iterator[tuple[Path, str | None]]:
     """The folders that were put aside, and the URLs of their scans where these are known."""
     for folder in sorted(settings.folder.expanduser().glob("aside-*")):
         marks = [mark for side in folder.glob("*.zwriter") if (mark := _mark_of(side))]

@@ -63,7 +63,7 @@ class ValueShipment:
                 raise Damaged(f"{self.folder}: the value is replaced")
         except (OSError, ValueError) as error:
             raise Damaged(f"{self.folder}: {error}") from None
-        if not _whole(stored, crc):
+        if not (intact(stored, crc) if stored else crc is None):
             raise Damaged(f"{path}: not the value that was committed")
         fingerprint = text + stored[-CRC_BYTES:]
         if fingerprint == self._sent:
@@ -87,10 +87,3 @@ class ValueShipment:
         assert self.generation is not None
         names = [NAME] if self._empty else [NAME, chunk_key(self.generation, self._ndim, 0)]
         return [self.documents.key_of(self.node, name) for name in names]
-
-
-def _whole(stored: bytes, crc: int | None) -> bool:
-    if not stored:
-        return crc is None
-    found = int.from_bytes(stored[-CRC_BYTES:], "little")
-    return intact(stored) and crc in (None, found)

@@ -94,10 +94,12 @@ class ChunkCodec:
         return np.frombuffer(data, self.dtype).reshape(shape)
 
 
-def intact(stored: bytes) -> bool:
-    """Whether the stored bytes of a chunk have the crc32c that they end with."""
-    crc = google_crc32c.value(stored[:-CRC_BYTES]).to_bytes(CRC_BYTES, "little")
-    return bool(crc == stored[-CRC_BYTES:])
+def intact(stored: bytes, crc: int | None = None) -> bool:
+    """Whether the stored bytes of a chunk have the crc32c that they end with, and it is `crc`, if
+    that is known."""
+    data = np.frombuffer(stored, np.uint8)[:-CRC_BYTES]  # no copy; it takes no memoryview
+    found = int(google_crc32c.value(data))
+    return stored[-CRC_BYTES:] == found.to_bytes(CRC_BYTES, "little") and crc in (None, found)
 
 
 def codec_for(dtype: np.dtype[Any], settings: SignalSettings) -> ChunkCodec:

@@ -22,7 +22,7 @@ from uuid import uuid4
 from zwriter.errors import Fenced
 from zwriter.failpoint import failpoint
 from zwriter.store.arrays import chunks_in_shard, shard_chunks, shard_key
-from zwriter.store.codecs import CRC_BYTES, intact
+from zwriter.store.codecs import intact
 from zwriter.store.commits import NOTHING, CommitLog
 from zwriter.store.disk import make_folder, sync_folder, sync_tree, walk
 from zwriter.store.epochs import Epoch
@@ -203,8 +203,7 @@ def _checked_replaced(path: Path, signal: dict[str, Any]) -> dict[str, Any]:
             stored = (path / name / shard_key(state, 0)).read_bytes()
         except OSError:
             stored = b""
-        crc = state["crc"].to_bytes(CRC_BYTES, "little")
-        if stored[-CRC_BYTES:] != crc or not intact(stored):
+        if not intact(stored, state["crc"]):
             log.warning("%s: its value is lost", path.name)
             return {**signal, "layout": None, "arrays": {}}
     return signal

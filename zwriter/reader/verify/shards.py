@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import google_crc32c
 import h5py
 import hdf5plugin  # noqa: F401  (registers the Blosc filter)
 import numpy as np
@@ -19,7 +18,7 @@ from zwriter.objects import AnyPath
 from zwriter.reader.commits import ArrayCommit
 from zwriter.reader.verify.report import Report
 from zwriter.store.arrays import dtype_from_json
-from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES
+from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES, intact
 from zwriter.store.hdf5_header import USER_BLOCK
 from zwriter.store.shard import FIRST_CHUNK, MISSING, checksum_of, index_nbytes, parse_index
 from zwriter.store.zarr_json import chunk_key, generation_of, stored_shape
@@ -164,10 +163,10 @@ def _stale_problems(array: ShardedArray, shard: int, index: NDArray[np.uint64]) 
 
 
 def _chunk_problem(array: ShardedArray, stored: bytes, nbytes: int) -> str | None:
-    data, crc = stored[:-CRC_BYTES], stored[-CRC_BYTES:]
+    data = stored[:-CRC_BYTES]
     if len(stored) < max(nbytes, CRC_BYTES + 1):
         return "is cut off"
-    if google_crc32c.value(data).to_bytes(CRC_BYTES, "little") != crc:
+    if not intact(stored):
         return "is damaged: wrong checksum"
     # a Blosc frame says at byte 4 how long it is decoded
     decoded = int.from_bytes(data[4:8], "little") if array.compressed else len(data)
