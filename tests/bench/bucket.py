@@ -100,7 +100,7 @@ def throughput() -> Group:
     for turn in range(TURNS + 1):
         for kind in seconds:
             with new_lake() as lake:
-                machine.touch_memory()
+                machine.touch_memory(6 * 1024 * MiB)
                 if kind == "plain":
                     with timed() as took:
                         _put_plainly(lake, data)

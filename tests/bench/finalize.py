@@ -16,6 +16,8 @@ from tests.bench.turns import fresh, in_turns
 from tests.bench.work import DEVICE, frames
 from zwriter import export
 
+_ROUNDS = 15  # of some milliseconds
+
 
 def finalize(sizes: Sizes, folder: Path) -> Group:
     """`finish` is measured once a size, the master file again and again."""
@@ -26,7 +28,7 @@ def finalize(sizes: Sizes, folder: Path) -> Group:
         os.sync()
         seconds = in_turns(
             {str(nbytes): partial(_export, place) for nbytes, place in places.items()},
-            sizes.rounds,
+            _ROUNDS,
         )
     quick, slow = seconds[str(small)], seconds[str(large)]
     lines = [

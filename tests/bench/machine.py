@@ -14,7 +14,6 @@ from typing import TypeVar
 import numpy as np
 
 T = TypeVar("T")
-_TOUCHED = 6 * 2**30  # bytes
 
 _PACKAGES = (
     "zwriter",
@@ -54,10 +53,10 @@ def available_memory() -> int:
     return int(_field("/proc/meminfo", "MemAvailable").split()[0]) * 1024
 
 
-def touch_memory() -> None:
+def touch_memory(nbytes: int) -> None:
     """Have the machine get memory now, from its host: what a virtual machine has not used for a
     while takes up to ten times as long at its first touch as a copy does."""
-    with mmap.mmap(-1, min(_TOUCHED, available_memory() // 2)) as memory:
+    with mmap.mmap(-1, min(nbytes, available_memory() // 2)) as memory:
         memory.madvise(mmap.MADV_HUGEPAGE)
         pages = np.frombuffer(memory, np.uint8)[::4096]
         pages[...] = 1
