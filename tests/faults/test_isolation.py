@@ -6,15 +6,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import msgpack
 import numpy as np
 import pytest
 
 from tests.faults import workload
 from tests.faults.workload import MODES, SCAN_ID, device_of, read_up_to, stream_of, update
-from zwriter import ScanWriter, open_scan
+from zwriter import ScanWriter, open_scan, verify
 from zwriter.model import Verdict
 from zwriter.reader import Scan
+from zwriter.settings import MasterSettings
 from zwriter.store.framed import read_frames
 from zwriter.store.signal import SignalWriter
 
@@ -139,6 +141,13 @@ def test_a_signal_that_cannot_be_continued_fails_alone(
     ledger = scan.devices["two"]["ragged"].ledger
     assert (ledger.received, ledger.written, ledger.quarantined) == (20, 10, 10)
     assert "_restore of ragged" in (ledger.failed or "")
+    assert len(rows(scan, "ragged")) == 10
+    writer.write_master(tmp_path / "master.h5", MasterSettings())
+    with h5py.File(tmp_path / "master.h5") as master:
+        value = workload.value_of("ragged", 9)
+        node = master["entry/collection/devices/two/ragged"]
+        assert node["value"][-len(value) :].tolist() == value.tolist()
+    assert [problem for problem in verify(path).problems if "ragged" not in problem] == []
 
 
 def test_what_a_program_added_is_kept_raw_when_its_signal_fails(

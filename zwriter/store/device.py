@@ -47,6 +47,7 @@ class DeviceWriter:
         self._states: dict[str, dict[str, Any]] = {}
         self._pending: dict[str, list[Update | Run]] = {}  # taken since the last commit
         self._torn: dict[str, tuple[Ledger, BaseException]] = {}  # interrupted: half taken
+        self._left: set[str] = set()  # signals that cannot be continued
         self.dirty = False
         self._last = self._log.latest()
         if self._last:
@@ -78,7 +79,8 @@ class DeviceWriter:
         return SignalWriter(self.path / name, settings, self._states.get(name))
 
     def _unreadable(self, name: str, state: dict[str, Any], error: Exception) -> SignalWriter:
-        """In place of a signal that cannot be continued."""
+        """In place of a signal that cannot be continued: what there is of it is left as it is."""
+        self._left.add(name)
         log.error("%s/%s: cannot be continued", self.name, name, exc_info=error)
         signal = SignalWriter(self.path / name, self._settings.for_signal(self.name, name))
         signal.ledger = Ledger.from_json(state.get("ledger", {}))
@@ -196,7 +198,7 @@ class DeviceWriter:
         try:
             failpoint("signal.publishing")
             signal.publish()
-            self._states[name] = signal.state()
+            self._states[name] = self._state_of(name)
         except Exception as error:
             if passing(error) or isinstance(error, Fenced):
                 raise
@@ -211,6 +213,13 @@ class DeviceWriter:
             self._states[name] = {**committed, "ledger": signal.ledger.to_json()}
         signal.dirty = False
         return rejected
+
+    def _state_of(self, name: str) -> dict[str, Any]:
+        """What the next commit says of a signal."""
+        signal = self.signals[name]
+        if name in self._left and name in self._states:
+            return {**self._states[name], "ledger": signal.ledger.to_json()}
+        return signal.state()
 
     @property
     def to_be_synced(self) -> bool:
@@ -270,7 +279,7 @@ class DeviceWriter:
         signal = self.signals[name]
         failpoint("signal.sealing")
         signal.seal()
-        self._states[name] = signal.state()
+        self._states[name] = self._state_of(name)
 
     def _seal_what_failed(self, name: str) -> None:
         try:
