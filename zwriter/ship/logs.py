@@ -1,14 +1,17 @@
 """A framed log in a bucket: objects that only appear, each the next part of it.
 
-Their names are `<epoch>-<begin>-<end>-<level>`, in bytes of the log. Those of the newest epoch
-count; of two that begin at the same byte, the longer one. Sixteen of a level are replaced by one of
-the next, so a log of any length is a few dozen objects, and each byte is sent once a level.
+Their names are `<epoch>-<begin>-<end>-<level>`, in bytes of the log. Those of the newest epoch that
+has the log's beginning count; of two that begin at the same byte, the longer one. Sixteen of a
+level are replaced by one of the next, if that can be held in memory: a log is a few dozen objects,
+and each byte is sent once a level.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from zwriter.failpoint import failpoint
 from zwriter.ship.bucket import Bucket
@@ -16,12 +19,13 @@ from zwriter.store.framed import whole_frames
 from zwriter.store.log_parts import LogPart
 
 JOINED = 16
+PART_BYTES = 32 * 1024 * 1024  # of a part that has more than one record
 
 
 @dataclass
 class LogShipment:
-    """Sends what is appended to the log `file` to the folder `key`. The first part that an epoch
-    sends has all that there is: what a writer before us sent may be ahead of what was not lost."""
+    """Sends what is appended to the log `file` to the folder `key`. The first time in an epoch that
+    is all that there is: what a writer before us sent may be ahead of what was not lost."""
 
     file: Path
     bucket: Bucket
@@ -34,16 +38,14 @@ class LogShipment:
 
     def ship(self) -> None:
         """Send what is new, up to the last record that is whole."""
-        end = self._parts[-1].end if self._parts else 0
-        try:
-            with self.file.open("rb") as file:
-                file.seek(end)
-                data = file.read()
-        except FileNotFoundError:
+        if not self.file.exists():
             return
-        data = data[: whole_frames(data)]
-        if data:
-            self._send(LogPart(self.epoch, end, end + len(data), 0), data)
+        end = self._parts[-1].end if self._parts else 0
+        with self.file.open("rb") as file:
+            new = list(_cut(file, end, self.epoch))
+            for part in reversed(new):  # all of them count when the first one is there
+                self._send(part, file)
+        self._parts += new
         while self._join():
             pass
         if self._parts and not self._others_removed:
@@ -56,21 +58,38 @@ class LogShipment:
         part = LogPart.of(name)
         return part is not None and part.epoch <= self.epoch and name not in kept
 
-    def _send(self, part: LogPart, data: bytes) -> None:
-        self.bucket.put(f"{self.key}/{part.name}", data)
+    def _send(self, part: LogPart, file: IO[bytes]) -> None:
+        file.seek(part.begin)
+        self.bucket.put(f"{self.key}/{part.name}", file.read(part.end - part.begin))
         failpoint("ship.log_sent")
-        self._parts = [p for p in self._parts if p.end <= part.begin] + [part]
 
     def _join(self) -> bool:
         last = self._parts[-JOINED:]
         if len(last) < JOINED or last[0].level != last[-1].level:
             return False
         joined = LogPart(self.epoch, last[0].begin, last[-1].end, last[0].level + 1)
+        if joined.end - joined.begin > PART_BYTES:
+            return False
         with self.file.open("rb") as file:
-            file.seek(joined.begin)
-            self._send(joined, file.read(joined.end - joined.begin))
+            self._send(joined, file)
+        self._parts[-JOINED:] = [joined]
         self._remove([part.name for part in last])
         return True
 
     def _remove(self, names: list[str]) -> None:
         self.bucket.delete(f"{self.key}/{name}" for name in names)
+
+
+def _cut(file: IO[bytes], begin: int, epoch: int) -> Iterator[LogPart]:
+    """The parts that the records from `begin` on go into."""
+    nbytes = PART_BYTES
+    while True:
+        file.seek(begin)
+        data = file.read(nbytes)
+        if whole := whole_frames(data):
+            yield LogPart(epoch, begin, begin + whole, 0)
+            begin, nbytes = begin + whole, PART_BYTES
+        elif len(data) < nbytes:
+            return
+        else:  # a record that is longer
+            nbytes *= 2

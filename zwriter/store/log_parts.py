@@ -36,10 +36,10 @@ class LogPart:
 
 def chosen(names: list[str]) -> list[LogPart]:
     """The parts, of those whose names are given, that make up the log: one behind the other, of the
-    newest epoch, as few as there can be.
+    newest epoch that has its beginning, as few as there can be.
     """
     parts = [part for name in names if (part := LogPart.of(name))]
-    newest = max((part.epoch for part in parts), default=0)
+    newest = max((part.epoch for part in parts if not part.begin), default=0)
     longest: dict[int, LogPart] = {}
     for part in parts:
         if part.epoch == newest and part.end >= longest.get(part.begin, part).end:
