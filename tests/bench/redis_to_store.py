@@ -102,7 +102,7 @@ def _measure(sizes: Sizes, folder: Path, kind: Kind, count: int) -> Rates:
         }
         if sizes.commit_costs:
             contenders[_RARE] = lambda: here(60.0)
-        return in_turns(contenders, sizes.rounds, sizes.touched)
+        return in_turns(contenders, sizes.rounds, count * kind.nbytes)
 
 
 def in_this_process(

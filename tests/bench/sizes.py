@@ -13,7 +13,6 @@ class Sizes:
     """rounds: turns that count, after one to warm up; counts are messages; times are seconds."""
 
     rounds: int
-    touched: int  # bytes of memory before each turn, as much as it writes
     frames: int
     spectra: int
     vectors: int
@@ -38,7 +37,6 @@ class Sizes:
 
 QUICK = Sizes(
     rounds=2,
-    touched=GiB,
     frames=192,
     spectra=40_000,
     vectors=250_000,
@@ -58,7 +56,6 @@ QUICK = Sizes(
 
 FULL = Sizes(
     rounds=3,
-    touched=3 * GiB,
     frames=1024,
     spectra=100_000,
     vectors=1_000_000,
