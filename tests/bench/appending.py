@@ -70,7 +70,7 @@ def _measure(sizes: Sizes, folder: Path, kind: Kind, count: int, codec: Codec) -
     batches = kind.batches(count)
 
     def placed(write: Callable[[Path], float]) -> float:
-        with fresh(folder) as place:
+        with fresh(folder, count * kind.nbytes) as place:
             return write(place)
 
     contenders: dict[str, Callable[[], float]] = {}
@@ -85,7 +85,7 @@ def _measure(sizes: Sizes, folder: Path, kind: Kind, count: int, codec: Codec) -
     for name, rival in wanted.items():
         fitting = _fitting_count(rival, folder, kind, count, codec, sizes.rival_seconds)
         contenders[name] = partial(placed, partial(_run, rival, kind, fitting, codec))
-    return in_turns(contenders, sizes.rounds, count * kind.nbytes)
+    return in_turns(contenders, sizes.rounds)
 
 
 def _run(rival: Rival, kind: Kind, count: int, codec: Codec, place: Path) -> float:

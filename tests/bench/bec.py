@@ -60,7 +60,6 @@ def _measure(sizes: Sizes, folder: Path, kind: Kind, count: int, bec_count: int)
                 _BEC: lambda: bec_count / bec(few, bec_count),
             },
             sizes.rounds,
-            count * kind.nbytes,
         )
 
 

@@ -36,7 +36,6 @@ def limits(sizes: Sizes, folder: Path) -> Group:
             "blosc lz4, two threads, spectra": lambda: codec_alone(spectra(), 8192, threads=2),
         },
         sizes.rounds,
-        2 * _BYTES,
     )
     lines = [Line(name, f"{median(values) / 1e9:.3g} GB/s") for name, values in rates.items()]
     remark = "XREAD alone, the limit of all that comes from Redis, is below, with what it limits."
@@ -69,7 +68,7 @@ def _write(folder: Path, *, sync: bool) -> float:
             if sync:
                 os.fsync(file.fileno())
 
-    with fresh(folder) as place:
+    with fresh(folder, _BYTES) as place:
         return _speed(write, _BYTES)
 
 

@@ -102,7 +102,7 @@ def _measure(sizes: Sizes, folder: Path, kind: Kind, count: int) -> Rates:
         }
         if sizes.commit_costs:
             contenders[_RARE] = lambda: here(60.0)
-        return in_turns(contenders, sizes.rounds, count * kind.nbytes)
+        return in_turns(contenders, sizes.rounds)
 
 
 def in_this_process(
@@ -114,7 +114,7 @@ def in_this_process(
     flush_interval: float = 1.0,
 ) -> float:
     """Messages a second of the service's data path, without the service around it."""
-    with fresh(folder) as place:
+    with fresh(folder, count * kind.nbytes) as place:
         keep_memory(_QUEUE)
         client = connect(RedisSettings(url=url))
         began = time.perf_counter()

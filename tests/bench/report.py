@@ -81,8 +81,8 @@ def document(machine: Sequence[str], load: tuple[str, str], groups: Sequence[Gro
     about = """
         Written by `make bench` (source: `tests/bench`). A ratio is the median of the ratios of
         single turns: all that is compared was measured in turns, in one run, after one turn to
-        warm up. Before each, memory is touched and let go, else a virtual machine measures how fast
-        its host gives some, and to whom. Absolute figures hold for this machine only.
+        warm up. Before each, as much as it writes is written and removed: else a virtual machine
+        measures how fast its host gives it memory. Absolute figures hold for this machine only.
     """
     return "\n".join(
         [
