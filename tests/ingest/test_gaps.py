@@ -77,6 +77,14 @@ def test_a_bad_entry_of_the_list_is_passed_over(client, publisher):
         assert Announced(client).counts(streams_of(client, scan), {}) == {("d", "s"): 2}
 
 
+def test_a_key_that_holds_no_list_announces_nothing(client, publisher):
+    with publisher.open_scan(scan_number=1) as scan:
+        scan.add("mcs", "counts", 1, max_shape=(None,))
+        index = keys.async_signal_index(scan.scan_id, "mcs", "counts")
+        client.set(index, "no list")
+        assert Announced(client).counts(streams_of(client, scan), {}) == {}
+
+
 def test_a_list_that_was_lost_is_counted_by_the_numbers_of_the_one_that_follows(client, publisher):
     announced = Announced(client)
     with publisher.open_scan(scan_number=1) as scan:

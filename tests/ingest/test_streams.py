@@ -10,10 +10,12 @@ import pytest
 
 from zwriter.ingest import StreamReader
 from zwriter.ingest.discovery import StreamName
+from zwriter.ingest.lag import unread_share
 from zwriter.ingest.streams import Stream, calls
 from zwriter.model import Rejected, Run
 from zwriter.protocol import keys
 from zwriter.protocol.codec import Message, encode
+from zwriter.testing.failpoints import failing
 
 MiB = 1024 * 1024
 
@@ -150,6 +152,55 @@ def test_a_stream_that_becomes_another_type_keeps_nobody_from_the_others(client,
             pipe.execute()
             scan.add("d", "b", 3, max_shape=(None,))
             assert take(reader, 1)[0].value == 3
+
+
+def test_a_stream_that_redis_did_not_tell_of_is_looked_for_again(client, publisher, take, caplog):
+    with publisher.open_scan(scan_number=1) as scan:
+        scan.add("d", "s", 1, max_shape=(None,))
+        client.execute_command("ACL", "SETUSER", "default", "-type")
+        with reading(client, scan.scan_id) as reader:
+            until(lambda: "Redis is away" in caplog.text)
+            client.execute_command("ACL", "SETUSER", "default", "+type")
+            assert [item.value for item in take(reader, 1)] == [1]
+
+
+def test_what_is_read_again_is_marked_to_its_end_whatever_connections_are_made(client, take):
+    """A replica that was behind has become the master, and the network is not at rest yet."""
+    stream = keys.async_signal("scan", "d", "s")
+    message = encode(Message("DeviceMessage", {"signals": {"s": {"value": np.zeros(2500)}}}))
+
+    def push(numbers) -> None:
+        for number in numbers:
+            client.xadd(stream, {"data": message}, id=f"{number}-0")
+
+    push(range(1, 21))
+    with reading(client, "scan", queue_bytes=MiB // 16) as reader:
+        take(reader, 20)
+        client.delete(stream)
+        push(range(1, 16))
+        with failing("ingest.queued", client.connection_pool.disconnect):
+            client.connection_pool.disconnect()
+            again = take(reader, 15)
+        push(range(16, 18))
+        new = take(reader, 2)
+    assert [item.source.again for item in again] == [True] * 15
+    assert [item.source.again for item in new] == [False] * 2
+
+
+def test_what_came_before_a_moment_is_known_to_be_read_though_more_and_more_comes(client, take):
+    stream = keys.async_signal("scan", "d", "s")
+    message = encode(Message("DeviceMessage", {"signals": {"s": {"value": 1}}}))
+    for seconds in range(1, 10):
+        client.xadd(stream, {"data": message}, id=f"{seconds}000-0")
+    with reading(client, "scan") as reader:
+        take(reader, 9)
+        assert not reader.has_read_up_to(5.0, {stream: "4000-0"})
+        assert reader.has_read_up_to(5.0, {stream: "6000-0"})
+        until(lambda: reader.has_read_up_to(20.0, {stream: "9000-0"}))  # it has no more
+
+
+def test_how_late_one_is_with_a_stream_that_is_gone_nobody_knows(client):
+    assert unread_share(client, b"gone", "1-0") == 0.0
 
 
 def test_reading_stops_while_the_queue_is_full_and_loses_nothing(client, publisher, take):

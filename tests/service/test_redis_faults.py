@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import redis
 from pydantic import SecretStr
 
 from zwriter.model import Verdict
-from zwriter.protocol import decode, keys
+from zwriter.protocol import decode, encode, keys
+from zwriter.service import scan_life
 from zwriter.testing.broker import Broker
 from zwriter.testing.broker import broker as broker_of
 from zwriter.testing.proxy import Proxy, proxy
@@ -163,6 +169,97 @@ def test_rights_on_keys_that_are_taken_away_do_not_end_the_scan(beamline, broker
         written = beamline.written(1)
     assert counts(written) == list(range(10))
     assert "cannot be written" not in caplog.text
+
+
+@pytest.mark.slow
+def test_a_redis_that_is_busy_with_a_script_is_waited_for(beamline, broker, caplog):
+    with beamline.service(), broker.client as client, ThreadPoolExecutor(1) as pool:
+        client.config_set("lua-time-limit", 50)
+        scan = beamline.publisher.open_scan(scan_number=1)
+        push(scan, range(5))
+        beamline.live(1, rows=5)
+        busy = pool.submit(client.eval, "while true do end", 0)
+        while "Redis is away" not in caplog.text:
+            time.sleep(0.01)
+        with broker.client as another:
+            another.script_kill()
+        assert isinstance(busy.exception(), redis.ResponseError)
+        push(scan, range(5, 10))
+        scan.close()
+        written = beamline.written(1)
+    assert counts(written) == list(range(10))
+    assert written.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.slow
+def test_keys_that_hold_something_else_than_they_should_harm_no_scan(beamline, broker):
+    with broker.client as client:
+        for key in (keys.account(), keys.deployment_info(), keys.available_beamline_states()):
+            client.set(key, "no stream")
+        for key in (keys.scan_status(), keys.device_config()):
+            client.delete(key)
+            client.rpush(key, "no message")
+    with beamline.service():
+        scan = beamline.publisher.open_scan(scan_number=1)
+        push(scan, range(5))
+        scan.close()
+        written = beamline.written(1)
+    assert counts(written) == list(range(5))
+    assert written.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.slow
+def test_a_scan_ends_though_a_device_does_not_stop_pushing(beamline, monkeypatch):
+    monkeypatch.setattr(scan_life, "_LONG", 1)
+    stop = threading.Event()
+
+    def push_on() -> None:
+        for number in itertools.count(10):
+            if stop.wait(0.01):
+                return
+            push(scan, [number])
+
+    with beamline.service(), ThreadPoolExecutor(1) as pool:
+        scan = beamline.publisher.open_scan(scan_number=1)
+        push(scan, range(10))
+        pool.submit(push_on)
+        scan.abort()
+        try:
+            written = beamline.written(1)
+        finally:
+            stop.set()
+    rows = counts(written)
+    assert len(rows) >= 10
+    assert rows == list(range(len(rows)))
+    assert written.verdict is Verdict.ABORTED
+
+
+@pytest.mark.slow
+def test_an_end_counts_whatever_clock_it_was_stamped_by(beamline, broker):
+    with beamline.service(), broker.client as client:
+        scan = beamline.publisher.open_scan(scan_number=1)
+        push(scan, range(5))
+        beamline.live(1, rows=5)
+        status = decode(client.get(keys.scan_info(scan.scan_id)))
+        status.data.update(status="closed", timestamp=status.data["timestamp"] - 3600)
+        client.set(keys.scan_info(scan.scan_id), encode(status))
+        written = beamline.written(1)
+    assert counts(written) == list(range(5))
+    assert written.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.slow
+def test_points_that_redis_still_has_are_found_behind_many_that_it_has_lost(beamline, broker):
+    scan = beamline.publisher.open_scan(scan_number=1, num_points=900, monitored=["samx"])
+    for number in range(900):
+        scan.point(number, {"samx": {"samx": {"value": number, "timestamp": 1.0}}})
+    scan.close()
+    with broker.client as client:
+        client.delete(*[keys.scan_segment_point(scan.scan_id, n) for n in range(400)])
+    with beamline.service():
+        written = beamline.written(1)
+    assert sorted(written.record.points) == list(range(400, 900))
+    assert written.verdict is Verdict.COMPLETE_WITH_GAPS
 
 
 @pytest.mark.slow

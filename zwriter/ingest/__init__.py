@@ -1,7 +1,7 @@
 """Redis -> ordered updates with positions, and what Redis keeps of a scan's control messages."""
 
 from zwriter.ingest.byte_queue import ByteQueue
-from zwriter.ingest.connection import PASSING, connect, safe_url
+from zwriter.ingest.connection import connect, safe_url
 from zwriter.ingest.control import ControlEvent, events_in, listen
 from zwriter.ingest.gaps import Announced, Counts
 from zwriter.ingest.kept import Kept
@@ -9,7 +9,6 @@ from zwriter.ingest.states import BeamlineStates
 from zwriter.ingest.streams import Batch, StreamReader
 
 __all__ = [
-    "PASSING",
     "Announced",
     "Batch",
     "BeamlineStates",

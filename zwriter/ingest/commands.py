@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import redis
+
 from zwriter.model import Messages
 
 Key = str | bytes
 Entry = tuple[bytes, dict[bytes, bytes]]
+
+
+class WrongType(redis.ResponseError):
+    """A key holds something else than the command is for. All else that Redis refuses may pass."""
 
 
 class Commands(Protocol):
@@ -38,6 +44,7 @@ class Commands(Protocol):
         *,
         count: int,
     ) -> list[Entry]: ...
+    def time(self) -> tuple[int, int]: ...
     def xinfo_stream(self, name: Key) -> dict[Any, Any]: ...
     def xadd(
         self, name: str, fields: Mapping[str, bytes], *, maxlen: int, approximate: bool

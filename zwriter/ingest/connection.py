@@ -19,17 +19,6 @@ from zwriter.settings import RedisSettings
 
 log = logging.getLogger(__name__)
 
-# Lost connections, time-outs, a server that is still loading, and one that refuses us for now
-# (another password, rights, memory, a replica that is to become the master): they pass.
-PASSING = (
-    redis.ConnectionError,
-    redis.TimeoutError,
-    redis.exceptions.NoPermissionError,
-    redis.OutOfMemoryError,
-    redis.ReadOnlyError,
-    redis.exceptions.MasterDownError,
-)
-
 _READ_SIZE = 1024 * 1024  # of one recv: small ones halve the throughput of large messages
 _SECONDS_TO_ANSWER = 10.0
 
@@ -109,7 +98,8 @@ def safe_url(url: str) -> str:
 
 
 def until_it_works(what: str, work: Callable[[], None], stop: threading.Event) -> None:
-    """Do `work` until it returns or `stop` is set, again and again while Redis is away.
+    """Do `work` until it returns or `stop` is set, again and again while Redis is away, or refuses
+    us: another password, rights, memory, a script that runs too long. All that can be mended.
 
     Waits 0.1 s, then twice as long each time up to 5 s; the log has a line at the first failure.
     """
@@ -117,7 +107,7 @@ def until_it_works(what: str, work: Callable[[], None], stop: threading.Event) -
     while not stop.is_set():
         try:
             work()
-        except PASSING as error:
+        except redis.RedisError as error:
             if not pause:
                 log.warning("%s: Redis is away, waiting for it: %s", what, _first_line(error))
             pause = min(2 * pause or 0.1, 5.0)

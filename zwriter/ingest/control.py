@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import redis
+
 from zwriter.errors import BadMessage
 from zwriter.ingest.commands import Commands
-from zwriter.ingest.connection import PASSING, until_it_works
+from zwriter.ingest.connection import until_it_works
 from zwriter.protocol import keys
 from zwriter.protocol.codec import READINGS, decode, encode, messages_in
 from zwriter.protocol.messages import Baseline, FileReference, Readings, ScanPoint, ScanStatus
@@ -56,8 +58,9 @@ def listen(
                     message = pubsub.get_message(timeout=_SECONDS_TO_NOTICE_STOP)
                     if message is not None:
                         _handle(message, heard, connected)
-            except PASSING as error:
+            except redis.RedisError as error:
                 log.warning("listening to scans: the connection is lost: %s", error)
+                stop.wait(_SECONDS_TO_NOTICE_STOP)
 
 
 def _subscribe(pubsub: Any) -> None:
@@ -112,7 +115,7 @@ def _handle(
                 heard(event)
         except BadMessage as error:
             log.warning("a message on %s is ignored: %s", channel, error)
-        except PASSING:
+        except redis.RedisError:
             raise
         except Exception:  # one message must not keep us from hearing the next
             log.exception("a message on %s is ignored", channel)

@@ -65,10 +65,12 @@ class Discovery:
 
     def look(self) -> list[StreamName]:
         """The streams that were not known before, in one pass over Redis' keys."""
-        found = [self._new(key) for key in self._matching()]
+        new = dict.fromkeys(key for key in self._matching() if key not in self._known)
+        streams = [key for key in new if self._is_stream(key)]
+        self._known.update(new)  # only now: what Redis did not answer for is looked for again
         self._interval = min(2 * self._interval, _LAST_INTERVAL)
         self._due = time.monotonic() + self._interval
-        return [name for name in found if name is not None]
+        return [_named(self._scan_id, key) for key in streams]
 
     def _matching(self) -> Iterator[str]:
         """Keys of streams that are there, and of those that an index list says there were."""
@@ -78,15 +80,13 @@ class Discovery:
                 key = raw.decode("utf-8", "surrogateescape")
                 yield _indexed(self._scan_id, key) if pattern == index_list else key
 
-    def _new(self, key: str) -> StreamName | None:
-        if key in self._known:
-            return None
-        self._known.add(key)
+    def _is_stream(self, key: str) -> bool:
+        """Whether it is one, or was one: nothing is there any more."""
         kind = self._client.type(key.encode("utf-8", "surrogateescape"))
         if kind not in (b"stream", b"none"):
             log.warning("scan %s: %r is no stream and not read", self._scan_id, key)
-            return None
-        return _named(self._scan_id, key)
+            return False
+        return True
 
 
 def _indexed(scan_id: str, index_key: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from zwriter.errors import BadMessage
-from zwriter.ingest.commands import Commands
+from zwriter.ingest.commands import Commands, WrongType
 from zwriter.ingest.discovery import StreamName
 from zwriter.protocol.codec import DATA, decode
 from zwriter.protocol.messages import SignalIndex
@@ -55,6 +55,13 @@ class _IndexList:
         self._last: dict[str, int] = {}
 
     def counts(self, client: Commands, received: Mapping[str, int]) -> dict[str, int]:
+        try:
+            return self._counts(client, received)
+        except WrongType:
+            log.warning("%s: holds something else than the list that is announced there", self._key)
+            return dict(self._counted)
+
+    def _counts(self, client: Commands, received: Mapping[str, int]) -> dict[str, int]:
         length = client.llen(self._key)
         if length < self._read:
             self._read = 0  # Redis has lost the list that we know; this one goes on from there

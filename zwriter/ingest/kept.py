@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 
 from zwriter.errors import BadMessage
-from zwriter.ingest.commands import Commands
+from zwriter.ingest.commands import Commands, Entry, WrongType
 from zwriter.protocol import keys
 from zwriter.protocol.codec import decode
 from zwriter.protocol.messages import ScanStatus
@@ -17,17 +17,19 @@ _SCAN_COUNT = 1000
 
 
 class Kept:
-    """The keys that hold control messages, each as the bytes that are stored there."""
+    """The keys that hold control messages, each as the bytes that are stored there. Whatever else
+    somebody has put there is none."""
 
     def __init__(self, client: Commands) -> None:
         self._client = client
+        self._told: set[str] = set()  # keys that hold something else, and the log has said so
 
     def status(self, scan: str) -> bytes | None:
         """The scan's latest status."""
-        raw = self._client.get(keys.scan_info(scan))
+        raw = self._value(keys.scan_info(scan))
         if raw is None:
             # producers that keep only one key: that of the scan which changed last
-            raw = self._client.get(keys.scan_status())
+            raw = self._value(keys.scan_status())
             if raw is not None and _scan_of(raw) != scan:
                 return None
         return raw
@@ -35,7 +37,7 @@ class Kept:
     def statuses(self) -> Iterator[bytes]:
         """The latest status of every scan that Redis knows."""
         yield from self._values(keys.scan_info("*")).values()
-        last = self._client.get(keys.scan_status())
+        last = self._value(keys.scan_status())
         if last is not None:
             yield last
 
@@ -48,7 +50,7 @@ class Kept:
         return {n: raw for n, raw in zip(wanted, found, strict=True) if raw is not None}
 
     def baseline(self, scan: str) -> bytes | None:
-        return self._client.get(keys.scan_baseline_of(scan))
+        return self._value(keys.scan_baseline_of(scan))
 
     def files(self, scan: str) -> dict[str, bytes]:
         """Key -> FileMessage, of the files that devices of the scan wrote."""
@@ -56,7 +58,7 @@ class Kept:
 
     def master_file(self, scan: str) -> bytes | None:
         """What was last said of the scan's master file."""
-        return self._client.get(keys.scan_file(scan, "master"))
+        return self._value(keys.scan_file(scan, "master"))
 
     def configurations(self) -> dict[str, bytes]:
         """Key -> configuration readings, of the session's enabled devices; of all devices if
@@ -68,12 +70,40 @@ class Kept:
 
     def last_entry(self, stream: str) -> bytes | None:
         """The newest message of a stream."""
-        for _, fields in self._client.xrevrange(stream, count=1):
+        for _, fields in self.last_entries(stream, 1):
             return fields.get(b"data")
         return None
 
+    def last_entries(self, stream: str, count: int) -> list[Entry]:
+        """The newest `count` entries of a stream, the newest first."""
+        try:
+            return self._client.xrevrange(stream, count=count)
+        except WrongType:
+            self._tell(stream)
+            return []
+
+    def entries_after(self, stream: str, entry: bytes) -> list[Entry]:
+        """What a stream has behind an entry."""
+        try:
+            return self._client.xrange(stream, min=b"(" + entry)
+        except WrongType:
+            self._tell(stream)
+            return []
+
+    def _value(self, key: str) -> bytes | None:
+        try:
+            return self._client.get(key)
+        except WrongType:
+            self._tell(key)
+            return None
+
+    def _tell(self, key: str) -> None:
+        if key not in self._told:
+            self._told.add(key)
+            log.warning("%s holds something else than it should, and is not read", key)
+
     def _enabled_devices(self) -> list[str] | None:
-        raw = self._client.get(keys.device_config())
+        raw = self._value(keys.device_config())
         if raw is None:
             return None
         try:

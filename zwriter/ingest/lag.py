@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import redis
+
 from zwriter.ingest.commands import Commands
 
 
 def unread_share(client: Commands, key: bytes, position: str) -> float:
-    """The share, in time, of a stream's entries that were not read; 0 unless Redis trims it.
+    """The share, in time, of a stream's entries that were not read; 0 unless Redis trims it, and if
+    it cannot say.
 
     What it keeps of a stream that is being trimmed is what we may be late by.
     """
-    info: dict[Any, Any] = client.xinfo_stream(key)
+    try:
+        info: dict[Any, Any] = client.xinfo_stream(key)
+    except redis.ResponseError:  # "no such key", most of all
+        return 0.0
     facts = {k.decode() if isinstance(k, bytes) else k: v for k, v in info.items()}
     if facts.get("entries-added", 0) <= facts["length"] or not facts["first-entry"]:
         return 0.0  # nothing was trimmed yet, or (before Redis 7) nobody knows

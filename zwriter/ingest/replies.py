@@ -16,13 +16,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import redis
 from numpy.typing import NDArray
 from redis.connection import DefaultParser
 
+from zwriter.ingest.commands import WrongType
 from zwriter.model import Messages
 from zwriter.protocol.alike import equal_lengths
 
@@ -166,6 +167,10 @@ def _ids(memory: Bytes, starts: Beginnings, length: int) -> Any:
 class ReplyParser(DefaultParser):  # type: ignore[misc, valid-type]
     """redis-py's parser, which reads the reply to XREAD as above once it is told to expect it."""
 
+    EXCEPTION_CLASSES: ClassVar[dict[str, Any]] = {
+        **DefaultParser.EXCEPTION_CLASSES,
+        "WRONGTYPE": WrongType,
+    }
     _entries_come = False
     _room = _LEAST_ROOM
 

@@ -24,6 +24,11 @@ def resume(client: Commands, key: bytes, position: str) -> tuple[str, str]:
     return (position, BEGINNING) if newest == position else (BEGINNING, newest)
 
 
+def later(one: str, other: str) -> str:
+    """The later of two entries' ids."""
+    return max(one, other, key=_order)
+
+
 def divided(
     entries: Sequence[tuple[str, bytes]], until: str
 ) -> tuple[Sequence[tuple[str, bytes]], Sequence[tuple[str, bytes]]]:

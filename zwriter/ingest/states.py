@@ -20,7 +20,6 @@ class BeamlineStates:
     """Reads the streams of the states that are available. `since`: seconds since 1970."""
 
     def __init__(self, client: Commands, since: float) -> None:
-        self._client = client
         self._kept = Kept(client)
         self._since_ms = int(since * 1000)
         self._positions: dict[str, bytes] = {}
@@ -31,7 +30,7 @@ class BeamlineStates:
         for name in self._names():
             stream = keys.beamline_state(name)
             if name in self._positions:
-                entries = self._client.xrange(stream, min=b"(" + self._positions[name])
+                entries = self._kept.entries_after(stream, self._positions[name])
             else:
                 entries = self._since_the_beginning(stream)
             for entry, fields in entries:
@@ -53,7 +52,7 @@ class BeamlineStates:
     def _since_the_beginning(self, stream: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
         """The entries since the scan began, and the one before them, which held then."""
         result = []
-        for entry, fields in self._client.xrevrange(stream, count=_CHANGES_BEFORE_WE_LOOKED):
+        for entry, fields in self._kept.last_entries(stream, _CHANGES_BEFORE_WE_LOOKED):
             result.append((entry, fields))
             if int(entry.partition(b"-")[0]) < self._since_ms:
                 break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -14,10 +15,10 @@ import redis
 from zwriter.errors import BadMessage
 from zwriter.failpoint import failpoint
 from zwriter.ingest.byte_queue import ByteQueue
-from zwriter.ingest.commands import Commands
-from zwriter.ingest.connection import PASSING, until_it_works
+from zwriter.ingest.commands import Commands, WrongType
+from zwriter.ingest.connection import until_it_works
 from zwriter.ingest.discovery import Discovery, StreamName
-from zwriter.ingest.resume import BEGINNING, divided, resume
+from zwriter.ingest.resume import BEGINNING, divided, later, resume
 from zwriter.model import Messages, Position, Rejected, Run, Source, Update
 from zwriter.protocol.alike import FEWEST, LONG, Alike, equal_lengths
 from zwriter.protocol.codec import DATA, messages_in
@@ -48,7 +49,7 @@ class Stream:
     size: int = 0
     again: str = BEGINNING  # up to here, what is read may be known already
     behind: bool = False  # there was more than the last reading took
-    refused: float = 0.0  # until then (time.monotonic) it is left alone
+    refused: float = 0.0  # until then (time.monotonic) it is left alone; for ever, if it is none
     alike: Alike = field(init=False)
 
     def __post_init__(self) -> None:
@@ -147,6 +148,16 @@ class StreamReader:
         """The streams known so far."""
         return [stream.name for stream in list(self._streams.values())]
 
+    def has_read_up_to(self, moment: float, taken: Mapping[str, str]) -> bool:
+        """Whether all that was pushed before `moment` (seconds since 1970, the server's clock) was
+        read and is `taken` (stream -> entry), though there may be more."""
+        return all(
+            stream.refused
+            or (taken.get(key, BEGINNING) == stream.position and not stream.behind)
+            or Position(key, taken.get(key, BEGINNING)).time > moment
+            for key, stream in list(self._streams.items())
+        )
+
     @property
     def behind(self) -> list[tuple[str, str]]:
         """(key, position) of the streams that hold more than was read of them."""
@@ -193,7 +204,8 @@ class StreamReader:
             most = max(most, came)
             more = more or came >= call.count
         nbytes = self._nbytes - nbytes
-        if not most and not any(stream.refused for stream in self._streams.values()):
+        refused = any(0 < stream.refused < math.inf for stream in self._streams.values())
+        if not most and not refused:
             self._empty_since = self._looked_at
         self._pause = next_pause(self._pause, most, nbytes)
         if not more:
@@ -233,9 +245,9 @@ class StreamReader:
         stream = call.streams[0]
         if not stream.refused:
             self._tell(f"{stream.name.key} cannot be read: {error}")
-        stream.refused = time.monotonic() + _REFUSED_PAUSE
-        if not isinstance(error, PASSING):
-            del self._streams[stream.name.key]
+        passes = not isinstance(error, WrongType)
+        stream.refused = time.monotonic() + _REFUSED_PAUSE if passes else math.inf
+        stream.behind = False
         return 0
 
     def _compare_positions(self) -> None:
@@ -245,13 +257,11 @@ class StreamReader:
                 if stream.position != BEGINNING and not stream.refused:
                     key = stream.name.key.encode("utf-8", "surrogateescape")
                     try:
-                        found = resume(self._client, key, stream.position)
-                    except redis.ResponseError as error:
-                        if isinstance(error, PASSING):
-                            raise
+                        stream.position, again = resume(self._client, key, stream.position)
+                    except WrongType:
                         continue  # it cannot be read any more: reading it will say so
-                    stream.position, stream.again = found
-                    if stream.again != BEGINNING:
+                    if again != BEGINNING:
+                        stream.again = later(again, stream.again)  # it may be read again already
                         self._tell(f"{stream.name.key} is not the stream that was read so far")
             self._connections = now
 

@@ -7,7 +7,6 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
 from itertools import islice
 
 from zwriter.errors import BadMessage
@@ -89,7 +88,7 @@ class ControlMessages:
                 self._take("state", name, raw)
             if everything:
                 self._look_at_the_rest()
-            return self._look_for_points(_MOST_AT_ALL if everything else _MOST_AT_ONCE)
+            return self._look_for_points(all_of_them=everything)
         except BaseException:
             if everything:
                 self._inbox.missed.set()
@@ -127,24 +126,34 @@ class ControlMessages:
         if self._writer.record.account is None:
             self._take("account", "", self._kept.last_entry(keys.account()))
 
-    def _look_for_points(self, most: int) -> int:
-        count = 0
-        wanted = islice(self._missing_points(), most)
-        while numbers := list(islice(wanted, _MOST_AT_ONCE)):
-            for number, raw in self._kept.points(self._scan_id, numbers).items():
-                self._take("segment", str(number), raw)
-                if number in self._writer.record.points:
-                    count += 1
-                else:
-                    self._bad_points.add(number)
-        return count
-
-    def _missing_points(self) -> Iterator[int]:
+    def _look_for_points(self, *, all_of_them: bool) -> int:
+        """Journal points that were not heard; how many. Those that are looked for lie a little
+        behind the last one known; if `all_of_them`, up to the last one that there should be."""
         points = self._writer.record.points
         while self._first_hole in points:
             self._first_hole += 1
-        numbers = range(self._first_hole, self._behind_last + _LOOK_AHEAD)
-        return (n for n in numbers if n not in points and n not in self._bad_points)
+        due = self._writer.record.expected_points if all_of_them else 0
+        most = _MOST_AT_ALL if all_of_them else _MOST_AT_ONCE
+        count, looked, begin = 0, 0, self._first_hole
+        while looked < most:
+            end = max(self._behind_last + _LOOK_AHEAD, due)  # which grows by what is found
+            numbers = (n for n in range(begin, end) if n not in points)
+            wanted = list(islice((n for n in numbers if n not in self._bad_points), _MOST_AT_ONCE))
+            if not wanted:
+                break
+            count += self._take_points(wanted)
+            looked, begin = looked + len(wanted), wanted[-1] + 1
+        return count
+
+    def _take_points(self, numbers: list[int]) -> int:
+        count = 0
+        for number, raw in self._kept.points(self._scan_id, numbers).items():
+            self._take("segment", str(number), raw)
+            if number in self._writer.record.points:
+                count += 1
+            else:
+                self._bad_points.add(number)
+        return count
 
     def _take(self, kind: str, name: str, raw: bytes | None) -> None:
         if raw is not None:
@@ -171,8 +180,10 @@ class ControlMessages:
         if last is None:
             log.info("%s: %s", self._label, status.status)
             return True
-        known = (status.status, status.timestamp) == (last.status, last.timestamp)
-        if known or (status.timestamp or math.inf) < (last.timestamp or 0.0):
+        if (status.status, status.timestamp) == (last.status, last.timestamp):
+            return False
+        ends = status.status.ended and not last.status.ended  # whatever the clocks say
+        if not ends and (status.timestamp or math.inf) < (last.timestamp or 0.0):
             return False
         if status.status is last.status or last.status.ended:
             log.warning(

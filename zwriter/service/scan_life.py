@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import time
 
-from zwriter.ingest import PASSING, Announced, Counts, StreamReader
+import redis
+
+from zwriter.ingest import Announced, Counts, StreamReader
 from zwriter.scan import UNCOMMITTED_BYTES, ScanWriter
 from zwriter.service.alarms import BadInput, Reading, SlowDisk
 from zwriter.service.control_messages import ControlMessages, Inbox
@@ -58,7 +60,8 @@ class ScanLife:
         self._drain_timeout = shared.settings.redis.drain_timeout
         self._last_news = time.monotonic()
         self._last_look = 0.0
-        self._ended_at: float | None = None
+        self._ended_at: float | None = None  # time.monotonic
+        self._end = 0.0  # the same moment by the server's clock, in seconds since 1970
 
     def live(self) -> bool:
         """Write until the scan is over: True; or until the service is stopped: False.
@@ -114,7 +117,7 @@ class ScanLife:
             self._reading.raise_alarms()
             if self._control.forgotten:
                 self._reading.tell_forgotten()
-        except PASSING as error:
+        except redis.RedisError as error:
             log.debug("%s: Redis is away: %s", self._label, error)
             return False
         return True
@@ -123,24 +126,33 @@ class ScanLife:
         if not self._control.ended:
             return False
         now = time.monotonic()
-        if self._ended_at is None:
-            self._ended_at = now
-            self._reader.hurry()
-            self._inbox.missed.set()
-        quiet = now - max(self._last_news, self._ended_at)
-        endless = now - self._ended_at >= _LONG * self._drain_timeout
-        if quiet < min(_SETTLE, self._drain_timeout) and not endless:
-            return False
-        if not self._reader.emptied(self._ended_at) or self._reader.nbytes:
-            return False
-        if not self._look() or (self._last_news > now and not endless):
-            return False
         try:
-            announced = self._all_announced()
-        except PASSING:
+            if self._ended_at is None:
+                seconds, microseconds = self._shared.client.time()
+                self._end = seconds + microseconds / 1e6
+                self._ended_at = now
+                self._reader.hurry()
+                self._inbox.missed.set()
+            quiet = now - max(self._last_news, self._ended_at)
+            endless = self._is_endless(now - self._ended_at)
+            if quiet < min(_SETTLE, self._drain_timeout) and not endless:
+                return False
+            read = self._reader.emptied(self._ended_at) and not self._reader.nbytes
+            if not read and not endless:
+                return False
+            if not self._look() or (self._last_news > now and not endless):
+                return False
+            whole = self._all_announced() and self._control.whole
+        except redis.RedisError:
             return False
-        whole = announced and self._control.whole
         return whole or quiet >= self._drain_timeout or endless
+
+    def _is_endless(self, seconds: float) -> bool:
+        """Whether, so long after the scan's end, there is more and more that does not belong to it:
+        all that was pushed before its end, and a while after that, is written."""
+        long = _LONG * self._drain_timeout
+        taken = self._writer.positions
+        return seconds >= long and self._reader.has_read_up_to(self._end + long / 2, taken)
 
     def _all_announced(self) -> bool:
         """Whether what the index lists announce was read."""
