@@ -21,6 +21,7 @@ from zwriter.objects import contents, place
 from zwriter.reader import open_scan, verify
 from zwriter.service.finalize import finalize
 from zwriter.settings import SpoolSettings
+from zwriter.ship import Spool
 from zwriter.testing.fixtures import any_redis
 
 pytestmark = pytest.mark.s3
@@ -96,6 +97,18 @@ def test_a_scan_is_finished_in_the_bucket_with_a_master_file_and_nothing_stays_b
     master.write_bytes((folder / "S00001_master.h5").read_bytes())
     with h5py.File(master) as file:
         assert file["entry/collection/devices/mcs/counts/value"].shape == (30,)
+
+
+def test_a_bucket_that_is_gone_when_a_scan_begins_is_waited_for(beamline, bucket, storage, until):
+    with beamline.service():
+        storage.filesystem.call_s3("delete_bucket", Bucket=bucket)
+        scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
+        push(scan, range(30))
+        spooled = Spool(beamline.settings.spool, beamline.store(1)).store
+        until((spooled / "zarr.json").exists, "the scan in the spool")
+        scan.close()
+        storage.filesystem.call_s3("create_bucket", Bucket=bucket)
+        assert beamline.finished(1).verdict is Verdict.COMPLETE
 
 
 @pytest.mark.outage

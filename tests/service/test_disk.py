@@ -164,6 +164,45 @@ def test_a_service_can_be_stopped_while_the_disk_is_full(beamline, heard, until)
         check(beamline.written(1), 5)
 
 
+def test_a_master_file_that_a_service_could_not_write_is_written_by_the_next(
+    beamline, heard, until
+):
+    with failing("master.written", Refusing(errno.ENOSPC, times=10**9)), beamline.service():
+        with beamline.publisher.open_scan(scan_number=1, monitored=["samx"]) as scan:
+            push(scan, range(5))
+        until(lambda: "DiskTrouble" in heard(), "the alarm")
+    with beamline.service():
+        check(beamline.written(1), 5)
+
+
+def test_a_disk_that_has_no_room_for_the_master_file_is_waited_for(
+    beamline, heard, until, tmp_path
+):
+    with small_disk(tmp_path / "masters", 1):
+        master = beamline.settings.master.model_copy(update={"folder": tmp_path / "masters"})
+        beamline.settings = beamline.settings.model_copy(update={"master": master})
+        ballast = tmp_path / "masters/ballast"
+        with ballast.open("wb") as file, suppress(OSError):
+            file.write(bytes(2**20))
+        with beamline.service():
+            with beamline.publisher.open_scan(scan_number=1, monitored=["samx"]) as scan:
+                push(scan, range(5))
+            until(lambda: "DiskTrouble" in heard(), "the alarm")
+            ballast.unlink()
+            assert beamline.written(1).verdict is not None
+            assert [*(tmp_path / "masters").rglob("S00001_master.h5")]
+
+
+def test_a_folder_that_cannot_be_looked_into_keeps_no_service_from_starting(beamline):
+    somebodys = beamline.root / "somebodys"
+    (somebodys / "S9.zarr" / "zarr.json").mkdir(parents=True)
+    (somebodys / "S9.zwriter").mkdir()
+    with beamline.service():
+        with beamline.publisher.open_scan(scan_number=1, monitored=["samx"]) as scan:
+            push(scan, range(5))
+        check(beamline.written(1), 5)
+
+
 def test_what_the_disk_did_not_keep_is_looked_at_and_written_again(beamline, heard, monkeypatch):
     """fsync says only once that something is lost."""
     monkeypatch.setattr(scan_run, "_REOPEN_PAUSE", 0.0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -36,6 +38,7 @@ from zwriter.settings import MasterSettings
 
 Mode = Literal["reference", "link", "copy", "auto"]
 _PAGE = 64 * 1024
+_ERRNO = re.compile(r"\berrno = (\d+)")  # in what HDF5 says
 
 
 def write_master(
@@ -89,8 +92,19 @@ def write_master(
             failpoint("master.written")
             verify_file(part, tree, folder)
             failpoint("master.verified")
-    except OSError as error:
-        raise StoreError(f"{out} cannot be written: {error}") from error
+    except Exception as error:
+        refused = _refusal_of_disk(error)
+        if refused is None:
+            raise
+        raise StoreError(f"{out} cannot be written: {refused}") from refused
+
+
+def _refusal_of_disk(error: Exception) -> OSError | None:
+    """What the disk said; HDF5 raises it as RuntimeError, too, where a file is closed."""
+    if isinstance(error, OSError):
+        return error
+    told = _ERRNO.search(str(error))
+    return OSError(int(told[1]), os.strerror(int(told[1]))) if told else None
 
 
 def _check_mode(store: AnyPath, out: AnyPath, mode: str) -> None:

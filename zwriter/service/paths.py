@@ -146,7 +146,7 @@ def _taken(paths: ScanPaths, scan_id: str, settings: Settings, *, look: bool) ->
         if side_folder(store).exists():
             return False  # begun, and there is nothing in it yet
         return store.exists() or paths.master.exists()
-    except ServiceError as error:
+    except (OSError, ServiceError, UsageError) as error:
         log.warning("%s: whether it is free cannot be seen: %s", store, error)
         return False
 
@@ -155,5 +155,5 @@ def _own(store: AnyPath) -> dict[str, Any]:
     """What a store says of itself; empty if that cannot be read now."""
     try:
         return own_attributes(store)
-    except (OSError, ServiceError):
+    except (OSError, ServiceError, UsageError):
         return {}

@@ -102,12 +102,15 @@ def spooled(root: ObjectPath, spool: SpoolSettings) -> Iterator[tuple[Path, Obje
 def _unfinished_on_disk(root: Path, redis: str) -> Iterator[Path]:
     for store in stores_with_sides(root):
         side = side_folder(store)
-        if (side / MARK).exists():
-            if _is_left_to(redis, store):
-                yield store
-        elif own_attributes(store).get("finished"):
-            log.info("%s: what was left of it is removed, its scan is finished", side)
-            shutil.rmtree(side, ignore_errors=True)
+        try:
+            if (side / MARK).exists():
+                if _is_left_to(redis, store):
+                    yield store
+            elif own_attributes(store).get("finished"):
+                log.info("%s: what was left of it is removed, its scan is finished", side)
+                shutil.rmtree(side, ignore_errors=True)
+        except OSError as error:
+            log.error("%s: cannot be looked into, and is left as it is: %s", side, error)
 
 
 def _is_left_to(redis: str, store: Path) -> bool:
@@ -126,10 +129,13 @@ def _unfinished_in_bucket(
     """Those in the spool of this machine, and those that any machine has registered."""
     found = set()
     for store, target in spooled(root, spool):
-        if (side_folder(store) / MARK).exists():
-            found.add(str(target))
-            if _is_left_to(redis, store):
-                yield target
+        try:
+            if (side_folder(store) / MARK).exists():
+                found.add(str(target))
+                if _is_left_to(redis, store):
+                    yield target
+        except OSError as error:
+            log.error("%s: cannot be looked into, and is left as it is: %s", store, error)
     try:
         for url, nbytes in (root / _OPEN).sizes().items():
             store_there = _registered(root, url.rpartition("/")[2], nbytes)

@@ -106,9 +106,7 @@ class ScanRun:
         settings = self._shared.settings
         self.inbox.missed.set()  # if it is not the first time, what was heard may be lost
         shipment = self._shipment()
-        if shipment and shipment.is_finished(
-            self._scan_id
-        ):  # elsewhere, or but for the master file
+        if shipment and shipment.is_finished(self._scan_id):  # elsewhere, or but for its master
             shipment.clear_beside()
             self._complete(shipment)
             return
@@ -121,6 +119,7 @@ class ScanRun:
             patience=self._disk,
             shipment=shipment,
         )
+        complete = False
         try:
             here = shipment.path if shipment else Path(str(self.paths.store))
             mark_as_fed(here, redis_name(settings.redis.url.get_secret_value()))
@@ -134,8 +133,17 @@ class ScanRun:
                 with self._slow.watched():
                     writer.finish(writer.record.status or ScanState.ABORTED)
                 self._complete(shipment)
+                complete = True
         finally:
-            writer.close()
+            self._close(writer, complete=complete)
+
+    def _close(self, writer: ScanWriter, *, complete: bool) -> None:
+        try:
+            writer.close(keep=not complete)  # a service after this one sees what is left to be done
+        except Exception:
+            if not complete:
+                raise
+            log.exception("%s: is there; what it needed besides is not all removed", self._label)
 
     def _complete(self, shipment: Shipment | None) -> None:
         """What is left to be done once the store is finished."""
@@ -170,6 +178,7 @@ class ScanRun:
             tell=self._tell_of_storage,
             registered=register_of(root, self._scan_id),
             stop=self._shared.stop,
+            usable=True,  # the service has looked when it began
         )
 
     def _tell(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
 import obstore
@@ -19,6 +19,7 @@ from zwriter.ship.outage import Outage
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
+    from obstore.store import S3Store
 
 _WHOLE = 128 * 1024 * 1024  # bytes of an object that is sent by one request
 _PART = 8 * 1024 * 1024
@@ -37,12 +38,16 @@ class Bucket:
 
     def __init__(self, folder: ObjectPath, outage: Outage) -> None:
         self.folder, self.outage = folder, outage
-        self._client = folder.storage.writer(folder.bucket, folder.key)
         self.requests: Counter[str] = Counter()
         self.sent_bytes = 0
         self._tags: dict[str, str | None] = {}  # of what was put
         self._uncertain: set[str] = set()  # keys of requests to put that got no answer
         self.before_writing: Callable[[], None] | None = None
+
+    @cached_property
+    def _client(self) -> S3Store:
+        """Made by the first request: credentials may be renewed just now, or put in their place."""
+        return self.folder.storage.writer(self.folder.bucket, self.folder.key)
 
     def put(self, key: str, data: Data) -> None:
         """Make `data` the object, in place of what is there."""

@@ -37,10 +37,10 @@ _ALIVE = 60.0  # seconds since a writer of another machine was heard of
 
 class Ownership:
     """Of the scan `store`, which is written in `spool` and sent through `bucket`, relative to the
-    folder that the store is in."""
+    folder that the store is in. usable: whether the bucket was found to be so."""
 
-    def __init__(self, store: ObjectPath, spool: Spool, bucket: Bucket) -> None:
-        self.store, self.spool, self._bucket = store, spool, bucket
+    def __init__(self, store: ObjectPath, spool: Spool, bucket: Bucket, *, usable: bool) -> None:
+        self.store, self.spool, self._bucket, self._usable = store, spool, bucket, usable
         self.key, self.side = store.name, side_folder(Path(store.name)).name
         self._epochs, self._commits = f"{self.side}/epochs", f"{self.side}/commits"
         self._journal = 0  # bytes of it that were in the spool when it was opened
@@ -52,8 +52,18 @@ class Ownership:
         """Whether the bucket has all of the scan, and not from this spool. If it has something of
         it still, that is put aside. Raises ServiceError if that cannot be known now.
         """
-        self.store.ask()
+        self._ask()
         return self._finished_elsewhere(own_attributes(self.store), scan_id)
+
+    def _ask(self) -> None:
+        """Raises ServiceError if nothing can be known of the bucket now, UsageError for a wrong
+        one. One that was usable is not wrong: its settings can be mended."""
+        try:
+            self.store.ask()
+        except UsageError as error:
+            if self._usable:
+                raise ServiceError(str(error)) from error
+            raise
 
     def _finished_elsewhere(self, there: dict[str, Any], scan_id: str | None) -> bool:
         here = own_attributes(self.spool.store)
@@ -92,7 +102,7 @@ class Ownership:
         known = self.spool.id
         self._note_losses()
         try:
-            self.store.ask()  # at once: all that follows is asked again until it is done
+            self._ask()  # at once: all that follows is asked again until it is done
             there = own_attributes(self.store)
             if self._finished_elsewhere(there, scan_id):
                 raise UsageError(f"{self.store} is finished: choose another path, or remove it")
@@ -120,7 +130,7 @@ class Ownership:
         if not self.spool.mark.get("losses") and not self._journal:
             return False
         try:
-            self.store.ask()
+            self._ask()
         except ServiceError:
             return False
         number, last = last_claim(self._bucket, self._epochs)

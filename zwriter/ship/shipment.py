@@ -14,7 +14,7 @@ from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from zwriter.errors import Fenced, NotSynced, ServiceError, StoreError, UsageError
+from zwriter.errors import Damaged, Fenced, NotSynced, ServiceError, StoreError, UsageError
 from zwriter.objects import ObjectPath
 from zwriter.settings import SpoolSettings
 from zwriter.ship.bucket import Bucket
@@ -24,7 +24,6 @@ from zwriter.ship.ownership import Ownership
 from zwriter.ship.sender import Overwritten, Sender
 from zwriter.ship.spool import Spool
 from zwriter.store.disk import replace_file, step
-from zwriter.store.shard import Damaged
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,8 @@ class Shipment:
     `open` first, before anything is written there. interval: seconds between two looks; tell: gets
     a line when the object store takes nothing, and when it does again; registered: an object that
     is there as long as the scan is not finished; stop: set when nobody waits for it any more: what
-    waits for the object store then raises Stopped, an OSError.
+    waits for the object store then raises Stopped, an OSError; usable: whether the bucket was found
+    to be so: if it refuses now, that is waited for.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Shipment:
         tell: Callable[[str], None] = lambda text: None,
         registered: ObjectPath | None = None,
         stop: threading.Event | None = None,
+        usable: bool = False,
     ) -> None:
         self.store, self.spool = store, Spool(settings, store)
         self.path = self.spool.store
@@ -65,7 +66,7 @@ class Shipment:
         self._stop = stop or threading.Event()
         self._outage = Outage(str(store), tell, self._stop)
         self.bucket = Bucket(store.parent, self._outage)
-        self._ownership = Ownership(store, self.spool, self.bucket)
+        self._ownership = Ownership(store, self.spool, self.bucket, usable=usable)
         self._check_here: Callable[[], None] = lambda: None
         self._epoch: Claim | None = None
         self._lost: Exception | None = None  # why nothing more may be sent
@@ -216,7 +217,7 @@ class Shipment:
                         self._failed(error)
                         if self._closing.wait(_AGAIN) or abandoned():
                             return
-        except Exception as error:  # pragma: no cover - what a thread may not die of unheard
+        except Exception as error:  # what a thread may not die of unheard
             self._lost = error
             log.exception("%s: is not sent any more", self.store)
 
