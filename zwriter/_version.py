@@ -1,3 +1,3 @@
-"""The version, where every room can import it from without importing the public API."""
+"""The version, where every package can import it from without importing the public API."""
 
 __version__ = "0.1.0"

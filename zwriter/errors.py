@@ -49,3 +49,7 @@ class ServiceError(ZwriterError):
     """Redis or the object store cannot be reached, refuses us, or is not what it should be."""
 
     exit_code = 6
+
+
+class Damaged(StoreError):
+    """What a commit points to is not there, or is not what was written."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -43,6 +43,7 @@ class Verdict(StrEnum):
 class Add:
     """Append rows. `max_shape` as on the wire: leading None, then the shape of a row."""
 
+    name: ClassVar = "add"
     max_shape: MaxShape
 
 
@@ -50,6 +51,7 @@ class Add:
 class AddSlice:
     """Extend row `index` at that row's own cursor. `max_shape` has two dimensions."""
 
+    name: ClassVar = "add_slice"
     max_shape: MaxShape
     index: int
 
@@ -57,6 +59,9 @@ class AddSlice:
 @dataclass(frozen=True, slots=True)
 class Replace:
     """The value is the signal; the last one wins."""
+
+    name: ClassVar = "replace"
+    max_shape: ClassVar = None
 
 
 Mode = Add | AddSlice | Replace

@@ -11,7 +11,6 @@ from zwriter.protocol import (
     AvailableBeamlineStates,
     Baseline,
     BeamlineState,
-    CopyRequest,
     FileReference,
     Message,
     Readings,
@@ -84,8 +83,6 @@ def test_each_message_has_its_view():
         "shutter"
     ]
     assert SignalIndex.of(Message("DeviceAsyncSignalIndexMessage", INDEX)).indices == {"image": 0}
-    copy = {"source_file": "/a.h5", "scope": "raw"}
-    assert CopyRequest.of(Message("StorageCopyRequestMessage", copy)).subdir is None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,12 +18,11 @@ from hypothesis import settings as run_settings
 from hypothesis import strategies as st
 
 from zwriter import ScanWriter, open_scan, verify
-from zwriter import scan as scan_module
 from zwriter.model import Add, Update, Verdict
 from zwriter.protocol import decode
 from zwriter.reader import Scan
+from zwriter.scan import writer as writer_module
 from zwriter.settings import SignalSettings, StoreSettings
-from zwriter.store.framed import read_frames
 from zwriter.testing.failpoints import failing, fault
 from zwriter.testing.scans import ScanFolder
 
@@ -97,8 +95,8 @@ def test_a_program_may_use_its_buffer_again(scans: ScanFolder) -> None:
     assert [int(frame.max()) for frame in image] == list(range(100))
 
 
-def test_what_was_added_counts_at_once(tmp_path: Path) -> None:
-    scan = ScanWriter(tmp_path / "S1.zarr", settings=SETTINGS, master=None)
+def test_what_was_added_counts_at_once(scans: ScanFolder) -> None:
+    scan = scans.writer(settings=SETTINGS, master=None)
     for n in range(5):
         scan.add("dev", "cnt", n, 1.5)
     assert scan.ledgers["dev"]["cnt"].written == 5
@@ -116,15 +114,14 @@ def test_modes_that_follow_each_other_keep_their_order(scans: ScanFolder) -> Non
     assert signal.ledger.quarantined == 1
 
 
-def test_added_values_that_cannot_be_written_are_kept(tmp_path: Path) -> None:
-    scan = ScanWriter(tmp_path / "S1.zarr", settings=SETTINGS, master=None)
+def test_added_values_that_cannot_be_written_are_kept(scans: ScanFolder) -> None:
+    scan = scans.writer(settings=SETTINGS, master=None)
     scan.add("dev", "cnt", 2**53 + 1)
     for n in range(3):
         scan.add("dev", "cnt", n + 0.5, 1.0)
     scan.add("de/v", "cnt", 1.0)
-    scan.commit()
-    frames = map(msgpack.unpackb, read_frames(tmp_path / "S1.zwriter/quarantine"))
-    kept = [decode(frame[-1]).data["signals"]["cnt"] for frame in frames]
+    scan.flush()
+    kept = [decode(entry.raw).data["signals"]["cnt"] for entry in scans.open().quarantine]
     assert kept == [
         *({"value": n + 0.5, "timestamp": 1.0} for n in range(3)),
         {"value": 1.0, "timestamp": None},
@@ -231,7 +228,7 @@ threading.Thread(target=acquire).start()
 
 
 def test_what_is_gathered_of_many_signals_is_bounded(scans: ScanFolder, monkeypatch) -> None:
-    monkeypatch.setattr(scan_module, "UNCOMMITTED_BYTES", 1_000_000)
+    monkeypatch.setattr(writer_module, "UNCOMMITTED_BYTES", 1_000_000)
     scan = scans.writer(settings=SETTINGS, master=None)
     most = 0
     for n in range(30):

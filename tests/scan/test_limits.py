@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import tracemalloc
-from pathlib import Path
 from typing import Any
 
-import msgpack
 import numpy as np
 import pytest
 
-from zwriter import ScanWriter, open_scan, verify
+from zwriter import verify
 from zwriter.model import (
     Add,
     AddSlice,
@@ -23,7 +21,8 @@ from zwriter.model import (
     Verdict,
 )
 from zwriter.settings import StoreSettings
-from zwriter.store.framed import read_frames
+from zwriter.store import finishing
+from zwriter.testing.scans import ScanFolder
 
 
 def update(signal: str, number: int, raw: bytes = b"raw") -> Update:
@@ -31,23 +30,19 @@ def update(signal: str, number: int, raw: bytes = b"raw") -> Update:
     return Update("dev", signal, Add((None,)), number, source=source)
 
 
-def quarantined(path: Path) -> list[list]:
-    return [msgpack.unpackb(frame) for frame in read_frames(path / "S1.zwriter/quarantine")]
-
-
-def test_signals_beyond_the_limit_go_to_quarantine_and_harm_no_others(tmp_path: Path, caplog):
-    scan = ScanWriter(tmp_path / "S1.zarr", settings=StoreSettings(max_signals=10), master=None)
+def test_signals_beyond_the_limit_go_to_quarantine_and_harm_no_others(scans: ScanFolder, caplog):
+    scan = scans.writer(settings=StoreSettings(max_signals=10), master=None)
     for number in range(3):
         scan.apply([update(f"s{n}", number, raw=b"many") for n in range(1000)])
         scan.apply([update("s3", 100 + number)])
     assert len(scan.ledgers["dev"]) == 10
-    entries = quarantined(tmp_path)
-    assert len(entries) == 3 * 990
-    assert [entry[-1] for entry in entries].count(b"many") == 3  # each message once
     assert len([line for line in caplog.messages if "max_signals" in line]) == 5
     assert scan.finish() is Verdict.COMPLETE_WITH_GAPS
     scan.close()
-    signals = open_scan(tmp_path / "S1.zarr").devices["dev"]
+    entries = list(scans.open().quarantine)
+    assert len(entries) == 3 * 990
+    assert [entry.raw for entry in entries].count(b"many") == 3  # each message once
+    signals = scans.open().devices["dev"]
     assert len(signals) == 10
     assert signals["s3"].value[:].tolist() == [0, 100, 1, 101, 2, 102]
 
@@ -56,18 +51,18 @@ def numbered(number: int, value: Any = 1, shape: MaxShape = (None,), stamp: Any 
     return Update("dev", "sig", Add(shape), value, stamp, number, Source(b"%d" % number))
 
 
-def test_a_counter_that_jumps_leaves_no_more_room_than_its_limit(tmp_path: Path):
-    scan = ScanWriter(tmp_path / "S1.zarr", master=None)
+def test_a_counter_that_jumps_leaves_no_more_room_than_its_limit(scans: ScanFolder):
+    scan = scans.writer(master=None)
     for n in range(100):
         scan.apply([numbered(100_000 * n)])
         scan.commit()
     assert scan.finish() is Verdict.COMPLETE_WITH_GAPS
     scan.close()
-    signal = open_scan(tmp_path / "S1.zarr").devices["dev"]["sig"]
+    signal = scans.open().devices["dev"]["sig"]
     assert signal.ledger.missing == 99 * 99_999  # all of them
     assert signal.value.shape == signal.timestamp.shape == (10 * 99_999 + 100,)
     assert np.flatnonzero(signal.value[:]).tolist()[:3] == [0, 100_000, 200_000]
-    assert verify(tmp_path).problems == []
+    assert verify(scans / "S1.zarr").problems == []
 
 
 @pytest.mark.parametrize(
@@ -76,9 +71,9 @@ def test_a_counter_that_jumps_leaves_no_more_room_than_its_limit(tmp_path: Path)
     ids=["rows", "timestamps"],
 )
 def test_room_for_many_rows_or_timestamps_takes_no_memory(
-    tmp_path: Path, shape: MaxShape, value: Any, stamps: Any
+    scans: ScanFolder, shape: MaxShape, value: Any, stamps: Any
 ):
-    scan = ScanWriter(tmp_path / "S1.zarr", master=None)
+    scan = scans.writer(master=None)
     scan.apply([numbered(n, value, shape, stamps) for n in (0, 10_000)])
     tracemalloc.start()
     scan.apply([numbered(20_000, value, shape, stamps)])
@@ -87,13 +82,15 @@ def test_room_for_many_rows_or_timestamps_takes_no_memory(
     scan.close()
 
 
-def test_a_counter_that_always_jumps_is_counted_though_not_all_its_gaps_are_listed(tmp_path: Path):
-    scan = ScanWriter(tmp_path / "S1.zarr", master=None)
+def test_a_counter_that_always_jumps_is_counted_though_not_all_its_gaps_are_listed(
+    scans: ScanFolder,
+):
+    scan = scans.writer(master=None)
     scan.apply([numbered(2 * n) for n in range(30_000)])
     scan.apply([numbered(59_997)])  # late, in a gap that is not listed
     scan.commit()
     scan.close()
-    scan = ScanWriter(tmp_path / "S1.zarr", master=None)
+    scan = scans.writer(master=None)
     scan.apply([numbered(60_000)])
     ledger = scan.ledgers["dev"]["sig"]
     assert (ledger.written, ledger.quarantined, ledger.restarts) == (30_001, 1, 0)
@@ -102,8 +99,8 @@ def test_a_counter_that_always_jumps_is_counted_though_not_all_its_gaps_are_list
     scan.close()
 
 
-def test_indices_that_jump_make_no_more_rows_without_data_than_their_limit(tmp_path: Path):
-    scan = ScanWriter(tmp_path / "S1.zarr", master=None)
+def test_indices_that_jump_make_no_more_rows_without_data_than_their_limit(scans: ScanFolder):
+    scan = scans.writer(master=None)
     pushed = 0
     for index in range(400_000, 8_000_000, 400_000):
         mode = AddSlice((None, 4), index)
@@ -111,42 +108,54 @@ def test_indices_that_jump_make_no_more_rows_without_data_than_their_limit(tmp_p
         pushed += 1
         scan.commit()
         scan.close()  # what is known of the rows is known to the next writer
-        scan = ScanWriter(tmp_path / "S1.zarr", master=None)
+        scan = scans.writer(master=None)
     scan.apply([Update("dev", "sig", AddSlice((None, 4), 800_001), [1.0])])  # as ever
     ledger = scan.ledgers["dev"]["sig"]
     assert (ledger.written, ledger.quarantined) == (3, pushed - 2)
     assert scan.finish() is Verdict.COMPLETE_WITH_GAPS
     scan.close()
-    assert open_scan(tmp_path / "S1.zarr").devices["dev"]["sig"].value.shape == (800_002, 4)
-    assert sum(path.stat().st_size for path in tmp_path.rglob("*")) < 20_000_000
+    assert scans.open().devices["dev"]["sig"].value.shape == (800_002, 4)
+    assert scans.nbytes < 20_000_000
 
 
-def test_a_limit_of_signals_holds_for_what_cannot_be_read_too(tmp_path: Path):
-    scan = ScanWriter(tmp_path / "S1.zarr", settings=StoreSettings(max_signals=10), master=None)
+def test_a_limit_of_signals_holds_for_what_cannot_be_read_too(scans: ScanFolder):
+    scan = scans.writer(settings=StoreSettings(max_signals=10), master=None)
     scan.apply([Rejected("dev", f"s{n}", "bad", Source(b"raw")) for n in range(100)])
     assert len(scan.ledgers["dev"]) == 10
     scan.close()
 
 
-def test_quarantine_ends_at_its_limit_and_the_scan_goes_on(tmp_path: Path):
+def test_quarantine_ends_at_its_limit_and_the_scan_goes_on(scans: ScanFolder):
     settings = StoreSettings(quarantine_bytes=100_000)
-    scan = ScanWriter(tmp_path / "S1.zarr", settings=settings, master=None)
+    scan = scans.writer(settings=settings, master=None)
     bad = [
         Rejected("dev", "sig", "bad" * 1000, Source(bytes(10_000), Position("stream", f"{n}-0")))
         for n in range(30_000)
     ]
     scan.apply([*bad, update("good", 1)])
-    assert (tmp_path / "S1.zwriter/quarantine").stat().st_size < 20_000_000
-    assert sum(bool(entry[-1]) for entry in quarantined(tmp_path)) == 9
     assert scan.ledgers["dev"]["sig"].quarantined == 30_000
     assert scan.finish() is Verdict.COMPLETE_WITH_GAPS
     scan.close()
-    assert open_scan(tmp_path / "S1.zarr").devices["dev"]["good"].value[:].tolist() == [1]
+    assert sum(bool(entry.raw) for entry in scans.open().quarantine) == 9
+    assert scans.nbytes < 20_000_000
+    assert scans.open().devices["dev"]["good"].value[:].tolist() == [1]
 
 
-def test_the_log_has_an_end_however_many_names_there_are(tmp_path: Path, caplog):
+def test_logs_of_many_chunks_are_in_the_finished_store(scans: ScanFolder, monkeypatch):
+    monkeypatch.setattr(finishing, "LOG_CHUNK", 1000)
+    with scans.writer(master=None) as scan:
+        scan.apply([Rejected("dev", "sig", "bad", Source(b"%d" % n * 100)) for n in range(50)])
+        for n in range(100):
+            scan.point(n, {"samx": {"samx": {"value": n, "timestamp": 1.0}}})
+    read = scans.open()
+    assert [entry.raw for entry in read.quarantine] == [b"%d" % n * 100 for n in range(50)]
+    assert read.sync["samx"]["samx"].value[:].tolist() == list(range(100))
+    assert verify(scans / "S1.zarr").problems == []
+
+
+def test_the_log_has_an_end_however_many_names_there_are(scans: ScanFolder, caplog):
     caplog.set_level(logging.WARNING)
-    scan = ScanWriter(tmp_path / "S1.zarr", settings=StoreSettings(max_signals=1), master=None)
+    scan = scans.writer(settings=StoreSettings(max_signals=1), master=None)
     scan.apply([Rejected("dev", f"s{n}", "bad", Source(b"raw")) for n in range(5000)])
     assert len(caplog.messages) < 1100
     scan.close()

@@ -18,7 +18,7 @@ from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings
 from zwriter.ship import Shipment
-from zwriter.store.shard import FIRST_CHUNK
+from zwriter.store.shard_index import FIRST_CHUNK
 from zwriter.testing.s3 import S3Server
 from zwriter.testing.s3_faults import s3_faults
 

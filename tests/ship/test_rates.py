@@ -17,7 +17,7 @@ from zwriter.ship import pace
 from zwriter.ship.device import DeviceShipment
 from zwriter.ship.documents import Documents
 from zwriter.store.scan_store import DEVICES
-from zwriter.store.shard import FIRST_CHUNK
+from zwriter.store.shard_index import FIRST_CHUNK
 
 INTERVALS = 120
 ROW = np.zeros(1024, np.float32)  # 4 KiB

@@ -15,7 +15,7 @@ import pytest
 import tensorstore
 import zarr
 
-from zwriter.store.arrays import AppendArray
+from zwriter.store.appended import AppendArray
 from zwriter.store.codecs import ChunkCodec
 from zwriter.store.hdf5_header import lookup3
 from zwriter.store.placed import PlacedArray

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zwriter.store.shard import FIRST_CHUNK, MISSING, ShardFile
+from zwriter.store.shard import ShardFile
+from zwriter.store.shard_index import FIRST_CHUNK, MISSING
 
 
 @given(puts=st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=12))

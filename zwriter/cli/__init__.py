@@ -1,4 +1,4 @@
-"""The command line: each command calls one function of the rooms below."""
+"""The command line: each command calls one function of the packages below."""
 
 from zwriter.cli import live, recovery, scans
 from zwriter.cli.app import app

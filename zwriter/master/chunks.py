@@ -17,7 +17,7 @@ from zwriter.errors import StoreError
 from zwriter.master.tree import StoredArray
 from zwriter.objects import AnyPath, each
 from zwriter.store.codecs import CRC_BYTES, HDF5_BLOSC
-from zwriter.store.shard import MISSING, index_nbytes, parse_index
+from zwriter.store.shard_index import MISSING, index_nbytes, parse_index
 from zwriter.store.zarr_json import chunk_key, generation_of
 
 _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")

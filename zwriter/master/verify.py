@@ -13,7 +13,7 @@ from zwriter.master.arrays import URL
 from zwriter.master.tree import Dataset, ExternalLink, Group, Node, Rows, StoredArray, Table, walk
 from zwriter.objects import AnyPath, ObjectPath
 from zwriter.reader.verify.sources import Source, object_problems, sources_of
-from zwriter.store.hdf5_header import METADATA_BYTES, USER_BLOCK
+from zwriter.store.shard_index import METADATA_BYTES, USER_BLOCK
 
 
 def verify_file(path: Path, tree: Group, folder: AnyPath | None) -> None:

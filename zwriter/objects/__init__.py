@@ -1,4 +1,4 @@
-"""Object stores (S3): their clients, their errors, and paths in them. No other room makes a client.
+"""Object stores (S3): their clients, their errors, and paths in them. Nobody else makes a client.
 
 `place` gives the path that the user means, on a disk or in a bucket; both kinds are used alike.
 """

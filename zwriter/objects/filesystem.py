@@ -14,7 +14,7 @@ from zwriter.objects.errors import requests_told
 _READ_AHEAD = 8 * 1024 * 1024
 
 
-class BucketFileSystem(S3FileSystem):  # type: ignore[misc]
+class BucketFileSystem(S3FileSystem):  # type: ignore[misc]  # s3fs is not typed
     """Options are those of `S3FileSystem`.
 
     An object is read whole by one request, so never half of it is older than the other half. A file
@@ -75,7 +75,7 @@ class _OfAnotherLoop:
         self._filesystem = filesystem
 
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
-        there = self._filesystem._cat_file(path, start=start, end=end)  # noqa: SLF001
+        there = self._filesystem._cat_file(path, start=start, end=end)  # noqa: SLF001 (what fsspec overrides)
         future = asyncio.run_coroutine_threadsafe(there, self._filesystem.loop)
         data: bytes = await asyncio.wrap_future(future)
         return data

@@ -107,11 +107,12 @@ def encode(message: Message) -> bytes:
     Raises BadMessage for values that BEC's encoding does not have (object arrays, for one).
     """
     try:
-        return msgpack.packb(message, default=_tag)  # type: ignore[no-any-return]
+        packed: bytes = msgpack.packb(message, default=_tag)
     except BadMessage:
         raise
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BadMessage(f"{message.type} cannot be encoded: {_one_line(error)}") from error
+    return packed
 
 
 def _one_line(error: Exception) -> str:

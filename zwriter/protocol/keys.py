@@ -98,10 +98,6 @@ def device_config() -> str:
     return "info/devices/config"
 
 
-def device_config_update() -> str:
-    return "info/devices/config_update"
-
-
 def read_configuration(device: str) -> str:
     return f"{_READ_CONFIGURATION}{device}"
 
@@ -120,10 +116,6 @@ def account() -> str:
 
 def deployment_info() -> str:
     return "info/deployment/deployment_info"
-
-
-def copy_request() -> str:
-    return "user/storage/copy_request"
 
 
 def scan_history() -> str:
@@ -154,9 +146,11 @@ def parse_async_stream(key: str | bytes) -> tuple[str, str, str]:
     """
     text = _text(key)
     if text.startswith(_ASYNC_SIGNAL):
-        return _parts(text, _ASYNC_SIGNAL, 3)  # type: ignore[return-value]
+        scan, device, name = _parts(text, _ASYNC_SIGNAL, 3)
+        return scan, device, name
     if text.startswith(_ASYNC_READBACK):
-        return *_parts(text, _ASYNC_READBACK, 2), ""  # type: ignore[return-value]
+        scan, device = _parts(text, _ASYNC_READBACK, 2)
+        return scan, device, ""
     raise BadMessage(f"{text[:300]!r} is not the key of an async stream")
 
 

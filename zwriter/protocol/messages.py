@@ -212,13 +212,3 @@ class SignalIndex(_View):
     shapes: Annotated[dict[Name, list[Count]], BeforeValidator(_few)]
     indices: Annotated[dict[Name, Count], BeforeValidator(_few)]
     async_update: Map
-
-
-class CopyRequest(_View):
-    """Somebody wants a file copied to a storage location."""
-
-    bec_type = "StorageCopyRequestMessage"
-
-    source_file: str
-    scope: str
-    subdir: str | None = None

@@ -325,13 +325,9 @@ def _reading(value: Any, timestamp: float | Sequence[float] | None) -> Reading:
 
 
 def _async_update(mode: Mode) -> dict[str, Any]:
-    match mode:
-        case Add(max_shape):
-            return {"type": "add", "max_shape": list(max_shape)}
-        case AddSlice(max_shape, index):
-            return {"type": "add_slice", "max_shape": list(max_shape), "index": index}
-        case Replace():
-            return {"type": "replace"}
+    shape = {} if mode.max_shape is None else {"max_shape": list(mode.max_shape)}
+    index = {"index": mode.index} if isinstance(mode, AddSlice) else {}
+    return {"type": mode.name, **shape, **index}
 
 
 def _set_publish(pipe: Pipeline, key: str, raw: bytes, ttl: int | None = None) -> None:

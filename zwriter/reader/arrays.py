@@ -16,7 +16,7 @@ from zwriter.errors import StoreError
 from zwriter.reader.commits import SignalCommit
 from zwriter.reader.lazy import InStore, LazyArray
 from zwriter.reader.location import DEVICES, Location
-from zwriter.store.arrays import dtype_from_json
+from zwriter.store.array_state import dtype_from_json
 from zwriter.store.zarr_json import stored_shape
 
 

@@ -14,7 +14,7 @@ from zwriter.objects import AnyPath, contents, each, place
 from zwriter.reader.facts import committed_facts, facts
 from zwriter.reader.listing import Found, ScanDocuments, find_scans, masters_of, scan_documents
 from zwriter.reader.location import DEVICES
-from zwriter.store.arrays import dtype_from_json
+from zwriter.store.array_state import dtype_from_json
 from zwriter.store.disk import replace_file
 
 if TYPE_CHECKING:

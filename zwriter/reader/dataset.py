@@ -1,20 +1,9 @@
-"""A device as an xarray Dataset, read lazily, without dask.
-
-- `<signal>`: the values, by row. Signals read at scan points share the index `point_id`; where one
-  of them lacks a point it is NaN there. Async signals come at their own pace, so each has
-  dimensions of its own.
-- `<signal>_timestamp`: a coordinate along the rows where there is one for each row, else a variable
-  along `<signal>_update`. Seconds with CF units: `xarray.decode_cf(ds)` makes them datetime64.
-- `<signal>_length`: a coordinate; how far each row is filled.
-- Rows of different lengths: `<signal>` is flat, along `<signal>_value`; `<signal>_offsets` (n+1)
-  tells where rows begin; of rows that came in pieces, where pieces begin, and `<signal>_row` (n)
-  whose they are. Variables cannot be ragged; flat and offsets are what is stored, lose nothing,
-  and are what awkward-array and `numpy.split` take.
-"""
+"""A device as an xarray Dataset, read lazily, without dask: see `Device.to_xarray`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import xarray
@@ -24,9 +13,6 @@ from xarray.core import indexing
 
 from zwriter.reader.lazy import LazyArray
 from zwriter.reader.signals import Signal
-
-if TYPE_CHECKING:
-    from zwriter.reader.devices import Device
 
 SECONDS = "seconds since 1970-01-01T00:00:00Z"
 _SUFFIX = {"value": "", "timestamp": "_timestamp", "length": "_length"}
@@ -48,14 +34,14 @@ class _Backend(BackendArray):
         return np.asarray(self.array[key])
 
 
-def dataset(device: Device) -> xarray.Dataset:
-    """The Dataset of one device, as of its commit."""
-    points = [_points(signal) for signal in device.values() if _is_indexed(signal)]
+def dataset(device: str, signals: Collection[Signal]) -> xarray.Dataset:
+    """The Dataset of the signals of one device, as of its commit."""
+    points = [_points(signal) for signal in signals if _is_indexed(signal)]
     result = xarray.merge(points, join="outer", compat="override") if points else xarray.Dataset()
-    for signal in device.values():
+    for signal in signals:
         if not _is_indexed(signal):
             result = _with_signal(result, signal)
-    result.attrs = {"device": device.name}
+    result.attrs = {"device": device}
     return result
 
 

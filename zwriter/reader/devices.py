@@ -77,10 +77,23 @@ class Device(Mapping[str, Signal]):
         return facts(signal.layout, value.shape, value.dtype, rows, signal.ledger, ragged=ragged)
 
     def to_xarray(self) -> xarray.Dataset:
-        """The device as a Dataset whose variables are read when they are used; see `dataset.py`."""
-        from zwriter.reader.dataset import dataset
+        """The device as a Dataset whose variables are read when they are used, without dask.
 
-        return dataset(self)
+        - `<signal>`: the values, by row. Signals read at scan points share the index `point_id`;
+          where one of them lacks a point it is NaN there. Async signals come at their own pace, so
+          each has dimensions of its own.
+        - `<signal>_timestamp`: a coordinate along the rows where there is one for each row, else a
+          variable along `<signal>_update`. Seconds with CF units: `xarray.decode_cf(ds)` makes them
+          datetime64.
+        - `<signal>_length`: a coordinate; how far each row is filled.
+        - Rows of different lengths: `<signal>` is flat, along `<signal>_value`; `<signal>_offsets`
+          (n+1) tells where rows begin; of rows that came in pieces, where pieces begin, and
+          `<signal>_row` (n) whose they are. Variables cannot be ragged; flat and offsets are what
+          is stored, lose nothing, and are what awkward-array and `numpy.split` take.
+        """
+        from zwriter.reader.dataset import dataset  # xarray takes a while to be imported
+
+        return dataset(self.name, list(self.values()))
 
     def __repr__(self) -> str:
         seq = f"commit {self.commit.seq}" if self.commit else "no commit"

@@ -9,7 +9,7 @@ import numpy as np
 
 from zwriter.model import Ledger
 from zwriter.reader.commits import SignalCommit
-from zwriter.store.arrays import dtype_from_json
+from zwriter.store.array_state import dtype_from_json
 
 
 def committed_facts(commit: SignalCommit) -> dict[str, Any]:

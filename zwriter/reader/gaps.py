@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-if TYPE_CHECKING:
-    from zwriter.reader.scan import Scan
+from zwriter.reader.devices import Device
+from zwriter.reader.quarantine import Quarantined
+from zwriter.store.record import ScanRecord
 
 MOST_REASONS = 20
 
 
-def gaps(scan: Scan) -> Iterator[str]:
+def gaps(
+    devices: Mapping[str, Device], record: ScanRecord, quarantine: Iterable[Quarantined]
+) -> Iterator[str]:
     """Signals that lack something, points and baseline that never came, and why messages are in
     quarantine: the most frequent reasons first. Of the arrays none is read."""
-    for name, device in scan.devices.items():
+    for name, device in devices.items():
         for signal in device:
             yield from gaps_of_signal(f"{name}/{signal}", device.facts(signal))
-    record = scan.record
     if record.lost_points:
         yield f"{record.lost_points} of {record.expected_points} points never came"
     if record.lacks_baseline:
         yield "the baseline never came"
-    reasons = Counter(
-        (_label(entry.device, entry.signal), entry.reason) for entry in scan.quarantine
-    )
+    reasons = Counter((_label(entry.device, entry.signal), entry.reason) for entry in quarantine)
     for (label, reason), count in reasons.most_common(MOST_REASONS):
         yield f"quarantined, {count} x {label}: {reason}"
     if len(reasons) > MOST_REASONS:

@@ -14,7 +14,7 @@ import zarr
 from numpy.typing import DTypeLike, NDArray
 
 from zwriter.errors import StoreError
-from zwriter.store.arrays import dtype_from_json
+from zwriter.store.array_state import dtype_from_json
 
 BLOCK_BYTES = 16 * 1024 * 1024
 # What zarr-python raises for bytes that are cut off or do not fit their checksum.

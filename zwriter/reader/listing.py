@@ -39,7 +39,7 @@ def find_scans(root: AnyPath) -> Iterator[Found]:
         if folder.endswith(".zarr") and "zarr.json" in files:
             names.clear()
             path = Path(folder)
-            yield Found(path, masters.get(os.path.dirname(folder), {}).get(path.stem))  # noqa: PTH120
+            yield Found(path, masters.get(folder.rpartition("/")[0], {}).get(path.stem))
         names[:] = [name for name in names if not name.startswith(".")]
 
 

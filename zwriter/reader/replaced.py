@@ -15,7 +15,7 @@ from zwriter.reader.arrays import open_document
 from zwriter.reader.commits import ArrayCommit, DeviceCommit, SignalCommit, read_commit
 from zwriter.reader.lazy import UNREADABLE, InStore, LazyArray
 from zwriter.reader.location import DEVICES, Location
-from zwriter.store.arrays import dtype_from_json
+from zwriter.store.array_state import dtype_from_json
 from zwriter.store.codecs import ChunkCodec
 from zwriter.store.zarr_json import array_json
 

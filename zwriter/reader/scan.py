@@ -17,7 +17,6 @@ from zwriter.reader.journal import Journal
 from zwriter.reader.location import DEVICES, Location
 from zwriter.reader.quarantine import Quarantined, quarantined
 from zwriter.reader.signals import Signal
-from zwriter.reader.summary import summary
 from zwriter.store.record import DeviceReadings, ScanRecord
 
 FORMAT = 1
@@ -169,11 +168,30 @@ class Scan:
 
     def gaps(self) -> list[str]:
         """What is known to be missing, a line each; of a live scan, up to now."""
-        return list(gaps(self))
+        return list(gaps(self.devices, self.record, self.quarantine))
 
     def summary(self) -> dict[str, Any]:
-        """The scan in a form that JSON can hold: what `zwriter show --json` prints."""
-        return summary(self)
+        """The scan in a form that JSON can hold, as `zwriter show --json` prints it: all that is
+        known of it and, for each signal, what was expected, received and written; `lag` is each
+        device's, see `DeviceCommit`.
+
+        No array is opened: this is quick for any size of scan.
+        """
+        return {
+            "path": str(self.path),
+            "scan_id": self.scan_id,
+            "scan_number": self.scan_number,
+            "status": self.status,
+            "verdict": self.verdict,
+            "finished": self.finished,
+            "start_time": self.start_time,
+            "end_time": self.end_time,
+            "lag": {name: commit.lag for name, commit in self.commits.items()},
+            "devices": {
+                name: {signal: device.facts(signal) for signal in device}
+                for name, device in self.devices.items()
+            },
+        }
 
     def refresh(self) -> bool:
         """Look again. True if there was anything new: a commit, a message, another status."""

@@ -48,7 +48,7 @@ class Signal:
 
     @property
     def timestamp(self) -> LazyArray | None:
-        """Seconds since 1970, one an update or one a sample, NaN where there was none."""
+        """(updates,) or (samples,) float64: seconds since 1970, NaN where there was none."""
         return self.arrays.get("timestamp")
 
     @property
@@ -58,7 +58,8 @@ class Signal:
 
     @property
     def offsets(self) -> LazyArray | None:
-        """Where rows (`ragged`) or pieces (`pieces`) begin in `value`, and where the last ends."""
+        """(n + 1,) int64: where the n rows (`ragged`) or pieces (`pieces`) begin in `value`, and
+        where the last ends."""
         return self.arrays.get("offsets")
 
     @property

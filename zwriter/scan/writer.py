@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import logging
-import reprlib
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
@@ -19,7 +14,6 @@ from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 import numpy as np
 
 from zwriter.assemble import Gathering
-from zwriter.assemble.blocks import reject
 from zwriter.errors import BadMessage, Fenced, NotSynced
 from zwriter.master import write_master
 from zwriter.model import (
@@ -35,27 +29,25 @@ from zwriter.model import (
     Source,
     Update,
     Verdict,
-    singly,
 )
 from zwriter.objects import AnyPath, ObjectPath, place
-from zwriter.protocol import Message, encode, safe_name
+from zwriter.protocol import Message, encode
+from zwriter.scan.intake import Intake
 from zwriter.settings import MasterSettings, SpoolSettings, StoreSettings
 from zwriter.ship import Shipment
 from zwriter.store.disk import Patience, passing, waiting
 from zwriter.store.patience import WaitForDisk
 from zwriter.store.record import ScanRecord
 from zwriter.store.scan_store import ScanStore
-from zwriter.store.shard import Freed
+from zwriter.store.sealed import Freed
 
 log = logging.getLogger(__name__)
 
-POINTS_INTERVAL = 2.0  # seconds between writes of the sync data's arrays
+POINTS_INTERVAL = 2.0  # seconds between writes of the sync data's arrays, which are written whole
+POINTS_SHARE = 0.1  # of the time, at most, that such writes may take
 UNCOMMITTED_BYTES = 64 * 1024 * 1024
-LOGGED_REASONS = 5  # lines a signal gets in the log for what is quarantined
-LOGGED_NAMES = 1000  # signals that get lines of their own
 
 
-_NAMES = attrgetter("device", "signal")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -94,10 +86,13 @@ class ScanWriter:
     the log; `patience` may do something else then.
 
     path: the store, `<base>.zarr`, on a disk or as `s3://bucket/prefix/<base>.zarr`; a store that
-    was not finished is continued from its last commits. What goes to a bucket is written to a spool
-    first (docs/object-store.md): `storage_options` as in `open_scan`, `spool` says where that is,
-    `shipment` does it in another way. Raises UsageError for a path that cannot be used, Fenced when
-    another writer has taken over.
+    was not finished is continued from its last commits. scan_id: default: a new uuid. settings: of
+    chunks, codecs and durability. master: as the mode of `export`. What goes to a bucket is written
+    to a spool first (docs/object-store.md): `storage_options` as in `open_scan`, `spool` says where
+    that is, `shipment` does it in another way.
+
+    Raises UsageError for a path that cannot be used, StoreError for a store that is damaged, Fenced
+    when another writer has taken over.
     """
 
     def __init__(
@@ -132,15 +127,15 @@ class ScanWriter:
             except BaseException:
                 self._store.close(keep=True)
                 raise
+        self._intake = Intake(self._store, self._settings.max_signals)
         self._master = master
         self._refused = False
         self._given_up = False
         self._points_dirty = False
-        self._points_written = time.monotonic()
-        self._due = self._points_written + self._settings.flush_interval
+        self._points_due = time.monotonic() + POINTS_INTERVAL
+        self._due = time.monotonic() + self._settings.flush_interval
         self._gathering = Gathering()
         self._uncommitted = 0  # bytes; they are kept, in case their signal fails
-        self._logged: Counter[tuple[str, str]] = Counter()
 
     def _ship(self, shipment: Shipment, known: tuple[str, int | None]) -> None:
         """Have the store sent; first, if it has lost something that was, have that brought back."""
@@ -213,7 +208,13 @@ class ScanWriter:
         *,
         max_shape: MaxShape | None = None,
     ) -> None:
-        """Append one row of the shape of `value`; with `max_shape`, as BEC's `add` does."""
+        """Append one row of the shape of `value`; with `max_shape`, as BEC's `add` does: then
+        `value` may also be several rows, (k, *row).
+
+        value: numbers, text or records, a scalar, a (nested) list or an array (*row); timestamp:
+        seconds since 1970, or one for each sample. A value that does not fit its signal goes to
+        quarantine, with the reason. Raises as `commit` does.
+        """
         if not self._gathering.add(device, signal, value, timestamp, max_shape):
             shape = (None, *np.shape(value)) if max_shape is None else tuple(max_shape)
             self._update(device, signal, Add(shape), value, timestamp)
@@ -233,12 +234,16 @@ class ScanWriter:
         *,
         max_shape: MaxShape = (None, None),
     ) -> None:
-        """Extend row `index` by the 1-D `value`. `max_shape` (rows or None, width or None)."""
+        """Extend row `index`, from 0, by `value` (n,), behind what that row has already.
+
+        max_shape: (rows or None, width or None); a row of which no width is known may have any
+        length. timestamp and what is raised: as in `add`.
+        """
         self._gathering.end(device, signal)
         self._update(device, signal, AddSlice(tuple(max_shape), index), value, timestamp)
 
     def replace(self, device: str, signal: str, value: Any, timestamp: Any = None) -> None:
-        """Make `value` the signal's only value."""
+        """Make `value`, of any shape, the signal's only value; the next one takes its place."""
         self._gathering.end(device, signal)
         self._update(device, signal, Replace(), value, timestamp)
 
@@ -247,7 +252,7 @@ class ScanWriter:
         self._write_gathered()
         kept = value.copy() if isinstance(value, np.ndarray) else value  # a camera's buffer
         self._uncommitted += kept.nbytes if isinstance(kept, np.ndarray) else 0
-        self._made_here(Update(device, signal, mode, kept, timestamp))
+        self._intake.take_made_here(Update(device, signal, mode, kept, timestamp))
         self.commit_due()
 
     def _write_all_gathered(self) -> None:
@@ -260,108 +265,14 @@ class ScanWriter:
         while ready:
             run = ready.pop(0)
             self._uncommitted += run.nbytes
-            self._made_here(run)
-
-    def _made_here(self, item: Update | Run) -> None:
-        """Take what a program has made."""
-        reason = _bad_name(item)
-        if not reason:
-            for rejected in self._take(item.device, [item]):
-                self._quarantine(rejected)
-            return
-        for update in singly([item]):
-            self._quarantine(reject(update, reason))
+            self._intake.take_made_here(run)
 
     @_patiently
     def apply(self, items: Iterable[Update | Run | Rejected]) -> None:
         """Take in updates, and what could not be read. Bad input never raises."""
-        by_device: dict[str, dict[str, list[Update | Run]]] = {}
-        read_up_to: dict[str, dict[str, str]] = {}
-        for (device, signal), same in groupby(items, key=_NAMES):
-            group = list(same)
-            if not (safe_name(device) and safe_name(signal)):
-                group = [item for item in group if self._has_good_name(item)]
-            self._uncommitted += sum([item.nbytes for item in group])
-            if device and group:
-                read = {at.stream: at.entry for item in group if (at := item.position)}
-                read_up_to.setdefault(device, {}).update(read)
-            updates = [item for item in group if not isinstance(item, Rejected)]
-            if updates:
-                by_device.setdefault(device, {}).setdefault(signal, []).extend(updates)
-            if len(updates) < len(group):
-                for item in group:
-                    if isinstance(item, Rejected):
-                        self._reject(item)
-        for device, signals in by_device.items():
-            written: list[Update | Run] = []
-            for signal, batch in signals.items():
-                if self._has_room(device, signal):
-                    written += batch
-                else:
-                    self._refuse(device, signal, batch)
-            for rejected in self._take(device, written):
-                self._quarantine(rejected)
-        for device, streams in read_up_to.items():
-            for stream, entry in streams.items():
-                self._store.device(device).read_up_to(stream, entry)
-
-    def _has_good_name(self, item: Update | Run | Rejected) -> bool:
-        """Whether it can be kept under its name; if not, it goes to quarantine."""
-        reason = _bad_name(item)
-        if reason:
-            for one in item.updates() if isinstance(item, Run) else [item]:
-                self._quarantine(Rejected(item.device, item.signal, reason, one.source))
-        return not reason
-
-    def _take(self, device: str, updates: Sequence[Update | Run]) -> list[Rejected]:
-        return self._store.device(device).apply(updates)
-
-    def _has_room(self, device: str, signal: str) -> bool:
-        """Whether the signal is written; a new one is, if there are not too many already."""
-        known = self._store.devices.get(device)
-        if known is not None and signal in known.signals:
-            return True
-        count = sum(len(writer.signals) for writer in self._store.devices.values())
-        if count >= self._settings.max_signals:
-            return False
-        self._store.device(device).signal(signal)
-        return True
-
-    def _refuse(self, device: str, signal: str, batch: Sequence[Update | Run]) -> None:
-        most = self._settings.max_signals
-        reason = f"{device}/{signal} is one signal more than the {most} of store.max_signals"
-        for update in singly(batch):
-            self._quarantine(Rejected("", "", reason, update.source))
-
-    def _reject(self, rejected: Rejected) -> None:
-        """Something that was no update; if its device is known, it is counted with its signal."""
-        if not rejected.device:
-            self._quarantine(rejected)
-            return
-        signal = rejected.signal
-        if not signal and rejected.source and rejected.source.position:
-            signal = rejected.source.position.stream.rsplit("/", 1)[-1]
-        if signal and self._has_room(rejected.device, signal):
-            ledger = self._store.device(rejected.device).signal(signal).ledger
-            ledger.received += 1
-            ledger.quarantined += 1
-            self._store.device(rejected.device).touch(signal)
-        self._quarantine(rejected)
-
-    def _quarantine(self, rejected: Rejected) -> None:
-        if rejected.update is not None:
-            rejected = replace(rejected, source=_as_message(rejected.update), update=None)
-        self._store.quarantine(rejected)
-        name = (rejected.device, rejected.signal)
-        if name not in self._logged and len(self._logged) >= LOGGED_NAMES:
-            name = ("", "")
-        self._logged[name] += 1
-        if self._logged[name] <= LOGGED_REASONS:
-            more = "; further ones are only counted" if self._logged[name] == LOGGED_REASONS else ""
-            label = "/".join(part for part in name if part) or "a message"
-            number = self._store.scan_number
-            scan = self._store.scan_id if number is None else number
-            log.warning("scan %s: %s: quarantined: %s%s", scan, label[:200], rejected.reason, more)
+        batch = list(items)
+        self._uncommitted += sum([item.nbytes for item in batch])
+        self._intake.take(batch)
 
     @_patiently
     def expect(self, device: str, signal: str, count: int) -> None:
@@ -380,12 +291,14 @@ class ScanWriter:
         try:
             self._store.journal(kind, name, raw)
         except BadMessage as error:
-            self._quarantine(Rejected("", kind, str(error), Source(raw)))
+            self._intake.quarantine(Rejected("", kind, str(error), Source(raw)))
         except Exception as error:
             if passing(error) or isinstance(error, Fenced):
                 raise
             log.exception("a control message (%s %s) cannot be taken", kind, name)
-            self._quarantine(Rejected("", kind, f"{type(error).__name__}: {error}", Source(raw)))
+            self._intake.quarantine(
+                Rejected("", kind, f"{type(error).__name__}: {error}", Source(raw))
+            )
         self._points_dirty |= kind == "segment"
 
     def point(self, point_id: int, readings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
@@ -422,8 +335,8 @@ class ScanWriter:
     # --- commit and finish ---
 
     @_patiently
-    def commit(self, device: str | None = None) -> None:
-        """Make all that was taken visible and official, of one device or of all.
+    def commit(self) -> None:
+        """Make all that was taken visible and official.
 
         Raises Fenced when another writer has taken over; NotSynced if the disk has lost something.
         """
@@ -432,20 +345,19 @@ class ScanWriter:
             self._shipment.check()
             self._shipment.room()
         try:
-            for name, writer in list(self._store.devices.items()):
-                if writer.dirty and device in (None, name):
+            for writer in list(self._store.devices.values()):
+                if writer.dirty:
                     for rejected in writer.publish():
-                        self._quarantine(rejected)
+                        self._intake.quarantine(rejected)
                     self._store.commit(writer)
             if self._settings.durability == "commit":
                 self._store.sync()
         except NotSynced:
             self._store.distrust()
             raise
-        if device is None:
-            self._gathering.committed()
-            self._uncommitted = 0
-            self._due = time.monotonic() + self._settings.flush_interval
+        self._gathering.committed()
+        self._uncommitted = 0
+        self._due = time.monotonic() + self._settings.flush_interval
 
     def flush(self) -> None:
         """Commit, and return when readers see all that was taken: at once on a disk; in a bucket
@@ -463,9 +375,12 @@ class ScanWriter:
         now = time.monotonic()
         if now >= self._due or self._uncommitted > UNCOMMITTED_BYTES:
             self.commit()
-        if self._points_dirty and now - self._points_written >= POINTS_INTERVAL:
+        if self._points_dirty and now >= self._points_due:
+            begun = time.monotonic()
             self._store.write_points()
-            self._points_dirty, self._points_written = False, time.monotonic()
+            ended = time.monotonic()
+            self._points_due = ended + max(POINTS_INTERVAL, (ended - begun) / POINTS_SHARE)
+            self._points_dirty = False
 
     @_patiently
     def finish(self, status: ScanState | str = ScanState.CLOSED) -> Verdict:
@@ -510,10 +425,11 @@ class ScanWriter:
         write_master(self.path, out, mode=settings.mode, settings=settings)
 
     @_patiently
-    def close(self) -> None:
-        """Let go of all files. A scan that was not finished can be continued later."""
+    def close(self, *, keep: bool = False) -> None:
+        """Let go of all files. A scan that was not finished can be continued later; a finished one,
+        of which something is left to be done, if what lies beside its store is to be kept."""
         try:
-            self._store.close(keep=self._shipment is not None)
+            self._store.close(keep=keep or self._shipment is not None)
         finally:
             if self._shipment:
                 self._shipment.close()
@@ -542,24 +458,3 @@ class ScanWriter:
                 self.finish()  # by a writer before us: a bucket may not have all of it
         finally:
             self.close()
-
-
-def _as_message(update: Update) -> Source:
-    """What a program made, as the message that it would have come in; what no message can hold is
-    kept as people read it.
-    """
-    reading = {"value": update.value, "timestamp": update.timestamp}
-    try:
-        raw = encode(Message("DeviceMessage", {"signals": {update.signal: reading}}))
-    except BadMessage:
-        shown = {key: reprlib.repr(value) for key, value in reading.items()}
-        raw = encode(Message("DeviceMessage", {"signals": {str(update.signal): shown}}))
-    return Source(raw)
-
-
-def _bad_name(item: Update | Run | Rejected) -> str:
-    for kind, name in (("device", item.device), ("signal", item.signal)):
-        known = name or not isinstance(item, Rejected)  # a bad message may not even say its name
-        if known and not safe_name(name):
-            return f"{kind} name {str(name)[:100]!r} cannot be used in a path"
-    return ""

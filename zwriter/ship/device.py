@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 from zlib import compress
 
+from zwriter.errors import Damaged
 from zwriter.failpoint import failpoint
 from zwriter.ship.bucket import Bucket, side_by_side
 from zwriter.ship.claim import Claim
 from zwriter.ship.commits import BucketCommits
 from zwriter.ship.documents import NAME, Documents, with_shape
 from zwriter.ship.pace import Pace
-from zwriter.ship.shards import Places, ShardAt, ShardObject, read_again, shards_of
+from zwriter.ship.shards import ShardAt, ShardObject, read_again, shards_of
 from zwriter.ship.values import ValueShipment
-from zwriter.store.arrays import shard_key
-from zwriter.store.shard import FIRST_CHUNK, Damaged
+from zwriter.store.array_state import Places, shard_key
+from zwriter.store.shard_index import FIRST_CHUNK
 from zwriter.store.signal import publish_order
 from zwriter.store.zarr_json import generation_of
 

@@ -22,7 +22,7 @@ from zwriter.ship.bucket import Bucket
 from zwriter.ship.commits import newest_commit
 from zwriter.ship.documents import NAME
 from zwriter.ship.shards import read_again
-from zwriter.store.arrays import (
+from zwriter.store.array_state import (
     chunk_bound,
     chunks_in_shard,
     dtype_from_json,
@@ -33,7 +33,7 @@ from zwriter.store.codecs import intact
 from zwriter.store.disk import sync_tree
 from zwriter.store.log_parts import chosen
 from zwriter.store.scan_store import GROUPS
-from zwriter.store.shard import (
+from zwriter.store.shard_index import (
     FIRST_CHUNK,
     MISSING,
     end_of,
@@ -57,8 +57,8 @@ def restore(bucket: Bucket, store: str, side: str, devices: str, into: Path) -> 
         (into / folder).mkdir(parents=True)
     with ThreadPoolExecutor(_AT_ONCE, "restore") as pool:
         _Restored(bucket, store, into / "store", devices, pool).documents()
-        for log in ("journal", "quarantine"):
-            _copy_log(bucket, f"{side}/{log}", into / "side" / log)
+        for name in ("journal", "quarantine"):
+            _copy_log(bucket, f"{side}/{name}", into / "side" / name)
         if mark := bucket.read(f"{side}/redis"):
             (into / "side" / "redis").write_bytes(mark)
         for device in filter(safe_name, bucket.names(f"{side}/commits")):

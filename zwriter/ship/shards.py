@@ -7,7 +7,6 @@ a reader that has an older index finds a chunk that fits it, or one whose checks
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections.abc import Iterator
@@ -18,25 +17,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zwriter.store.arrays import chunks_in_shard, dtype_from_json, shard_chunks, shard_key
-from zwriter.store.codecs import CRC_BYTES, ChunkCodec
-from zwriter.store.hdf5_header import USER_BLOCK, hdf5_metadata
-from zwriter.store.shard import (
+from zwriter.errors import Damaged
+from zwriter.store.array_state import (
+    Places,
+    chunks_in_shard,
+    codec_of,
+    open_shards,
+    shard_chunks,
+    shard_key,
+)
+from zwriter.store.hdf5_header import hdf5_metadata
+from zwriter.store.shard_index import (
     FIRST_CHUNK,
-    MISSING,
-    Damaged,
-    committed,
+    USER_BLOCK,
     end_of,
+    index_at_commit,
     index_bytes,
     index_nbytes,
     read_index,
 )
 
-Places = dict[int, tuple[int, int]]
-
-_reused = (
-    threading.local()
-)  # memory of a thread: the first touch of new one takes longer than a copy
+# memory of a thread: the first touch of new one takes longer than a copy
+_reused = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +69,10 @@ def shards_of(folder: Path, state: dict[str, Any], marks: dict[int, Any]) -> Ite
 
     Raises Damaged for a sealed one that cannot be read.
     """
-    partial: dict[int, Places] = {}
-    for shard, chunk, offset, nbytes in state["open"]:
-        partial.setdefault(shard, {})[chunk] = (offset, nbytes)
-    for number, end, whole in state["ends"]:
-        path = folder / shard_key(state, number)
-        shard = ShardAt(path, number, partial.get(number, {}), end, whole, None)
-        if marks.get(number) != shard.mark:
+    for at in open_shards(state):
+        path = folder / shard_key(state, at.number)
+        shard = ShardAt(path, at.number, at.partial, at.end, at.whole, None)
+        if marks.get(at.number) != shard.mark:
             yield shard
     for number, checksum in state["sealed"]:
         if marks.get(number) != checksum:
@@ -154,31 +153,17 @@ def _index_at(fd: int, shard: ShardAt, state: dict[str, Any]) -> NDArray[np.uint
         index = read_index(fd, shard_chunks(state))
     except ValueError as error:
         raise Damaged(f"{shard.path}: {error}") from None
-    index = committed(index, chunks_in_shard(shard.number, state), shard.partial, shard.end)
+    index = index_at_commit(index, chunks_in_shard(shard.number, state), shard.partial, shard.end)
     if np.count_nonzero(index[:, 0] < shard.end) != shard.whole:
         raise Damaged(f"{shard.path}: its index is not that of the commit")
     return index
 
 
 def _hdf5_side(shard: ShardAt, state: dict[str, Any], index: NDArray[np.uint64], end: int) -> bytes:
-    dtype = dtype_from_json(state["dtype"])
-    if dtype.kind == "T":
-        return b""
-    capacity, chunk = shard_chunks(state), (state["chunk_rows"], *state["shape"][1:])
-    first = shard.number * capacity * chunk[0]
-    rows = min(state["shape"][0] - first, capacity * chunk[0])
-    codec = ChunkCodec(dtype, *state["codec"])
-    present = np.flatnonzero(index[:, 0] != MISSING)
-    return hdf5_metadata(
-        dtype,
-        (rows, *chunk[1:]),
-        chunk,
-        capacity,
-        codec.hdf5_filter(math.prod(chunk) * dtype.itemsize),
-        codec.name == "none",
-        {int(n): (int(index[n, 0]), int(index[n, 1]) - CRC_BYTES) for n in present},
-        end,
-    )
+    chunk = (state["chunk_rows"], *state["shape"][1:])
+    each = len(index) * chunk[0]
+    rows = min(state["shape"][0] - shard.number * each, each)
+    return hdf5_metadata(codec_of(state), (rows, *chunk[1:]), chunk, index, end)
 
 
 def _memory(nbytes: int) -> memoryview:

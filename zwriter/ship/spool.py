@@ -19,7 +19,7 @@ from zwriter.objects import ObjectPath
 from zwriter.settings import SpoolSettings
 from zwriter.store.disk import make_folder, remove, replace_file
 from zwriter.store.scan_store import side_folder
-from zwriter.store.shard import FIRST_CHUNK
+from zwriter.store.shard_index import FIRST_CHUNK
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from zwriter.errors import Damaged
 from zwriter.ship.bucket import Bucket, side_by_side
 from zwriter.ship.documents import NAME, Documents
 from zwriter.ship.values import ValueShipment
+from zwriter.store.finishing import LOGS
 from zwriter.store.scan_store import GROUPS
-from zwriter.store.shard import Damaged
-from zwriter.store.zarr_json import to_text
+from zwriter.store.zarr_json import chunk_files, to_text
 
 
 class TreeShipment:
@@ -33,10 +34,11 @@ class TreeShipment:
         self._bucket, self._documents, self._pool = bucket, documents, pool
         self._values: dict[str, ValueShipment] = {}
         self._points: dict[str, int] = {}  # node -> how many points of it were sent
+        self._logs: set[str] = set()  # their chunks
 
     def ship(self, committed: dict[str, set[str]], *, all_of_it: bool) -> None:
-        """Send groups, and points of which at least half are new; committed: device -> signals that
-        have commits."""
+        """Send groups, and points of which at least a third are new; committed: device -> signals
+        that have commits."""
         root = (self._path / NAME).read_bytes()
         if not json.loads(root)["attributes"]["zwriter"]["finished"]:
             self._documents.put("", root)  # else it is the last thing that is sent
@@ -88,7 +90,11 @@ class TreeShipment:
         root: dict[str, Any] = json.loads((self._path / NAME).read_bytes())
         nodes: dict[str, Any] = root["consolidated_metadata"]["metadata"]
         rest = [node for node in nodes if node not in self._documents]
-        self._send(node for node in rest if nodes[node]["node_type"] == "array")
+        arrays = [node for node in rest if nodes[node]["node_type"] == "array"]
+        logs = [node for node in arrays if node.startswith(f"{LOGS}/")]
+        self._send(node for node in arrays if node not in logs)
+        for node in logs:
+            self._send_log(node)
         for node in rest:
             if nodes[node]["node_type"] == "group":
                 self._documents.mirror(node, self._path / node)
@@ -98,13 +104,22 @@ class TreeShipment:
             nodes[node] = self._documents.sent(node) | kept
         return root
 
+    def _send_log(self, node: str) -> None:
+        """Send an array that was written once, by finishing."""
+        folder = self._path / node
+        for path in sorted(chunk_files(folder)):
+            key = self._documents.key_of(node, path.relative_to(folder).as_posix())
+            self._bucket.put(key, path.read_bytes())
+            self._logs.add(key)
+        self._documents.mirror(node, folder)
+
     def finish(self, root: dict[str, Any]) -> None:
         """Send the root document: the scan is finished."""
         self._documents.put("", to_text(root))
 
     def keys(self) -> set[str]:
         """The objects that belong to what is shown, apart from documents of groups."""
-        return {key for value in self._values.values() for key in value.keys}
+        return {key for value in self._values.values() for key in value.keys} | self._logs
 
 
 def _read(folder: Path) -> dict[str, Any] | None:

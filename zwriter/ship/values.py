@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zwriter.errors import Damaged
 from zwriter.ship.bucket import Bucket
 from zwriter.ship.documents import NAME, Documents, with_generation
-from zwriter.store.arrays import dtype_from_json
+from zwriter.store.array_state import dtype_from_json
 from zwriter.store.codecs import CRC_BYTES, intact
-from zwriter.store.shard import Damaged
 from zwriter.store.zarr_json import chunk_key, generation_of, next_generation, stored_shape, to_text
 
 

@@ -68,7 +68,6 @@ class Push:
 class Kind:
     """What devices there are: the signal's name, what a SPEC may leave out, the n-th push."""
 
-    about: str
     signal: str
     ndim: tuple[int, ...]
     default: Device
@@ -204,68 +203,27 @@ def _push_subs(device: Device, n: int, time: float, subs: list[int]) -> Push:
 
 def _kind(
     name: str,
-    about: str,
     signal: str,
     push: Callable[[Device, int, float], Push],
     ndim: tuple[int, ...] = (1,),
     **default: Any,
 ) -> Kind:
-    return Kind(about, signal, ndim, Device(name=name, kind=name, **default), push)
+    return Kind(signal, ndim, Device(name=name, kind=name, **default), push)
 
 
 KINDS = {
     kind.default.kind: kind
     for kind in (
-        _kind(
-            "scalars",
-            "blocks of samples, each with its timestamp",
-            "value",
-            _push_samples,
-            ndim=(0,),
-            block=1000,
-        ),
-        _kind(
-            "vectors",
-            "blocks of short rows",
-            "position",
-            _push_rows,
-            shape=(10,),
-            block=100,
-            rate=20,
-        ),
-        _kind("spectra", "rows", "spectrum", _push_rows, shape=(2048,), dtype="u4", rate=100),
-        _kind(
-            "frames",
-            "images",
-            "image",
-            _push_rows,
-            ndim=(2,),
-            shape=(512, 512),
-            dtype="u2",
-            rate=50,
-        ),
-        _kind("ragged", "rows of any length up to the shape", "events", _push_ragged, shape=(500,)),
-        _kind(
-            "slices",
-            "pieces of rows of N, or of the MxN of a map",
-            "map",
-            _push_slice,
-            ndim=(1, 2),
-            shape=(1000,),
-            block=50,
-        ),
-        _kind("pieces", "pieces of rows of any length", "trace", _push_piece, shape=(300,)),
-        _kind(
-            "replace",
-            "one array, the last one wins",
-            "average",
-            _push_replacement,
-            ndim=(1, 2, 3),
-            shape=(100,),
-            rate=2,
-        ),
-        _kind("multi", "N signals in each push", "data", _push_all, shape=(3,), block=20, rate=20),
-        _kind("dynamic", "some of N signals in each push", "data", _push_some, shape=(3,), block=5),
+        _kind("scalars", "value", _push_samples, ndim=(0,), block=1000),
+        _kind("vectors", "position", _push_rows, shape=(10,), block=100, rate=20),
+        _kind("spectra", "spectrum", _push_rows, shape=(2048,), dtype="u4", rate=100),
+        _kind("frames", "image", _push_rows, ndim=(2,), shape=(512, 512), dtype="u2", rate=50),
+        _kind("ragged", "events", _push_ragged, shape=(500,)),
+        _kind("slices", "map", _push_slice, ndim=(1, 2), shape=(1000,), block=50),
+        _kind("pieces", "trace", _push_piece, shape=(300,)),
+        _kind("replace", "average", _push_replacement, ndim=(1, 2, 3), shape=(100,), rate=2),
+        _kind("multi", "data", _push_all, shape=(3,), block=20, rate=20),
+        _kind("dynamic", "data", _push_some, shape=(3,), block=5),
     )
 }
 

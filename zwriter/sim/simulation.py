@@ -15,6 +15,7 @@ from zwriter.protocol import PublishedScan, Publisher, ScanStatus, decode, keys
 from zwriter.sim.devices import Device
 
 _POINT = ""
+POINT_RATE = 5.0  # scan points a second
 
 
 class Simulation:
@@ -23,7 +24,6 @@ class Simulation:
     devices: what pushes, besides the motors samx, samy and the counter bpm4i at each scan point
     seconds: how long; each device pushes as often as its rate says, however late
     speed: 1 real time, infinity as fast as Redis takes it
-    point_rate: scan points a second
 
     `pushed` says, also while it runs, how many pushes of each device have been made; `start` is the
     scan's start in seconds since 1970, from which the timestamps count.
@@ -35,17 +35,15 @@ class Simulation:
         *,
         seconds: float = 10.0,
         speed: float = 1.0,
-        point_rate: float = 5.0,
         scan_number: int = 1,
         file_base: str | None = None,
     ) -> None:
         self.devices = {device.name: device for device in devices}
         self.seconds = seconds
         self.speed = speed
-        self.point_rate = point_rate
         self.scan_number = scan_number
         self.file_base = file_base
-        self.points = round(seconds * point_rate)
+        self.points = round(seconds * POINT_RATE)
         self.start = time.time()
         self.pushed = dict.fromkeys(self.devices, 0)
         self.scan_id = ""
@@ -72,7 +70,7 @@ class Simulation:
         """What the motors and the counter are at point n."""
         x = n / max(self.points - 1, 1)
         return _readings(
-            self.start + n / self.point_rate,
+            self.start + n / POINT_RATE,
             samx=-5 + 10 * x,
             samy=2.5,
             bpm4i=round(1000 * math.exp(-(((x - 0.5) / 0.15) ** 2))),
@@ -98,7 +96,7 @@ class Simulation:
             [(n / device.rate, device.name, n) for n in range(device.pushes(self.seconds))]
             for device in self.devices.values()
         ]
-        return heapq.merge(*pushes, [(n / self.point_rate, _POINT, n) for n in range(self.points)])
+        return heapq.merge(*pushes, [(n / POINT_RATE, _POINT, n) for n in range(self.points)])
 
     def _publish(self, scan: PublishedScan, name: str, n: int) -> None:
         if name == _POINT:

@@ -19,11 +19,13 @@ from zwriter.failpoint import failpoint
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# full, over quota, read-only, no permission, broken, away: somebody can mend it
+# full, over quota, read-only, no permission, broken, away, be it a disk or a server: can be mended
 PASSING = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
     *(errno.EROFS, errno.EACCES, errno.EPERM),
-    *(errno.EIO, errno.ETIMEDOUT, errno.EBUSY, errno.ESTALE, errno.ENXIO, errno.EHOSTDOWN),
+    *(errno.EIO, errno.ETIMEDOUT, errno.EBUSY, errno.ESTALE, errno.ENXIO, errno.ENODEV),
+    *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH),
+    *(errno.ENOTCONN, errno.ESHUTDOWN, errno.EREMOTEIO),
 }
 
 

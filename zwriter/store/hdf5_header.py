@@ -11,45 +11,48 @@ have to repair. Source: HDF5 File Format Specification 3.0, sections II.A (super
 from __future__ import annotations
 
 import io
+import math
 import struct
 from typing import Any
 
 import h5py
 import hdf5plugin  # noqa: F401  (registers the Blosc filter)
 import numpy as np
+from numpy.typing import NDArray
 
 from zwriter.assemble import fill_value
 from zwriter.errors import StoreError
+from zwriter.store.codecs import ChunkCodec
+from zwriter.store.shard_index import METADATA_BYTES, USER_BLOCK, chunk_table
 
-USER_BLOCK = 4096
-METADATA_BYTES = 12288
 _UNDEFINED = b"\xff" * 8
 
 
 def hdf5_metadata(
-    dtype: np.dtype[Any],
+    codec: ChunkCodec,
     shape: tuple[int, ...],
     chunk: tuple[int, ...],
-    capacity: int,
-    filters: dict[str, Any],
-    skip_filter: bool,
-    chunks: dict[int, tuple[int, int]],
+    index: NDArray[np.uint64],
     end: int,
 ) -> bytes:
-    """What stands at USER_BLOCK of a shard file whose dataset `/data` has `shape`.
+    """What stands at USER_BLOCK of a shard file whose dataset `/data` has `shape`; nothing if its
+    values are strings.
 
-    skip_filter: the chunks are not encoded, the filter is only declared (HDF5 keeps a size for each
-    chunk only when there is a filter); chunks: number of the chunk along axis 0 -> (offset in the
-    file, bytes without the checksum); end: size of the file. Raises StoreError when the metadata
-    needs more room than a shard file has for it.
+    index: of the shard, whose chunks end with their checksums; end: the size of the file. Raises
+    StoreError when the metadata needs more room than a shard file has for it.
     """
-    image = _template(dtype, shape, chunk, capacity, filters)
+    dtype, chunks = codec.dtype, chunk_table(index)
+    if dtype.kind == "T":
+        return b""
+    filters = codec.hdf5_filter(math.prod(chunk) * dtype.itemsize)
+    # What is not encoded only declares a filter: without one HDF5 keeps no sizes of chunks.
+    mask = struct.pack("<I", 1 if codec.name == "none" else 0)
+    image = _template(dtype, shape, chunk, len(index), filters)
     if len(image) > METADATA_BYTES:
         raise StoreError(f"HDF5 metadata of {len(image)} bytes for {dtype}: too long for a shard")
     header = image.index(b"FAHD")
     table = image.index(b"FADB")
     entry_bytes, entries = image[header + 6], struct.unpack_from("<Q", image, header + 8)[0]
-    mask = struct.pack("<I", 1 if skip_filter else 0)
     at = table + 14
     for number in range(entries):
         offset, nbytes = chunks.get(number, (0, 0))

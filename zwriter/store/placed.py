@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zwriter.assemble import cast_exact, fill_value
-from zwriter.store.arrays import ShardedArray, dtype_from_json
+from zwriter.store.array_state import codec_of
 from zwriter.store.codecs import ChunkCodec
+from zwriter.store.sharded import ShardedArray
 
 CHUNK = 256 * 1024  # small: a chunk is written anew at each commit that touched it
 CACHE_BYTES = 64 * 1024 * 1024
@@ -41,8 +42,7 @@ class PlacedArray(ShardedArray):
         cls, path: Path, state: dict[str, Any], shard_bytes: int | None = None
     ) -> PlacedArray:
         """The array as a commit describes it."""
-        codec = ChunkCodec(dtype_from_json(state["dtype"]), *state["codec"])
-        array = cls(path, codec, tuple(state["shape"][1:]), None, shard_bytes)
+        array = cls(path, codec_of(state), tuple(state["shape"][1:]), None, shard_bytes)
         array.restore(state)
         return array
 

@@ -6,12 +6,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
-
-import numpy as np
 
 from zwriter.errors import StoreError, UsageError
 from zwriter.failpoint import failpoint
@@ -27,16 +24,15 @@ from zwriter.store.disk import (
     sync_file,
     sync_folder,
     sync_tree,
-    walk,
 )
 from zwriter.store.epochs import Epoch
+from zwriter.store.finishing import remove_leftovers, store_log, store_readings
 from zwriter.store.framed import FramedLog, read_frames
 from zwriter.store.held import HeldFolder
 from zwriter.store.points import write_points
 from zwriter.store.quarantine import Quarantine
 from zwriter.store.record import ScanRecord, journal_entry
 from zwriter.store.takeover import TakeOver, clear_away
-from zwriter.store.whole import WholeArray
 from zwriter.store.zarr_json import consolidated, group_json, read_json, write_json
 
 FORMAT = 1
@@ -256,14 +252,11 @@ class ScanStore:
     def finish(self, verdict: Verdict) -> None:
         """Put what lies beside the store into it. Only after `seal`; can be repeated."""
         for name in ("journal", "quarantine"):
-            self._store_frames(name, read_frames(self._side / name))
+            store_log(self._tree, self._side / name)
         failpoint("finish.frames")
-        attributes = {"configuration": _plain(self.record.configuration)}
-        self._write_group("entry/collection/configuration", attributes)
-        self._write_group("entry/collection/baseline", {"baseline": _plain(self.record.baseline)})
-        self._write_group("entry/collection/metadata", {"bec": _plain(self.record.info)})
+        store_readings(self._tree, self.record)
         self.show(verdict=verdict, end_time=self._root["end_time"] or time.time())
-        _remove_leftovers(self._tree)
+        remove_leftovers(self._tree)
         document = consolidated(self._tree)
         document["attributes"]["zwriter"]["finished"] = True
         failpoint("finish.consolidated")
@@ -275,23 +268,6 @@ class ScanStore:
         failpoint("finish.finished")
         self._epoch.check()
         self._root["finished"] = True
-
-    def _write_group(self, name: str, attributes: dict[str, Any]) -> None:
-        make_folder(self._tree / name)
-        document = group_json({"NX_class": "NXcollection", **attributes})
-        write_json(self._tree / name / "zarr.json", document)
-
-    def _store_frames(self, name: str, frames: Iterable[bytes]) -> None:
-        payloads = list(frames)
-        offsets = np.cumsum([0, *map(len, payloads)], dtype=np.int64)
-        value = np.frombuffer(b"".join(payloads), np.uint8)
-        self._write_group("entry/zwriter", {})
-        self._write_group(f"entry/zwriter/{name}", {})
-        folder = self._tree / "entry/zwriter" / name
-        WholeArray(folder / "value", SignalSettings(), None).write(value, [f"{name}_byte"], {})
-        WholeArray(folder / "offsets", SignalSettings(), None).write(
-            offsets, [f"{name}_offset"], {}
-        )
 
     def close(self, *, keep: bool = False) -> None:
         """Let go of all files. A finished store loses what only served while it was open, unless
@@ -312,7 +288,10 @@ class ScanStore:
             device.trim()
         failpoint("finish.trimmed")
         # the mark of a service first: what has none beside a finished store is being removed
-        for entry in sorted(self._side.iterdir(), key=lambda entry: entry.name != "redis"):
+        (self._side / "redis").unlink(missing_ok=True)
+        for file in (self._journal, self._quarantine, self._epoch):
+            file.close()  # what is open stays on NFS, under another name
+        for entry in list(self._side.iterdir()):
             remove(entry)
         with suppress(OSError):  # of a scan that has begun at this place since then
             side_folder(self.path).rmdir()
@@ -343,24 +322,3 @@ def own_attributes(path: AnyPath) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, TypeError):
         return {}
     return own if isinstance(own, dict) else {}
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove files that were being written when a writer before us died."""
-    for folder, _, names in walk(path):
-        for name in names:
-            if name.startswith("."):
-                remove(folder / name)
-
-
-def _plain(value: Any) -> Any:
-    """`value` as JSON has it: for reading by people; the journal has it exactly."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not np.isfinite(value):
-        return str(value)
-    return value if isinstance(value, str | int | float | bool | None) else str(value)

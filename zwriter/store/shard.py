@@ -4,46 +4,37 @@ docs/format.md.
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from zwriter.errors import Damaged
 from zwriter.failpoint import failpoint
-from zwriter.store.codecs import CRC_BYTES, intact
+from zwriter.store.array_state import OpenShard
 from zwriter.store.disk import flush, make_folder, passing, step, sync_names, write_all
-from zwriter.store.hdf5_header import METADATA_BYTES, USER_BLOCK
 from zwriter.store.reserve import reserve
+from zwriter.store.sealed import checked_chunk, index_of, reading, shard_checksum
+from zwriter.store.shard_index import (
+    FIRST_CHUNK,
+    METADATA_BYTES,
+    MISSING,
+    USER_BLOCK,
+    end_of,
+    index_at_commit,
+    index_bytes,
+    read_index,
+)
 
-MAX_CHUNKS = 255  # an index of one page: readers never see it torn
 LARGE = 256 * 1024  # bytes: smaller chunks are not worth a step of their own
 RESERVED = 32 * 1024 * 1024
-FIRST_CHUNK = USER_BLOCK + METADATA_BYTES
-MISSING = np.uint64(2**64 - 1)
 
 _written = step(write_all)
 _read = step(os.pread)
-
-
-class Damaged(Exception):
-    """What a commit points to is not there, or is not what was written."""
-
-
-class Freed(OSError):
-    """The chunks of a sealed shard are not in its file any more, but in a bucket: `path` is to be
-    filled again."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(errno.EHOSTDOWN, "its chunks are in a bucket", str(path))
-        self.path = path
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +169,7 @@ class ShardFile:
         """Back to a commit: its first `chunks` chunks, of which those in `partial` are at their
         places and the others, which are whole, before `end`.
         """
-        self.index = committed(self.index, chunks, partial, end)
+        self.index = index_at_commit(self.index, chunks, partial, end)
         self._take_stock()
         self.dirty = True
         self.publish()
@@ -190,11 +181,6 @@ class ShardFile:
             if stored is not None:
                 self.put(number, (stored, b""), whole=True)
         self.publish()
-
-    def table(self, crc_bytes: int) -> dict[int, tuple[int, int]]:
-        """What HDF5 must know of each chunk: number -> (offset, nbytes without the checksum)."""
-        present = np.flatnonzero(self.index[:, 0] != MISSING)
-        return {int(i): (int(self.index[i, 0]), int(self.index[i, 1]) - crc_bytes) for i in present}
 
     @property
     def end(self) -> int:
@@ -244,156 +230,22 @@ def _open(path: Path, create: bool) -> int:
     return os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o644)
 
 
-def committed(
-    index: NDArray[np.uint64], chunks: int, partial: dict[int, tuple[int, int]], end: int
-) -> NDArray[np.uint64]:
-    """What an index was at a commit, given what it is now. See `ShardFile.restore`."""
-    index = index.copy()
-    index[chunks:] = MISSING
-    index[index[:, 0] >= end] = MISSING
-    for number, place in partial.items():
-        index[number] = place
-    return index
-
-
-def copy_committed(
-    path: Path,
-    target: Path,
-    capacity: int,
-    chunks: int,
-    partial: dict[int, tuple[int, int]],
-    end: int,
-    whole: int,
-) -> None:
+def copy_committed(path: Path, target: Path, capacity: int, chunks: int, shard: OpenShard) -> None:
     """Write to `target` what a commit says of the shard file `path`, each chunk at its place.
+
+    chunks: how many it has.
 
     Raises Damaged if any of it is not there, or not what was written.
     """
-    with _reading(path) as fd:
-        index = committed(_index_of(fd, capacity), chunks, partial, end)
-        if np.count_nonzero(index[:, 0] < end) != whole:
+    with reading(path) as fd:
+        index = index_at_commit(index_of(fd, capacity), chunks, shard.partial, shard.end)
+        if np.count_nonzero(index[:, 0] < shard.end) != shard.whole:
             raise Damaged(f"{path}: its index is older than the commit")
         out = _open(target, create=True)
         try:
             for number in np.flatnonzero(index[:, 0] != MISSING):
                 offset, nbytes = (int(value) for value in index[number])
-                _written(out, [_checked(fd, offset, nbytes)], offset)
+                _written(out, [checked_chunk(fd, offset, nbytes)], offset)
             _written(out, [index_bytes(index)], 0)
         finally:
             os.close(out)
-
-
-def check_sealed(path: Path, capacity: int, checksum: int, *, thorough: bool) -> None:
-    """Raises Damaged if this is not the shard file that has the checksum.
-
-    thorough: or if any of its chunks is not what was written.
-    """
-    with _reading(path) as fd:
-        if _is_freed(fd):
-            return
-        index = _index_of(fd, capacity)
-        if shard_checksum(fd, index) != checksum:
-            raise Damaged(f"{path}: not the shard that was sealed")
-        for offset, nbytes in index[index[:, 0] != MISSING] if thorough else ():
-            _checked(fd, int(offset), int(nbytes))
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[int]:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise Damaged(f"{path} is missing") from None
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _index_of(fd: int, capacity: int) -> NDArray[np.uint64]:
-    try:
-        return read_index(fd, capacity)
-    except ValueError as error:
-        raise Damaged(str(error)) from None
-
-
-def _checked(fd: int, offset: int, nbytes: int) -> bytes:
-    """A chunk, with its checksum. Raises Damaged if that is wrong."""
-    stored = os.pread(fd, nbytes, offset)
-    if len(stored) != nbytes or not intact(stored):
-        raise Damaged(f"the chunk at byte {offset} is damaged")
-    return stored
-
-
-@step
-def read_from(path: Path, capacity: int, number: int) -> bytes | None:
-    """`ShardFile.read` of a sealed shard. Raises Freed."""
-    with path.open("rb", buffering=0) as file:
-        offset, nbytes = (int(value) for value in read_index(file.fileno(), capacity)[number])
-        if offset == int(MISSING):
-            return None
-        stored = os.pread(file.fileno(), nbytes, offset)
-        if len(stored) < nbytes and _is_freed(file.fileno()):
-            raise Freed(path)
-        return stored
-
-
-def _is_freed(fd: int) -> bool:
-    """Whether there is only the head: see zwriter.ship.spool."""
-    return os.fstat(fd).st_size == FIRST_CHUNK
-
-
-@step
-def trim(path: Path, capacity: int) -> None:
-    """Cut the versions off a sealed shard file and make it read-only. Can be repeated."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        index = read_index(fd, capacity)
-    finally:
-        os.close(fd)
-    path.chmod(0o644)
-    os.truncate(path, end_of(index))  # also what was reserved
-    path.chmod(0o444)
-
-
-def shard_checksum(fd: int, index: NDArray[np.uint64]) -> int:
-    """The `checksum_of` a shard file."""
-    ends = index[index[:, 0] != MISSING].sum(axis=1)
-    return checksum_of(index, [_read(fd, CRC_BYTES, int(end) - CRC_BYTES) for end in ends])
-
-
-def checksum_of(index: NDArray[np.uint64], of_chunks: list[bytes]) -> int:
-    """crc32c of the index and of the checksums that the chunks end with: chunks that do not get
-    smaller by compression lie at the same places in every shard.
-    """
-    return int(google_crc32c.value(b"".join((index.tobytes(), *of_chunks))))
-
-
-def end_of(index: NDArray[np.uint64]) -> int:
-    present = index[index[:, 0] != MISSING]
-    return int(present.sum(axis=1).max(initial=FIRST_CHUNK))
-
-
-def index_bytes(index: NDArray[np.uint64]) -> bytes:
-    """An index as it stands in a shard file, with its checksum."""
-    data: bytes = index.tobytes()
-    return data + int(google_crc32c.value(data)).to_bytes(CRC_BYTES, "little")
-
-
-def read_index(fd: int, capacity: int) -> NDArray[np.uint64]:
-    """The index of a shard file, all missing if there is none. Raises ValueError if damaged."""
-    return parse_index(os.pread(fd, index_nbytes(capacity), 0), capacity)
-
-
-def index_nbytes(capacity: int) -> int:
-    """The size of an index, with its checksum, at the beginning of a shard file."""
-    return 16 * capacity + CRC_BYTES
-
-
-def parse_index(data: bytes, capacity: int) -> NDArray[np.uint64]:
-    """`read_index` of the bytes that stand there."""
-    if not data:
-        return np.full((capacity, 2), MISSING, np.uint64)
-    if google_crc32c.value(data[:-4]).to_bytes(4, "little") != data[-4:]:
-        raise ValueError("damaged shard index")
-    return np.frombuffer(data[:-4], "<u8").reshape(capacity, 2).copy()

@@ -26,9 +26,9 @@ from zwriter.assemble import (
 )
 from zwriter.assemble.blocks import reject
 from zwriter.errors import BadUpdate
-from zwriter.model import Add, AddSlice, Ledger, Mode, Rejected, Replace, Run, Update
+from zwriter.model import Add, AddSlice, Ledger, MaxShape, Mode, Rejected, Replace, Run, Update
 from zwriter.settings import SignalSettings
-from zwriter.store.arrays import AppendArray
+from zwriter.store.appended import AppendArray
 from zwriter.store.codecs import codec_for
 from zwriter.store.disk import make_folder, sync_file, sync_names
 from zwriter.store.numbering import Numbering
@@ -371,10 +371,10 @@ class SignalWriter:
     def _describe(self) -> None:
         assert self.layout is not None
         assert self.mode is not None
-        shape = _max_shape(self.mode)
+        shape = self.mode.max_shape
         own = {
             "layout": self.layout.name,
-            "mode": _mode_name(self.mode),
+            "mode": self.mode.name,
             "max_shape": None if shape is None else list(shape),
         }
         attributes = {"NX_class": "NXdata", "signal": "value", "zwriter": own}
@@ -399,10 +399,10 @@ class SignalWriter:
 
     def state(self) -> dict[str, Any]:
         """What the commit says of this signal; its layout is null until something was written."""
-        shape = None if self.mode is None else _max_shape(self.mode)
+        shape = None if self.mode is None else self.mode.max_shape
         return {
             "layout": None if self.layout is None else self.layout.name,
-            "mode": None if self.mode is None else _mode_name(self.mode),
+            "mode": None if self.mode is None else self.mode.name,
             "max_shape": None if shape is None else list(shape),
             "rows": 0 if self.layout is None else self.layout.rows,
             "ledger": self.ledger.to_json(),
@@ -483,24 +483,15 @@ def _attributes(name: str) -> dict[str, Any]:
     return {}
 
 
-def _kind(mode: Mode) -> tuple[type, tuple[int | None, ...] | None]:
-    return type(mode), _max_shape(mode)
+def _kind(mode: Mode) -> tuple[str, MaxShape | None]:
+    return mode.name, mode.max_shape
 
 
 def _describe_mode(mode: Mode) -> str:
-    shape = _max_shape(mode)
-    return _mode_name(mode) if shape is None else f"{_mode_name(mode)} {list(shape)}"
+    return mode.name if mode.max_shape is None else f"{mode.name} {list(mode.max_shape)}"
 
 
-def _mode_name(mode: Mode) -> str:
-    return {Add: "add", AddSlice: "add_slice", Replace: "replace"}[type(mode)]
-
-
-def _max_shape(mode: Mode) -> tuple[int | None, ...] | None:
-    return None if isinstance(mode, Replace) else mode.max_shape
-
-
-def _mode(name: str, max_shape: tuple[int | None, ...] | None) -> Mode:
+def _mode(name: str, max_shape: MaxShape | None) -> Mode:
     if name == "replace" or max_shape is None:
         return Replace()
     return Add(max_shape) if name == "add" else AddSlice(max_shape, 0)

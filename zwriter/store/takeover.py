@@ -19,15 +19,16 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from zwriter.errors import Fenced
+from zwriter.errors import Damaged, Fenced
 from zwriter.failpoint import failpoint
-from zwriter.store.arrays import chunks_in_shard, shard_chunks, shard_key
+from zwriter.store.array_state import chunks_in_shard, open_shards, shard_chunks, shard_key
 from zwriter.store.codecs import intact
 from zwriter.store.commits import NOTHING, CommitLog
 from zwriter.store.disk import make_folder, sync_folder, sync_tree, walk
 from zwriter.store.epochs import Epoch
 from zwriter.store.framed import copy_whole_frames
-from zwriter.store.shard import Damaged, check_sealed, copy_committed
+from zwriter.store.sealed import check_sealed
+from zwriter.store.shard import copy_committed
 from zwriter.store.zarr_json import read_json
 
 log = logging.getLogger(__name__)
@@ -132,17 +133,12 @@ class TakeOver:
             thorough = not self.epoch.synced
             check_sealed(path / shard_key(state, number), capacity, checksum, thorough=thorough)
         sealed = {number for number, _ in state["sealed"]}
-        for number, end, whole in state["ends"]:
-            if number in sealed:
+        for shard in open_shards(state):
+            if shard.number in sealed:
                 continue
-            shard = path / shard_key(state, number)
-            partial = {
-                chunk: (offset, nbytes)
-                for of_shard, chunk, offset, nbytes in state["open"]
-                if of_shard == number
-            }
-            chunks = chunks_in_shard(number, state)
-            copy_committed(shard, copies.of(shard), capacity, chunks, partial, end, whole)
+            file = path / shard_key(state, shard.number)
+            chunks = chunks_in_shard(shard.number, state)
+            copy_committed(file, copies.of(file), capacity, chunks, shard)
 
     def _renew_log(self, name: str, tree: Path) -> bytes:
         """A copy of a framed log in its place; what is damaged in it, and what follows."""

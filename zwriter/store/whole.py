@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from zwriter.failpoint import failpoint
 from zwriter.settings import SignalSettings
-from zwriter.store.arrays import chunk_files, dtype_from_json, dtype_json, shard_key
+from zwriter.store.array_state import dtype_from_json, dtype_json, shard_key
 from zwriter.store.codecs import codec_for
 from zwriter.store.disk import replace_file, step, sync_file, sync_names
 from zwriter.store.zarr_json import (
     array_json,
+    chunk_files,
     generation_of,
     next_generation,
     read_json,

@@ -5,7 +5,7 @@ there.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -170,3 +170,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """A document. Raises FileNotFoundError, and ValueError if it is not JSON."""
     document: dict[str, Any] = json.loads(path.read_bytes())
     return document
+
+
+def chunk_files(path: Path) -> Iterator[Path]:
+    """Every file of an array's chunks, of whatever generation."""
+    for found in path.rglob("*"):
+        if found.is_file() and found.name != "zarr.json":
+            yield found

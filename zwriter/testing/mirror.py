@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from zwriter.store.log_parts import LogPart
-from zwriter.store.shard import MISSING, index_bytes, index_nbytes, parse_index
+from zwriter.store.shard_index import MISSING, index_bytes, index_nbytes, parse_index
 from zwriter.testing.s3 import S3Server
 
 _HOLES = 1 << 20  # what a file must be longer than its disk blocks to be taken for one with holes

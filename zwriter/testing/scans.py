@@ -14,7 +14,7 @@ from typing import Any
 import xarray
 import zarr
 
-from zwriter.objects import AnyPath, contents
+from zwriter.objects import AnyPath, ObjectPath, contents
 from zwriter.reader import Scan, open_scan
 from zwriter.scan import ScanWriter
 from zwriter.settings import SpoolSettings
@@ -36,6 +36,13 @@ class ScanFolder:
     def names(self) -> list[str]:
         """What is in it."""
         return sorted(contents(self.path))
+
+    @property
+    def nbytes(self) -> int:
+        """What all that is in it takes."""
+        if isinstance(self.path, ObjectPath):
+            return sum(self.path.sizes().values())
+        return sum(file.stat().st_size for file in self.path.rglob("*"))
 
     def writer(self, name: str = "S1.zarr", **options: Any) -> ScanWriter:
         """A writer of this scan, from wherever it is; options: those of ScanWriter."""

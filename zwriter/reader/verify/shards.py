@@ -17,10 +17,16 @@ from numpy.typing import NDArray
 from zwriter.objects import AnyPath
 from zwriter.reader.commits import ArrayCommit
 from zwriter.reader.verify.report import Report
-from zwriter.store.arrays import dtype_from_json
+from zwriter.store.array_state import dtype_from_json
 from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES, intact
-from zwriter.store.hdf5_header import USER_BLOCK
-from zwriter.store.shard import FIRST_CHUNK, MISSING, checksum_of, index_nbytes, parse_index
+from zwriter.store.shard_index import (
+    FIRST_CHUNK,
+    MISSING,
+    USER_BLOCK,
+    checksum_of,
+    index_nbytes,
+    parse_index,
+)
 from zwriter.store.zarr_json import chunk_key, generation_of, stored_shape
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import h5py
 
 from zwriter.objects import ObjectPath, ahead
-from zwriter.store.shard import FIRST_CHUNK
+from zwriter.store.shard_index import FIRST_CHUNK
 
 Shape = tuple[int, ...]
 

@@ -23,7 +23,7 @@ from zwriter.reader.signals import Signal
 from zwriter.reader.verify.relations import relation_problems
 from zwriter.reader.verify.report import Report
 from zwriter.reader.verify.shards import ShardedArray, verify_shards
-from zwriter.store.arrays import dtype_from_json
+from zwriter.store.array_state import dtype_from_json
 from zwriter.store.codecs import CRC_BYTES
 from zwriter.store.zarr_json import chunk_key, generation_of, stored_shape
 

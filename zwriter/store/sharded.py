@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zwriter.assemble import cast_exact, fill_value
-from zwriter.assemble.values import STRING
+from zwriter.assemble import fill_value
 from zwriter.failpoint import failpoint
-from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES, ChunkCodec
+from zwriter.store.array_state import (
+    chunk_bound,
+    chunks_in_shard,
+    dtype_json,
+    open_shards,
+    shard_chunks,
+)
+from zwriter.store.codecs import ChunkCodec
 from zwriter.store.disk import make_folder, replace_file, sync_file, sync_names
 from zwriter.store.hdf5_header import hdf5_metadata
-from zwriter.store.shard import LARGE, MAX_CHUNKS, ShardFile, read_from, trim
+from zwriter.store.sealed import read_sealed_chunk, trim
+from zwriter.store.shard import LARGE, ShardFile
+from zwriter.store.shard_index import MAX_CHUNKS
 from zwriter.store.side_by_side import OnTheirWay
-from zwriter.store.zarr_json import GrowingArray, array_json, chunk_key, sharding, stored_shape
+from zwriter.store.zarr_json import (
+    GrowingArray,
+    array_json,
+    chunk_files,
+    chunk_key,
+    sharding,
+    stored_shape,
+)
 
 Array = NDArray[Any]
-STRING_CHUNK_BOUND = 16 * 1024 * 1024
-FAST_CHUNK = 2 * 1024 * 1024
-SLOW_CHUNK = 4096
 
 
 class ShardedArray:
@@ -127,7 +136,7 @@ class ShardedArray:
         self.write_all()
         shard, number = divmod(chunk, self.shard_chunks)
         if shard in self._sealed:
-            stored = read_from(self._shard_path(shard), self.shard_chunks, number)
+            stored = read_sealed_chunk(self._shard_path(shard), self.shard_chunks, number)
         else:
             stored = self._shard(shard).read(number)
         if stored is None:
@@ -178,19 +187,9 @@ class ShardedArray:
         failpoint("seal.compacted")
         first = number * self.shard_chunks * self.chunk_rows
         rows = min(self.rows - first, self.shard_chunks * self.chunk_rows)
-        metadata = b""
-        if self.dtype.kind != "T":
-            nbytes = math.prod(self.chunk_shape) * self.dtype.itemsize
-            metadata = hdf5_metadata(
-                self.dtype,
-                (rows, *self.row_shape),
-                self.chunk_shape,
-                self.shard_chunks,
-                self.codec.hdf5_filter(nbytes),
-                self.codec.name == "none",
-                shard.table(CRC_BYTES),
-                shard.end,
-            )
+        metadata = hdf5_metadata(
+            self.codec, (rows, *self.row_shape), self.chunk_shape, shard.index, shard.end
+        )
         shard.write_metadata(metadata)
         self._to_sync.append(shard)
         self._sealed[number] = shard.checksum
@@ -265,199 +264,8 @@ class ShardedArray:
         self.rows = state["shape"][0]
         self.chunk_rows, self.shard_chunks = state["chunk_rows"], shard_chunks(state)
         self.generation = state["generation"]
-        partial: dict[int, dict[int, tuple[int, int]]] = {}
-        for shard, chunk, offset, nbytes in state["open"]:
-            partial.setdefault(shard, {})[chunk] = (offset, nbytes)
         self._sealed = dict(state["sealed"])
         self._made = {number for number, *_ in (*state["ends"], *state["sealed"])}
-        for number, end, _ in state["ends"]:
-            here = chunks_in_shard(number, state)
-            self._shard(number).restore(here, partial.get(number, {}), end)
-
-
-class AppendArray(ShardedArray):
-    """Rows are added at the end. Rows of a chunk that is not full wait in memory for the next
-    `flush`.
-
-    The chunk is chosen when the first rows are flushed, from the rate seen until then, unless it is
-    given.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        codec: ChunkCodec,
-        row_shape: tuple[int, ...],
-        chunk_bytes: int | None,
-        shard_bytes: int | None = None,
-    ) -> None:
-        super().__init__(path, codec, row_shape, 0, shard_bytes)
-        self._chunk_bytes = chunk_bytes
-        self._born = time.monotonic()
-        self._waiting: list[Array] = []
-        self._waiting_rows = 0
-        self._tail: Array | None = None
-        self._spare: Array | None = None  # a tail that was written: its memory is warm
-        self._flushed_rows = 0
-
-    @classmethod
-    def restored(
-        cls,
-        path: Path,
-        state: dict[str, Any],
-        chunk_bytes: int | None,
-        shard_bytes: int | None = None,
-    ) -> AppendArray:
-        """The array as a commit describes it."""
-        codec = ChunkCodec(dtype_from_json(state["dtype"]), *state["codec"])
-        array = cls(path, codec, tuple(state["shape"][1:]), chunk_bytes, shard_bytes)
-        array.restore(state)
-        array._flushed_rows = array.rows
-        filled = array.rows % array.chunk_rows if array.chunk_rows else 0
-        if filled:
-            array._tail = array.read_chunk(array.rows // array.chunk_rows).copy()
-        return array
-
-    @property
-    def total_rows(self) -> int:
-        """All rows that were appended, also those that wait for a chunk to be chosen."""
-        return self.rows + self._waiting_rows
-
-    def append(self, rows: Array) -> None:
-        """Add `rows` (k, *row_shape), of the array's dtype. Whole chunks are written at once."""
-        if self.chunk_rows:
-            self._take(rows)
-            return
-        self._waiting.append(rows)
-        self._waiting_rows += len(rows)
-        if self._waiting_rows * self.row_bytes >= (self._chunk_bytes or FAST_CHUNK):
-            self._choose_chunk()
-
-    def append_fill(self, rows: int) -> None:
-        """Add `rows` rows of fill value."""
-        fill = np.asarray(fill_value(self.dtype), self.dtype)
-        self.append(np.broadcast_to(fill, (rows, *self.row_shape)))
-
-    def _choose_chunk(self) -> None:
-        elapsed = max(time.monotonic() - self._born, 0.1)
-        wanted = self._chunk_bytes or min(
-            max(int(self._waiting_rows / elapsed * 10) * self.row_bytes, SLOW_CHUNK), FAST_CHUNK
-        )
-        chunk_rows = max(1, wanted // self.row_bytes)
-        first = len(self._waiting[0])
-        if first <= chunk_rows and first * self.row_bytes >= LARGE:
-            chunk_rows -= chunk_rows % first  # what comes fast is written as it comes
-        self._cut_in_chunks(chunk_rows)
-        waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
-        for rows in waiting:
-            self._take(rows)
-
-    def _take(self, rows: Array) -> None:
-        size = self.chunk_rows
-        while len(rows):
-            filled = self.rows % size
-            if not filled and len(rows) >= size and rows[:size].flags.c_contiguous:
-                self._put(self.rows // size, rows[:size], whole=True)
-                taken = size
-            else:
-                if self._tail is None:
-                    self._tail, self._spare = self._spare, None
-                if self._tail is None:
-                    self._tail = np.empty(self.chunk_shape, self.dtype)
-                taken = min(size - filled, len(rows))
-                self._tail[filled : filled + taken] = rows[:taken]
-                if filled + taken == size and not self._put(
-                    self.rows // size, self._tail, whole=True
-                ):
-                    self._tail = None
-            self.rows += taken
-            rows = rows[taken:]
-
-    def _written(self, data: Array) -> None:
-        if data.base is None and data is not self._tail and data.flags.writeable:
-            self._spare = data
-
-    def flush(self) -> None:
-        """Write the rows of the last, partial chunk, so that `publish` shows them."""
-        if not self.chunk_rows and self._waiting_rows:
-            self._choose_chunk()
-        if self.rows == self._flushed_rows:
-            return
-        filled = self.rows % (self.chunk_rows or 1)
-        if filled and self._tail is not None:
-            self._tail[filled:] = fill_value(self.dtype)
-            self._put(self.rows // self.chunk_rows, self._tail, whole=False)
-        self._flushed_rows = self.rows
-
-    def blocks(self) -> Iterator[Array]:
-        """All rows that were taken, chunk by chunk."""
-        for chunk in range(-(-self.rows // self.chunk_rows) if self.chunk_rows else 0):
-            left = self.rows - chunk * self.chunk_rows
-            if left < self.chunk_rows and self._tail is not None:
-                yield self._tail[:left]
-            else:
-                yield self.read_chunk(chunk)
-
-    def promoted(self, dtype: np.dtype[Any]) -> AppendArray | None:
-        """This array with another dtype, in the next generation; None if values would change."""
-        codec = ChunkCodec(dtype, self.codec.name, self.codec.level)
-        new = AppendArray(self.path, codec, self.row_shape, self._chunk_bytes, self._shard_bytes)
-        new.generation = self.generation + 1
-        new._cut_in_chunks(self.chunk_rows)
-        for block in chain(self.blocks(), self._waiting):
-            cast = cast_exact(block, dtype)
-            if cast is None:
-                new.close()
-                return None
-            new.append(cast)
-        self.close()
-        return new
-
-
-def shard_key(state: dict[str, Any], number: int) -> str:
-    """Where a shard (or the chunk of an array without) lies, relative to its array, as the state of
-    that in a commit says.
-    """
-    shape = stored_shape(tuple(state["shape"]), dtype_from_json(state["dtype"]))
-    return chunk_key(state["generation"], len(shape), number)
-
-
-def chunk_bound(dtype: np.dtype[Any], chunk_shape: tuple[int, ...]) -> int:
-    """What a chunk takes in a shard at most, in bytes."""
-    if dtype.kind == "T":
-        return STRING_CHUNK_BOUND
-    return math.prod(chunk_shape) * dtype.itemsize + BLOSC_OVERHEAD + CRC_BYTES
-
-
-def shard_chunks(state: dict[str, Any]) -> int:
-    """How many chunks a shard has, as the state of an array in a commit says."""
-    count: int = state.get("shard_chunks", MAX_CHUNKS)  # commits before it could be chosen
-    return count
-
-
-def chunks_in_shard(number: int, state: dict[str, Any]) -> int:
-    """How many chunks of the shard `number` an array has in the state that a commit says."""
-    chunks = -(-state["shape"][0] // state["chunk_rows"]) if state["chunk_rows"] else 0
-    return min(max(chunks - number * shard_chunks(state), 0), shard_chunks(state))
-
-
-def chunk_files(path: Path) -> Iterator[Path]:
-    """Every file of an array's chunks, of whatever generation."""
-    for found in path.rglob("*"):
-        if found.is_file() and found.name != "zarr.json":
-            yield found
-
-
-def dtype_json(dtype: np.dtype[Any]) -> Any:
-    """A dtype as the commit has it: numpy's string, or fields."""
-    if dtype.kind == "V":
-        return [list(field) for field in dtype.descr]
-    return "string" if dtype.kind == "T" else dtype.str
-
-
-def dtype_from_json(value: Any) -> np.dtype[Any]:
-    """The dtype that `dtype_json` wrote."""
-    if isinstance(value, list):
-        return np.dtype([(name, kind) for name, kind in value])
-    dtype: np.dtype[Any] = STRING if value == "string" else np.dtype(value)
-    return dtype
+        for shard in open_shards(state):
+            here = chunks_in_shard(shard.number, state)
+            self._shard(shard.number).restore(here, shard.partial, shard.end)

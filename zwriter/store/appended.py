@@ -1,0 +1,158 @@
+"""Arrays whose rows are added at the end (add)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zwriter.assemble import cast_exact, fill_value
+from zwriter.store.array_state import codec_of
+from zwriter.store.codecs import ChunkCodec
+from zwriter.store.shard import LARGE
+from zwriter.store.sharded import Array, ShardedArray
+
+FAST_CHUNK = 2 * 1024 * 1024
+SLOW_CHUNK = 4096
+
+
+class AppendArray(ShardedArray):
+    """Rows are added at the end. Rows of a chunk that is not full wait in memory for the next
+    `flush`.
+
+    The chunk is chosen when the first rows are flushed, from the rate seen until then, unless it is
+    given.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        codec: ChunkCodec,
+        row_shape: tuple[int, ...],
+        chunk_bytes: int | None,
+        shard_bytes: int | None = None,
+    ) -> None:
+        super().__init__(path, codec, row_shape, 0, shard_bytes)
+        self._chunk_bytes = chunk_bytes
+        self._born = time.monotonic()
+        self._waiting: list[Array] = []
+        self._waiting_rows = 0
+        self._tail: Array | None = None
+        self._spare: Array | None = None  # a tail that was written: its memory is warm
+        self._flushed_rows = 0
+
+    @classmethod
+    def restored(
+        cls,
+        path: Path,
+        state: dict[str, Any],
+        chunk_bytes: int | None,
+        shard_bytes: int | None = None,
+    ) -> AppendArray:
+        """The array as a commit describes it."""
+        array = cls(path, codec_of(state), tuple(state["shape"][1:]), chunk_bytes, shard_bytes)
+        array.restore(state)
+        array._flushed_rows = array.rows
+        filled = array.rows % array.chunk_rows if array.chunk_rows else 0
+        if filled:
+            array._tail = array.read_chunk(array.rows // array.chunk_rows).copy()
+        return array
+
+    @property
+    def total_rows(self) -> int:
+        """All rows that were appended, also those that wait for a chunk to be chosen."""
+        return self.rows + self._waiting_rows
+
+    def append(self, rows: Array) -> None:
+        """Add `rows` (k, *row_shape), of the array's dtype. Whole chunks are written at once."""
+        if self.chunk_rows:
+            self._take(rows)
+            return
+        self._waiting.append(rows)
+        self._waiting_rows += len(rows)
+        if self._waiting_rows * self.row_bytes >= (self._chunk_bytes or FAST_CHUNK):
+            self._choose_chunk()
+
+    def append_fill(self, rows: int) -> None:
+        """Add `rows` rows of fill value."""
+        fill = np.asarray(fill_value(self.dtype), self.dtype)
+        self.append(np.broadcast_to(fill, (rows, *self.row_shape)))
+
+    def _choose_chunk(self) -> None:
+        elapsed = max(time.monotonic() - self._born, 0.1)
+        wanted = self._chunk_bytes or min(
+            max(int(self._waiting_rows / elapsed * 10) * self.row_bytes, SLOW_CHUNK), FAST_CHUNK
+        )
+        chunk_rows = max(1, wanted // self.row_bytes)
+        first = len(self._waiting[0])
+        if first <= chunk_rows and first * self.row_bytes >= LARGE:
+            chunk_rows -= chunk_rows % first  # what comes fast is written as it comes
+        self._cut_in_chunks(chunk_rows)
+        waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
+        for rows in waiting:
+            self._take(rows)
+
+    def _take(self, rows: Array) -> None:
+        size = self.chunk_rows
+        while len(rows):
+            filled = self.rows % size
+            if not filled and len(rows) >= size and rows[:size].flags.c_contiguous:
+                self._put(self.rows // size, rows[:size], whole=True)
+                taken = size
+            else:
+                if self._tail is None:
+                    self._tail, self._spare = self._spare, None
+                if self._tail is None:
+                    self._tail = np.empty(self.chunk_shape, self.dtype)
+                taken = min(size - filled, len(rows))
+                self._tail[filled : filled + taken] = rows[:taken]
+                if filled + taken == size and not self._put(
+                    self.rows // size, self._tail, whole=True
+                ):
+                    self._tail = None
+            self.rows += taken
+            rows = rows[taken:]
+
+    def _written(self, data: Array) -> None:
+        if data.base is None and data is not self._tail and data.flags.writeable:
+            self._spare = data
+
+    def flush(self) -> None:
+        """Write the rows of the last, partial chunk, so that `publish` shows them."""
+        if not self.chunk_rows and self._waiting_rows:
+            self._choose_chunk()
+        if self.rows == self._flushed_rows:
+            return
+        filled = self.rows % (self.chunk_rows or 1)
+        if filled and self._tail is not None:
+            self._tail[filled:] = fill_value(self.dtype)
+            self._put(self.rows // self.chunk_rows, self._tail, whole=False)
+        self._flushed_rows = self.rows
+
+    def blocks(self) -> Iterator[Array]:
+        """All rows that were taken, chunk by chunk."""
+        for chunk in range(-(-self.rows // self.chunk_rows) if self.chunk_rows else 0):
+            left = self.rows - chunk * self.chunk_rows
+            if left < self.chunk_rows and self._tail is not None:
+                yield self._tail[:left]
+            else:
+                yield self.read_chunk(chunk)
+
+    def promoted(self, dtype: np.dtype[Any]) -> AppendArray | None:
+        """This array with another dtype, in the next generation; None if values would change."""
+        codec = ChunkCodec(dtype, self.codec.name, self.codec.level)
+        new = AppendArray(self.path, codec, self.row_shape, self._chunk_bytes, self._shard_bytes)
+        new.generation = self.generation + 1
+        new._cut_in_chunks(self.chunk_rows)
+        for block in chain(self.blocks(), self._waiting):
+            cast = cast_exact(block, dtype)
+            if cast is None:
+                new.close()
+                return None
+            new.append(cast)
+        self.close()
+        return new

@@ -1,0 +1,74 @@
+"""The index of a shard file, where its chunks are, and what is at fixed places around it. See
+docs/format.md.
+"""
+
+from __future__ import annotations
+
+import os
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from zwriter.store.codecs import CRC_BYTES, intact
+
+USER_BLOCK = 4096  # bytes: the index; HDF5 begins behind it
+METADATA_BYTES = 12288  # at most, of the HDF5 side
+MAX_CHUNKS = 255  # an index of one page: readers never see it torn
+FIRST_CHUNK = USER_BLOCK + METADATA_BYTES
+MISSING = np.uint64(2**64 - 1)
+
+
+def index_at_commit(
+    index: NDArray[np.uint64], chunks: int, partial: dict[int, tuple[int, int]], end: int
+) -> NDArray[np.uint64]:
+    """What an index was at a commit, given what it is now. See `ShardFile.restore`."""
+    index = index.copy()
+    index[chunks:] = MISSING
+    index[index[:, 0] >= end] = MISSING
+    for number, place in partial.items():
+        index[number] = place
+    return index
+
+
+def chunk_table(index: NDArray[np.uint64]) -> dict[int, tuple[int, int]]:
+    """What HDF5 must know of each chunk: number -> (offset, nbytes without the checksum)."""
+    present = np.flatnonzero(index[:, 0] != MISSING)
+    return {int(i): (int(index[i, 0]), int(index[i, 1]) - CRC_BYTES) for i in present}
+
+
+def checksum_of(index: NDArray[np.uint64], of_chunks: list[bytes]) -> int:
+    """crc32c of the index and of the checksums that the chunks end with: chunks that do not get
+    smaller by compression lie at the same places in every shard.
+    """
+    return int(google_crc32c.value(b"".join((index.tobytes(), *of_chunks))))
+
+
+def end_of(index: NDArray[np.uint64]) -> int:
+    present = index[index[:, 0] != MISSING]
+    return int(present.sum(axis=1).max(initial=FIRST_CHUNK))
+
+
+def index_bytes(index: NDArray[np.uint64]) -> bytes:
+    """An index as it stands in a shard file, with its checksum."""
+    data: bytes = index.tobytes()
+    return data + int(google_crc32c.value(data)).to_bytes(CRC_BYTES, "little")
+
+
+def read_index(fd: int, capacity: int) -> NDArray[np.uint64]:
+    """The index of a shard file, all missing if there is none. Raises ValueError if damaged."""
+    return parse_index(os.pread(fd, index_nbytes(capacity), 0), capacity)
+
+
+def index_nbytes(capacity: int) -> int:
+    """The size of an index, with its checksum, at the beginning of a shard file."""
+    return 16 * capacity + CRC_BYTES
+
+
+def parse_index(data: bytes, capacity: int) -> NDArray[np.uint64]:
+    """`read_index` of the bytes that stand there."""
+    if not data:
+        return np.full((capacity, 2), MISSING, np.uint64)
+    if not intact(data):
+        raise ValueError("damaged shard index")
+    return np.frombuffer(data[:-CRC_BYTES], "<u8").reshape(capacity, 2).copy()
