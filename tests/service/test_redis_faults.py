@@ -213,7 +213,7 @@ def test_a_scan_ends_though_a_device_does_not_stop_pushing(beamline, monkeypatch
     monkeypatch.setattr(scan_life, "_LONG", 1)
     stop = threading.Event()
 
-    def push_on() -> None:
+    def push_on(scan) -> None:
         for number in itertools.count(10):
             if stop.wait(0.01):
                 return
@@ -222,9 +222,9 @@ def test_a_scan_ends_though_a_device_does_not_stop_pushing(beamline, monkeypatch
     with beamline.service(), ThreadPoolExecutor(1) as pool:
         scan = beamline.publisher.open_scan(scan_number=1)
         push(scan, range(10))
-        pool.submit(push_on)
-        scan.abort()
+        pool.submit(push_on, scan)
         try:
+            scan.close("aborted")
             written = beamline.written(1)
         finally:
             stop.set()
