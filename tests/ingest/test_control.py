@@ -11,6 +11,7 @@ from zwriter.ingest import BeamlineStates, Kept, events_in, listen
 from zwriter.protocol import keys
 from zwriter.protocol.codec import Message, decode, encode
 from zwriter.protocol.messages import ScanStatus
+from zwriter.testing.waiting import until
 
 
 @contextlib.contextmanager
@@ -29,13 +30,6 @@ def listening(client):
     finally:
         stop.set()
         thread.join(120)
-
-
-def until(condition) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 READING = {"samx": {"samx": {"value": 1.5, "timestamp": 2.0}}}

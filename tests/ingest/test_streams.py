@@ -16,6 +16,7 @@ from zwriter.model import Rejected, Run
 from zwriter.protocol import keys
 from zwriter.protocol.codec import Message, encode
 from zwriter.testing.failpoints import failing
+from zwriter.testing.waiting import until
 
 MiB = 1024 * 1024
 
@@ -28,13 +29,6 @@ def reading(client, scan_id, positions=None, queue_bytes=16 * MiB, devices=()) -
         yield reader
     finally:
         reader.stop()
-
-
-def until(condition) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_what_was_pushed_before_and_while_we_read_comes_in_order_with_positions(
@@ -193,10 +187,40 @@ def test_what_came_before_a_moment_is_known_to_be_read_though_more_and_more_come
     for seconds in range(1, 10):
         client.xadd(stream, {"data": message}, id=f"{seconds}000-0")
     with reading(client, "scan") as reader:
+        until(lambda: reader.nbytes)
+        assert not reader.has_given_up_to(5.0)
         take(reader, 9)
-        assert not reader.has_read_up_to(5.0, {stream: "4000-0"})
-        assert reader.has_read_up_to(5.0, {stream: "6000-0"})
-        until(lambda: reader.has_read_up_to(20.0, {stream: "9000-0"}))  # it has no more
+        assert reader.has_given_up_to(5.0)
+        until(lambda: reader.has_given_up_to(20.0))  # it has no more
+
+
+def test_while_a_stream_is_refused_not_all_of_them_are_passed(client, publisher, take):
+    with publisher.open_scan(scan_number=1) as scan, reading(client, scan.scan_id) as reader:
+        scan.add("d", "s", 1, max_shape=(None,))
+        take(reader, 1)
+        client.execute_command("ACL", "SETUSER", "default", "-xread")
+        until(lambda: reader.troubles)
+        moment = time.monotonic()
+        scan.add("d", "s", 2, max_shape=(None,))
+        assert not reader.passed(moment)
+        client.execute_command("ACL", "SETUSER", "default", "+xread")
+        until(lambda: reader.passed(moment))
+        assert [item.value for item in take(reader, 1)] == [2]
+
+
+def test_rights_on_one_stream_keep_nobody_from_the_others(client, publisher, take):
+    """A new connection was made, and whether streams are what they were is asked of each."""
+    with publisher.open_scan(scan_number=1) as scan:
+        for name in ("a", "b"):
+            scan.add("d", name, 1, max_shape=(None,))
+        with reading(client, scan.scan_id) as reader:
+            take(reader, 2)
+            client.execute_command("ACL", "SETUSER", "default", "resetkeys", "~*d/b", "~*index*")
+            client.connection_pool.disconnect()
+            client.xadd(keys.async_signal(scan.scan_id, "d", "b"), {"data": b"no message"})
+            assert isinstance(take(reader, 1)[0], Rejected)
+            assert "d/a cannot be read" in reader.troubles[0]
+            client.execute_command("ACL", "SETUSER", "default", "allkeys")
 
 
 def test_how_late_one_is_with_a_stream_that_is_gone_nobody_knows(client):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,14 +16,7 @@ from zwriter.reader import Scan, open_scan
 from zwriter.service import run
 from zwriter.settings import RedisSettings, Settings
 from zwriter.ship import Spool
-
-
-def until(condition: Callable[[], object], what: str = "it") -> None:
-    """Wait until the condition holds."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.01)
+from zwriter.testing.waiting import until
 
 
 class Beamline:

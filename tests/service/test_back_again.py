@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.conftest import Beamline, until
+from tests.service.conftest import Beamline
 from tests.service.disturbed import push
 from tests.service.test_bucket import service
 from zwriter.model import Verdict
 from zwriter.objects import ObjectPath
 from zwriter.protocol import RedisServer
+from zwriter.testing.waiting import until
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 

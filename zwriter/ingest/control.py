@@ -21,6 +21,7 @@ from zwriter.protocol.messages import Baseline, FileReference, Readings, ScanPoi
 log = logging.getLogger(__name__)
 
 _SECONDS_TO_NOTICE_STOP = 0.2
+_LONGEST_PAUSE = 5.0
 _CHANNELS = (keys.scan_status(), keys.scan_segment(), keys.scan_baseline())
 _PATTERNS = (keys.scan_file("*", "*"), keys.read_configuration("*"))
 
@@ -50,17 +51,20 @@ def listen(
     missed: the time to look at what Redis keeps. What cannot be read is said in the log.
     """
 
+    pause = 0.0
     while not stop.is_set():
         with client.pubsub() as pubsub:
             until_it_works("listening to scans", lambda: _subscribe(pubsub), stop)
             try:
                 while not stop.is_set():
                     message = pubsub.get_message(timeout=_SECONDS_TO_NOTICE_STOP)
-                    if message is not None:
-                        _handle(message, heard, connected)
+                    if message is not None and _handle(message, heard, connected):
+                        pause = 0.0
             except redis.RedisError as error:
-                log.warning("listening to scans: the connection is lost: %s", error)
-                stop.wait(_SECONDS_TO_NOTICE_STOP)
+                if not pause:
+                    log.warning("listening to scans is interrupted: %s", error)
+                pause = min(2 * pause or 0.1, _LONGEST_PAUSE)
+                stop.wait(pause)
 
 
 def _subscribe(pubsub: Any) -> None:
@@ -105,11 +109,13 @@ def _handle(
     message: dict[str, Any],
     heard: Callable[[ControlEvent], None],
     connected: Callable[[], None],
-) -> None:
+) -> bool:
+    """Whether it was more than the answer to a part of what we subscribe to."""
     channel = message["channel"].decode("utf-8", "backslashreplace")
     if message["type"] == "psubscribe" and channel == _PATTERNS[-1]:
         connected()  # also after a reconnection that the client made by itself
-    elif message["type"] in ("message", "pmessage"):
+        return True
+    if message["type"] in ("message", "pmessage"):
         try:
             for event in events_in(channel, message["data"]):
                 heard(event)
@@ -119,3 +125,5 @@ def _handle(
             raise
         except Exception:  # one message must not keep us from hearing the next
             log.exception("a message on %s is ignored", channel)
+        return True
+    return False

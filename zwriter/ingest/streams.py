@@ -48,7 +48,9 @@ class Stream:
     position: str = BEGINNING
     size: int = 0
     again: str = BEGINNING  # up to here, what is read may be known already
+    got: str = BEGINNING  # the entry that was handed on last
     behind: bool = False  # there was more than the last reading took
+    unsure: bool = False  # whether it is still the stream that was read up to `position`
     refused: float = 0.0  # until then (time.monotonic) it is left alone; for ever, if it is none
     alike: Alike = field(init=False)
 
@@ -63,6 +65,11 @@ class _Read:
     stream: Stream
     groups: list[Messages]
     again: bool
+
+    @property
+    def last(self) -> str:
+        """The id of the last one."""
+        return self.groups[-1].entry(len(self.groups[-1]) - 1)
 
     @property
     def nbytes(self) -> int:
@@ -118,7 +125,8 @@ class StreamReader:
         self._streams: dict[str, Stream] = {}
         self._looked_at = 0.0
         self._empty_since = 0.0
-        self._connections = -1  # when the positions were last compared with the server's streams
+        self._passed = 0.0  # when it was begun to read all of them
+        self._connections = -1  # when streams were last known to be those of the server
         self._pause = _SHORTEST_PAUSE
         self._nbytes = 0  # that were read so far
         self._stop = threading.Event()
@@ -148,15 +156,20 @@ class StreamReader:
         """The streams known so far."""
         return [stream.name for stream in list(self._streams.values())]
 
-    def has_read_up_to(self, moment: float, taken: Mapping[str, str]) -> bool:
+    def has_given_up_to(self, moment: float) -> bool:
         """Whether all that was pushed before `moment` (seconds since 1970, the server's clock) was
-        read and is `taken` (stream -> entry), though there may be more."""
+        read and got, as far as it can be; there may be more."""
         return all(
-            stream.refused
-            or (taken.get(key, BEGINNING) == stream.position and not stream.behind)
-            or Position(key, taken.get(key, BEGINNING)).time > moment
+            stream.refused == math.inf
+            or (stream.got == stream.position and not stream.behind)
+            or Position(key, stream.got).time > moment
             for key, stream in list(self._streams.items())
         )
+
+    def passed(self, moment: float) -> bool:
+        """Whether streams were looked for, and all of them read once, after `moment`
+        (time.monotonic): not while Redis is away, or refuses one."""
+        return min(self._looked_at, self._passed) > moment
 
     @property
     def behind(self) -> list[tuple[str, str]]:
@@ -186,9 +199,7 @@ class StreamReader:
     def _add(self, names: Iterable[StreamName]) -> None:
         for name in names:
             position = self._positions.get(name.key, BEGINNING)
-            if position != BEGINNING:
-                self._connections = -1
-            self._streams[name.key] = Stream(name, position)
+            self._streams[name.key] = Stream(name, position, unsure=position != BEGINNING)
             log.debug("scan %s: reads %s from %s", self._scan_id, name.key, position)
 
     def _step(self) -> None:
@@ -204,27 +215,33 @@ class StreamReader:
             most = max(most, came)
             more = more or came >= call.count
         nbytes = self._nbytes - nbytes
-        refused = any(0 < stream.refused < math.inf for stream in self._streams.values())
-        if not most and not refused:
-            self._empty_since = self._looked_at
+        if not any(0 < stream.refused < math.inf for stream in self._streams.values()):
+            self._passed = began
+            if not most:
+                self._empty_since = self._looked_at
         self._pause = next_pause(self._pause, most, nbytes)
         if not more:
             self._stop.wait(self._pause)
 
     def _read(self, call: _Call) -> int:
         """Take what one XREAD gives; the most messages that came of one stream."""
-        wanted = {s.name.key.encode("utf-8", "surrogateescape"): s for s in call.streams}
+        sure = [stream for stream in call.streams if not stream.unsure or self._compare(stream)]
+        wanted = {s.name.key.encode("utf-8", "surrogateescape"): s for s in sure}
+        if not wanted:
+            return 0
         try:
             reply = self._client.xread(
                 {key: stream.position for key, stream in wanted.items()}, count=call.count
             )
         except redis.ResponseError as error:
-            return self._read_singly(call, error)
+            return self._read_singly(_Call(call.count, sure), error)
         failpoint("ingest.read")
-        if self._connections != self._client.connections:
+        if self._connections != (now := self._client.connections):
             # The server may be another one than before. What it said is not taken: we may have
             # asked for what is behind an entry that it does not know.
-            self._compare_positions()
+            self._connections = now
+            for stream in self._streams.values():
+                stream.unsure = stream.position != BEGINNING
             return call.count
         most = 0
         for key, stream in wanted.items():
@@ -242,28 +259,31 @@ class StreamReader:
         """One stream that cannot be read (type, rights) must not keep us from the others."""
         if len(call.streams) > 1:
             return max(self._read(_Call(call.count, [stream])) for stream in call.streams)
-        stream = call.streams[0]
+        self._leave(call.streams[0], error)
+        return 0
+
+    def _leave(self, stream: Stream, error: redis.ResponseError) -> None:
+        """Leave a stream alone for a while; for ever, if there is something else."""
         if not stream.refused:
             self._tell(f"{stream.name.key} cannot be read: {error}")
         passes = not isinstance(error, WrongType)
         stream.refused = time.monotonic() + _REFUSED_PAUSE if passes else math.inf
         stream.behind = False
-        return 0
 
-    def _compare_positions(self) -> None:
-        """Find out which streams are not those that we know, and read these from the beginning."""
-        while self._connections != (now := self._client.connections):
-            for stream in self._streams.values():
-                if stream.position != BEGINNING and not stream.refused:
-                    key = stream.name.key.encode("utf-8", "surrogateescape")
-                    try:
-                        stream.position, again = resume(self._client, key, stream.position)
-                    except WrongType:
-                        continue  # it cannot be read any more: reading it will say so
-                    if again != BEGINNING:
-                        stream.again = later(again, stream.again)  # it may be read again already
-                        self._tell(f"{stream.name.key} is not the stream that was read so far")
-            self._connections = now
+    def _compare(self, stream: Stream) -> bool:
+        """Find out whether it is the stream that we know, and if not, read it from the beginning.
+        False if that cannot be known now."""
+        key = stream.name.key.encode("utf-8", "surrogateescape")
+        try:
+            stream.position, again = resume(self._client, key, stream.position)
+        except redis.ResponseError as error:
+            self._leave(stream, error)
+            return False
+        stream.unsure = False
+        if again != BEGINNING:
+            stream.again = later(again, stream.again)  # it may be read again already
+            self._tell(f"{stream.name.key} is not the stream that was read so far")
+        return True
 
     def _take_again(self, stream: Stream, groups: list[Messages]) -> list[Messages]:
         """Take what may be known already, marked as such; what is left of `groups`."""
@@ -284,7 +304,7 @@ class StreamReader:
         self._nbytes += read.nbytes
         if self._waiting.put(read, read.nbytes):
             failpoint("ingest.queued")
-            stream.position = groups[-1].entry(len(groups[-1]) - 1)
+            stream.position = read.last
 
     def get(self, timeout: float = 0.0) -> Batch | None:
         """What was read first, decoded, with what was read behind it as long as that is little;
@@ -297,6 +317,7 @@ class StreamReader:
         while nbytes < _TOGETHER and (read := self._waiting.get(0.0 if nbytes else timeout)):
             batch += read.decoded()
             nbytes += read.nbytes
+            read.stream.got = read.last
         return batch or None
 
 

@@ -4,16 +4,21 @@ is about to trim before they are read."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
+
+import redis
 
 from zwriter.ingest import StreamReader
 from zwriter.ingest.commands import Commands
 from zwriter.ingest.lag import unread_share
 from zwriter.scan import ScanWriter
 from zwriter.service.outbox import Outbox
+
+log = logging.getLogger(__name__)
 
 LATE = 0.5  # of what Redis keeps of a stream
 SLOW = 10.0  # seconds
@@ -91,6 +96,7 @@ class Reading:
         self._scan_id = scan_id
         self._reader = reader
         self._late: set[str] = set()
+        self._refused = False
 
     def raise_alarms(self) -> None:
         """Raise an alarm for what is new. Raises what redis-py raises when Redis is away."""
@@ -112,6 +118,14 @@ class Reading:
             "Redis has lost what it held of this open scan: what was not read yet is gone. It will"
             " be named, but for the last updates of devices that push nothing more",
         )
+
+    def refused(self, error: redis.ResponseError) -> None:
+        """Raise an alarm, once for a scan: Redis refuses what is asked of it."""
+        if not self._refused:
+            self._refused = True
+            log.error("scan %s: Redis refuses a command: %s", self._scan_id, error)
+            text = f"Redis refuses what the scan needs, and is asked again: {error}"
+            self._alarm("RedisRefuses", text)
 
     def _is_late(self, key: str, position: str) -> bool:
         raw = key.encode("utf-8", "surrogateescape")

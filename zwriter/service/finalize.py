@@ -17,7 +17,7 @@ from zwriter.service.roots import register_of, root_of
 from zwriter.settings import Settings
 from zwriter.ship import Shipment, bucket_has_some
 from zwriter.store.epochs import living_writer
-from zwriter.store.scan_store import own_attributes, side_folder
+from zwriter.store.layout import own_attributes, side_folder
 
 REASON = (
     "its writer died before the scan was finished: it has what was committed, not what was lost"

@@ -16,7 +16,7 @@ from zwriter.protocol import ScanStatus, safe_name
 from zwriter.service.roots import id_name, root_of
 from zwriter.settings import Settings
 from zwriter.ship import Spool
-from zwriter.store.scan_store import own_attributes, side_folder
+from zwriter.store.layout import own_attributes, side_folder
 
 log = logging.getLogger(__name__)
 

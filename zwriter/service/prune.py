@@ -14,7 +14,7 @@ from zwriter.settings import Settings
 from zwriter.ship import folders_aside
 from zwriter.store.disk import remove
 from zwriter.store.epochs import living_writer
-from zwriter.store.scan_store import own_attributes, side_folder
+from zwriter.store.layout import own_attributes, side_folder
 
 _DAY = 86400.0
 

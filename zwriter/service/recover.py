@@ -18,7 +18,7 @@ from zwriter.service.finalize import finalize
 from zwriter.service.roots import fed_from
 from zwriter.settings import Settings
 from zwriter.store.epochs import living_writer
-from zwriter.store.scan_store import side_folder
+from zwriter.store.layout import side_folder
 
 log = logging.getLogger(__name__)
 

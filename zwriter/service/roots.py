@@ -19,11 +19,10 @@ from zwriter.protocol import safe_name
 from zwriter.settings import Settings, SpoolSettings, StorageSettings
 from zwriter.ship import Spool
 from zwriter.store.epochs import living_writer
-from zwriter.store.scan_store import own_attributes, side_folder
+from zwriter.store.layout import FED_BY, own_attributes, side_folder
 
 log = logging.getLogger(__name__)
 
-MARK = "redis"
 _LONGEST_URL = 2048
 _OPEN = ".zwriter/open"  # in the root, if that is in a bucket: an object for each scan that is open
 
@@ -48,13 +47,13 @@ def redis_name(url: str) -> str:
 def mark_as_fed(store: Path, redis: str) -> None:
     """Note that a service feeds this store from Redis. A program may write one without, and
     nobody but the program knows when that ends."""
-    (side_folder(store) / MARK).write_text(f"{redis}\n")
+    (side_folder(store) / FED_BY).write_text(f"{redis}\n")
 
 
 def fed_from(store: AnyPath) -> str | None:
     """The Redis that a service feeds an unfinished store from; None if none does."""
     try:
-        return (side_folder(store) / MARK).read_bytes().decode().strip()
+        return (side_folder(store) / FED_BY).read_bytes().decode().strip()
     except (FileNotFoundError, ValueError):
         return None
 
@@ -103,7 +102,7 @@ def _unfinished_on_disk(root: Path, redis: str) -> Iterator[Path]:
     for store in stores_with_sides(root):
         side = side_folder(store)
         try:
-            if (side / MARK).exists():
+            if (side / FED_BY).exists():
                 if _is_left_to(redis, store):
                     yield store
             elif own_attributes(store).get("finished"):
@@ -130,7 +129,7 @@ def _unfinished_in_bucket(
     found = set()
     for store, target in spooled(root, spool):
         try:
-            if (side_folder(store) / MARK).exists():
+            if (side_folder(store) / FED_BY).exists():
                 found.add(str(target))
                 if _is_left_to(redis, store):
                     yield target

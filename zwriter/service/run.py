@@ -6,11 +6,13 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from zwriter.errors import BadMessage, ServiceError, StoreError, UsageError, ZwriterError
 from zwriter.ingest import ControlEvent, Kept, connect, listen, safe_url
+from zwriter.ingest.commands import Commands
 from zwriter.objects import AnyPath, ObjectPath
 from zwriter.protocol import FileReference, ScanStatus, decode
 from zwriter.reader import check_pyarrow, open_scan
@@ -28,8 +30,8 @@ from zwriter.service.shared import Shared
 from zwriter.settings import Settings
 from zwriter.ship import Spool, check_spool
 from zwriter.store.framed import read_frames
+from zwriter.store.layout import own_attributes, side_folder
 from zwriter.store.record import ScanRecord
-from zwriter.store.scan_store import own_attributes, side_folder
 
 log = logging.getLogger(__name__)
 
@@ -50,28 +52,24 @@ def run(settings: Settings, stop: threading.Event, ready: Callable[[], None] | N
         check_pyarrow()
     keep_memory(settings.redis.queue_bytes)
     search_seldom()
-    client = connect(settings.redis)
+    with closing(connect(settings.redis)) as client:
+        _prepare_root(settings)
+        outbox = Outbox(client)
+        service = _Service(Shared(settings, client, outbox, stop))
+        with _running(stop, heartbeat=outbox.beat, watch=service.watch_disk):
+            _serve(service, client, settings, stop, ready)
+
+
+def _serve(
+    service: _Service,
+    client: Commands,
+    settings: Settings,
+    stop: threading.Event,
+    ready: Callable[[], None] | None,
+) -> None:
+    redis = safe_url(settings.redis.url.get_secret_value())
+    log.info("listening at %s, writing to %s", redis, root_of(settings))
     try:
-        root = root_of(settings)
-        if isinstance(root, Path):
-            root.mkdir(parents=True, exist_ok=True)
-        else:
-            _look_at_bucket(root, settings)
-    except OSError as error:
-        client.close()
-        raise UsageError(f"{settings.root} cannot be used as the root: {error}") from error
-    outbox = Outbox(client)
-    service = _Service(Shared(settings, client, outbox, stop))
-    heartbeat = threading.Thread(target=outbox.beat, args=(stop,), name="heartbeat")
-    heartbeat.start()
-    watch = threading.Thread(target=service.watch_disk, args=(stop,), name="watch")
-    watch.start()
-    try:
-        log.info(
-            "listening at %s, writing to %s",
-            safe_url(settings.redis.url.get_secret_value()),
-            root,
-        )
         service.continue_unfinished()
 
         def connected() -> None:
@@ -85,9 +83,34 @@ def run(settings: Settings, stop: threading.Event, ready: Callable[[], None] | N
     finally:
         stop.set()
         service.join()
-        heartbeat.join()
-        watch.join()
-        client.close()
+
+
+@contextmanager
+def _running(stop: threading.Event, **work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """In the block, each of these runs in a thread of its own, until `stop` is set at its end."""
+    threads = [
+        threading.Thread(target=target, args=(stop,), name=name) for name, target in work.items()
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def _prepare_root(settings: Settings) -> None:
+    """Raises UsageError if the root cannot be used."""
+    try:
+        root = root_of(settings)
+        if isinstance(root, Path):
+            root.mkdir(parents=True, exist_ok=True)
+        else:
+            _look_at_bucket(root, settings)
+    except OSError as error:
+        raise UsageError(f"{settings.root} cannot be used as the root: {error}") from error
 
 
 def _look_at_bucket(root: ObjectPath, settings: Settings) -> None:

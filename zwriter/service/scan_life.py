@@ -117,6 +117,9 @@ class ScanLife:
             self._reading.raise_alarms()
             if self._control.forgotten:
                 self._reading.tell_forgotten()
+        except redis.ResponseError as error:
+            self._reading.refused(error)
+            return False
         except redis.RedisError as error:
             log.debug("%s: Redis is away: %s", self._label, error)
             return False
@@ -128,14 +131,14 @@ class ScanLife:
         now = time.monotonic()
         try:
             if self._ended_at is None:
-                seconds, microseconds = self._shared.client.time()
-                self._end = seconds + microseconds / 1e6
+                self._end = self._server_time()
                 self._ended_at = now
                 self._reader.hurry()
                 self._inbox.missed.set()
-            quiet = now - max(self._last_news, self._ended_at)
-            endless = self._is_endless(now - self._ended_at)
-            if quiet < min(_SETTLE, self._drain_timeout) and not endless:
+            last = max(self._last_news, self._ended_at)
+            silent = self._reader.passed(last + self._drain_timeout)
+            endless = self._is_endless(self._ended_at)
+            if now - last < min(_SETTLE, self._drain_timeout) and not endless:
                 return False
             read = self._reader.emptied(self._ended_at) and not self._reader.nbytes
             if not read and not endless:
@@ -145,14 +148,25 @@ class ScanLife:
             whole = self._all_announced() and self._control.whole
         except redis.RedisError:
             return False
-        return whole or quiet >= self._drain_timeout or endless
+        return whole or silent or endless
 
-    def _is_endless(self, seconds: float) -> bool:
-        """Whether, so long after the scan's end, there is more and more that does not belong to it:
+    def _is_endless(self, ended_at: float) -> bool:
+        """Whether, long after the scan's end, there is more and more that does not belong to it:
         all that was pushed before its end, and a while after that, is written."""
         long = _LONG * self._drain_timeout
-        taken = self._writer.positions
-        return seconds >= long and self._reader.has_read_up_to(self._end + long / 2, taken)
+        return (
+            time.monotonic() - ended_at >= long
+            and self._reader.passed(ended_at + long / 2)
+            and self._reader.has_given_up_to(self._end + long / 2)
+        )
+
+    def _server_time(self) -> float:
+        """Seconds since 1970, by Redis' clock if we may ask for it."""
+        try:
+            seconds, microseconds = self._shared.client.time()
+        except redis.ResponseError:
+            return time.time()
+        return seconds + microseconds / 1e6
 
     def _all_announced(self) -> bool:
         """Whether what the index lists announce was read."""

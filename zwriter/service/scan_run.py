@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from zwriter.errors import Fenced, NotSynced, ServiceError, StoreError, ZwriterError
+from zwriter.errors import Fenced, NotSynced, ServiceError, StoreError, UsageError, ZwriterError
 from zwriter.master import write_master
 from zwriter.model import ScanState, Verdict
 from zwriter.objects import ObjectPath
@@ -101,6 +101,20 @@ class ScanRun:
             self._write()
         except ServiceError as error:  # the object store is waited for, as a disk is
             raise OSError(errno.EHOSTDOWN, str(error)) from error
+        except UsageError as error:
+            if self._bucket_refuses():
+                raise OSError(errno.EHOSTDOWN, str(error)) from error
+            raise
+
+    def _bucket_refuses(self) -> bool:
+        """Whether the scan's bucket cannot be used any more: its settings can be mended."""
+        if not isinstance(self.paths.store, ObjectPath):
+            return False
+        try:
+            self.paths.store.ask()
+        except (ServiceError, UsageError):
+            return True
+        return False
 
     def _write(self) -> None:
         settings = self._shared.settings
@@ -178,7 +192,7 @@ class ScanRun:
             tell=self._tell_of_storage,
             registered=register_of(root, self._scan_id),
             stop=self._shared.stop,
-            usable=True,  # the service has looked when it began
+            usable=True,  # the service has looked at it
         )
 
     def _tell(self) -> None:
