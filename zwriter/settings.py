@@ -17,6 +17,7 @@ from pydantic_settings import (
 
 from zwriter.errors import UsageError
 
+MasterMode = Literal["reference", "link", "copy", "auto"]
 Codec = Literal["none", "lz4", "zstd", "zlib"]
 MiB = 1024 * 1024
 
@@ -109,7 +110,7 @@ class RedisSettings(_Section):
 class MasterSettings(_Section):
     """The HDF5 master file."""
 
-    mode: Literal["reference", "link", "copy", "auto"] = "auto"
+    mode: MasterMode = "auto"
     copy_below: int = Field(
         default=MiB, ge=0, description="auto: arrays smaller than this are copied"
     )

@@ -19,6 +19,7 @@ from zwriter.reader import Scan
 from zwriter.settings import MasterSettings
 from zwriter.store.framed import read_frames
 from zwriter.store.signal import SignalWriter
+from zwriter.store.zarr_json import chunk_files
 
 SIGNALS = [signal for signal in MODES if signal != "bad"]
 
@@ -148,6 +149,38 @@ def test_a_signal_that_cannot_be_continued_fails_alone(
         node = master["entry/collection/devices/two/ragged"]
         assert node["value"][-len(value) :].tolist() == value.tolist()
     assert [problem for problem in verify(path).problems if "ragged" not in problem] == []
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_large_signal_that_cannot_be_continued_costs_no_other_its_master_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    path = tmp_path / "S1.zarr"
+    frames = np.arange(40 * 250 * 250, dtype="<u4").reshape(40, 250, 250)
+    writer = ScanWriter(path, master=None)
+    for number, frame in enumerate(frames):
+        writer.add("cam", "image", frame)
+        writer.add("mcs", "counts", number)
+    writer.commit()
+    writer.close()
+    if damaged:
+        (shard,) = chunk_files(path / "entry/collection/devices/cam/image/value")
+        data = bytearray(shard.read_bytes())
+        data[100_000] ^= 1
+        shard.write_bytes(data)
+    fault = Broken(monkeypatch, "image", "_restore")
+    fault.now = True
+    writer = ScanWriter(path, master=None)
+    assert writer.finish() is Verdict.COMPLETE_WITH_GAPS
+    writer.write_master(tmp_path / "master.h5", MasterSettings(mode="reference"))
+    writer.close()
+    with h5py.File(tmp_path / "master.h5") as master:
+        devices = master["entry/collection/devices"]
+        assert devices["mcs/counts/value"][:].tolist() == list(range(40))
+        if not damaged:
+            np.testing.assert_array_equal(devices["cam/image/value"][...], frames)
+        else:
+            assert "cam" not in devices
 
 
 def test_what_a_program_added_is_kept_raw_when_its_signal_fails(

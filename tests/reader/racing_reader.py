@@ -16,7 +16,7 @@ import numpy as np
 
 from zwriter.errors import StoreError
 from zwriter.reader import open_scan
-from zwriter.store.scan_store import side_folder
+from zwriter.store.layout import side_folder
 
 ENOUGH = 60
 DEVICES = "entry/collection/devices"

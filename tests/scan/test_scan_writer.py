@@ -220,6 +220,18 @@ def test_a_second_writer_fences_the_first(scans: ScanFolder) -> None:
     assert scans.array("d/s/value")[...].tolist() == [1, 3]
 
 
+def test_another_scan_does_not_get_into_a_store(scans: ScanFolder) -> None:
+    scan = scans.writer(scan_id="one")
+    scan.add("d", "s", 1)
+    scan.flush()
+    scan.close()
+    with pytest.raises(UsageError, match="another scan"):
+        scans.writer(scan_id="two")
+    with scans.writer(scan_id="one", master=None) as scan:
+        scan.add("d", "s", 2)
+    assert scans.open().devices["d"]["s"].value[:].tolist() == [1, 2]
+
+
 def test_a_finished_store_is_not_opened_again(scans: ScanFolder) -> None:
     with scans.writer(master=None) as scan:
         scan.add("d", "s", 1)

@@ -3,9 +3,8 @@ the end."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,20 +21,13 @@ from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings, SpoolSettings, StoreSettings
 from zwriter.ship import Shipment
 from zwriter.testing.s3_faults import Request, S3Faults
+from zwriter.testing.waiting import until
 
 SETTINGS = StoreSettings(
     flush_interval=0.1,
     durability="none",
     default=SignalSettings(chunk_bytes=16 * 1024, shard_bytes=64 * 1024),
 )
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    """Wait until the condition holds."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.01)
 
 
 @dataclass

@@ -7,12 +7,13 @@ import threading
 import numpy as np
 import pytest
 
-from tests.ship.lake import Lake, until
+from tests.ship.lake import Lake
 from zwriter.model import AddSlice, Position, Source, Update, Verdict
 from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings
 from zwriter.testing.failpoints import failing
+from zwriter.testing.waiting import until
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 

@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from tests.service.disturbed import push
-from tests.ship.lake import Lake, finishing, until
+from tests.ship.lake import Lake, finishing
 from zwriter.testing.failpoints import failing, fault
+from zwriter.testing.waiting import until
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.ship.lake import Lake, finishing, until
+from tests.ship.lake import Lake, finishing
 from zwriter.errors import Fenced, StoreError
 from zwriter.model import Verdict
 from zwriter.objects import place
@@ -21,6 +21,7 @@ from zwriter.ship import Shipment
 from zwriter.store.shard_index import FIRST_CHUNK
 from zwriter.testing.s3 import S3Server
 from zwriter.testing.s3_faults import s3_faults
+from zwriter.testing.waiting import until
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.service.disturbed import push
-from tests.ship.lake import Lake, finishing, until
+from tests.ship.lake import Lake, finishing
 from zwriter.testing.s3_errors import AWS_STATUS
 from zwriter.testing.s3_faults import S3Faults
+from zwriter.testing.waiting import until
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 

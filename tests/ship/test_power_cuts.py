@@ -13,7 +13,7 @@ from zwriter.errors import NotSynced, StoreError
 from zwriter.objects import place
 from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
-from zwriter.store.scan_store import DEVICES
+from zwriter.store.layout import DEVICES
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 

@@ -16,7 +16,7 @@ from zwriter.settings import SignalSettings, StoreSettings
 from zwriter.ship import pace
 from zwriter.ship.device import DeviceShipment
 from zwriter.ship.documents import Documents
-from zwriter.store.scan_store import DEVICES
+from zwriter.store.layout import DEVICES
 from zwriter.store.shard_index import FIRST_CHUNK
 
 INTERVALS = 120

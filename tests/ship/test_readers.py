@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.ship.lake import Lake, until
+from tests.ship.lake import Lake
 from zwriter.reader import open_scan
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings
 from zwriter.ship.bucket import Bucket
+from zwriter.testing.waiting import until
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 

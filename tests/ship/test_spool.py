@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from tests.service.disturbed import push
-from tests.ship.lake import Lake, until
+from tests.ship.lake import Lake
 from zwriter.errors import UsageError
 from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.service.finalize import finalize
 from zwriter.settings import Settings, SignalSettings
+from zwriter.testing.waiting import until
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 

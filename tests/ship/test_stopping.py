@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.service.disturbed import push
-from tests.ship.lake import Lake, until
+from tests.ship.lake import Lake
 from zwriter.objects import ObjectPath, place
 from zwriter.ship import Shipment
+from zwriter.testing.waiting import until
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 

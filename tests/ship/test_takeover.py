@@ -17,8 +17,8 @@ from zwriter.ship.bucket import Bucket
 from zwriter.ship.logs import LogShipment
 from zwriter.ship.outage import Outage
 from zwriter.store.framed import FramedLog
+from zwriter.store.layout import DEVICES, own_attributes
 from zwriter.store.log_parts import open_log
-from zwriter.store.scan_store import DEVICES, own_attributes
 from zwriter.testing.failpoints import at_pass, failing
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]

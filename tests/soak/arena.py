@@ -12,11 +12,12 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.soak.load import Load, Pushed
 from zwriter.testing.broker import Broker
+from zwriter.testing.waiting import until
 
 SCAN_TIMEOUT = 120.0
 
@@ -200,14 +201,6 @@ class Arena:
                 process.kill()
                 process.wait()
         self.stack.close()
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise Stuck(f"waited in vain for {what}")
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager

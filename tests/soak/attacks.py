@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import zwriter
-from tests.soak.arena import Arena, tmpfs, until
+from tests.soak.arena import Arena, tmpfs
 from zwriter.protocol import keys
 from zwriter.testing.proxy import proxy
+from zwriter.testing.waiting import until
 
 Attack = Callable[[Arena], None]
 _SOURCES = Path(zwriter.__file__).parent

@@ -9,7 +9,7 @@ import pytest
 
 from zwriter.scan import ScanWriter
 from zwriter.settings import StoreSettings
-from zwriter.store.scan_store import DEVICES
+from zwriter.store.layout import DEVICES
 
 
 def test_a_device_goes_back_to_the_newest_commit_that_is_whole(

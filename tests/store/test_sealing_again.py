@@ -10,7 +10,7 @@ import pytest
 from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings, StoreSettings
-from zwriter.store.scan_store import DEVICES
+from zwriter.store.layout import DEVICES
 from zwriter.testing.failpoints import failing, fault
 
 SETTINGS = StoreSettings(

@@ -75,7 +75,7 @@ class ArrayWriter:
         chunks = StoredChunks.of(node)
         if chunks is None:
             return Way.VALUES
-        if self._folder is None or node.array.nbytes < self._copy_below:
+        if self._folder is None or not node.linked or node.array.nbytes < self._copy_below:
             return chunks
         if isinstance(node.folder, ObjectPath) and len(chunks.files) > MAX_SOURCES:
             return Way.LEFT  # too large to be copied by somebody who asked for links

@@ -51,12 +51,14 @@ class Rows:
 class StoredArray:
     """An array of the store: referred to or copied. `folder` is where its zarr.json lies.
 
-    holes: it may lack chunks, which then read as fill value.
+    holes: it may lack chunks, which then read as fill value; linked: whether it can be referred to:
+    all of it is sealed.
     """
 
     folder: AnyPath
     array: LazyArray
     holes: bool = False
+    linked: bool = True
     attrs: Attributes = field(default_factory=dict)
 
 

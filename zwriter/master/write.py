@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import hdf5plugin  # noqa: F401  (registers the Blosc filter)
@@ -34,9 +34,8 @@ from zwriter.master.tree import (
 from zwriter.master.verify import verify_file
 from zwriter.objects import AnyPath, ObjectPath, place
 from zwriter.reader import open_scan
-from zwriter.settings import MasterSettings
+from zwriter.settings import MasterMode, MasterSettings
 
-Mode = Literal["reference", "link", "copy", "auto"]
 _PAGE = 64 * 1024
 _ERRNO = re.compile(r"\berrno = (\d+)")  # in what HDF5 says
 
@@ -45,7 +44,7 @@ def write_master(
     store: str | AnyPath,
     out: str | AnyPath,
     *,
-    mode: Mode | None = None,
+    mode: MasterMode | None = None,
     settings: MasterSettings | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> None:
@@ -70,13 +69,10 @@ def write_master(
         out = out.parent.resolve() / out.name
     folder = links_from(path, out, mode)
     _check_mode(path, out, mode)
+    _check_out(path, out)
     scan = open_scan(path)
     if not scan.finished:
         raise UsageError(f"{store}: the scan is not finished; export it when it is")
-    if isinstance(out, Path) and out.is_dir():
-        raise UsageError(f"{out} is a folder; give the name of a file")
-    if f"{out}/".startswith(f"{path}/"):
-        raise UsageError(f"{out} is in the store, where only Zarr belongs; give another folder")
     tree = reference_tree(scan, out, folder, settings)
     below = {"auto": settings.copy_below, "copy": math.inf}.get(mode, 0)
     stored = ArrayWriter(tree, path, folder, below)
@@ -114,6 +110,13 @@ def _check_mode(store: AnyPath, out: AnyPath, mode: str) -> None:
         raise UsageError(f"{store} is not in a bucket; export it with mode reference")
     if isinstance(store, Path) and isinstance(out, ObjectPath) and mode == "reference":
         raise UsageError(f"{out} cannot refer to what is on a disk; export it with mode copy")
+
+
+def _check_out(store: AnyPath, out: AnyPath) -> None:
+    if isinstance(out, Path) and out.is_dir():
+        raise UsageError(f"{out} is a folder; give the name of a file")
+    if f"{out}/".startswith(f"{store}/"):
+        raise UsageError(f"{out} is in the store, where only Zarr belongs; give another folder")
 
 
 class _Writer:

@@ -63,7 +63,24 @@ def scan_history_message(
 
     stored_data_info: device -> signal -> {"shape", "dtype"}
     """
-    return Message("ScanHistoryMessage", dict(locals()))
+    return Message(
+        "ScanHistoryMessage",
+        {
+            "scan_id": scan_id,
+            "scan_number": scan_number,
+            "dataset_number": dataset_number,
+            "file_path": file_path,
+            "exit_status": exit_status,
+            "reason": reason,
+            "start_time": start_time,
+            "end_time": end_time,
+            "scan_name": scan_name,
+            "num_points": num_points,
+            "num_monitored_readouts": num_monitored_readouts,
+            "request_inputs": request_inputs,
+            "stored_data_info": stored_data_info,
+        },
+    )
 
 
 def file_content_message(

@@ -15,8 +15,9 @@ from zarr.storage import StorePath, WrapperStore
 from zwriter.errors import StoreError
 from zwriter.reader.commits import SignalCommit
 from zwriter.reader.lazy import InStore, LazyArray
-from zwriter.reader.location import DEVICES, Location
+from zwriter.reader.location import Location
 from zwriter.store.array_state import dtype_from_json
+from zwriter.store.layout import DEVICES
 from zwriter.store.zarr_json import stored_shape
 
 

@@ -13,9 +13,9 @@ from zwriter.model import Ledger
 from zwriter.objects import AnyPath, contents, each, place
 from zwriter.reader.facts import committed_facts, facts
 from zwriter.reader.listing import Found, ScanDocuments, find_scans, masters_of, scan_documents
-from zwriter.reader.location import DEVICES
 from zwriter.store.array_state import dtype_from_json
 from zwriter.store.disk import replace_file
+from zwriter.store.layout import DEVICES
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,7 +7,8 @@ from typing import Any
 
 from zwriter.errors import StoreError
 from zwriter.model import Ledger
-from zwriter.reader.location import DEVICES, Location
+from zwriter.reader.location import Location
+from zwriter.store.layout import DEVICES
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from zwriter.reader.lazy import InStore, LazyArray
 from zwriter.reader.location import Location
 from zwriter.reader.rows import RaggedRows
 from zwriter.store.framed import read_frames
+from zwriter.store.layout import KEPT
 from zwriter.store.log_parts import log_size
 from zwriter.store.record import ScanRecord
 
-JOURNAL = "entry/zwriter/journal"
+JOURNAL = f"{KEPT}/journal"
 
 
 class Journal:

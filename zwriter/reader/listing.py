@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from zwriter.errors import StoreError, UsageError
 from zwriter.objects import AnyPath, ObjectPath, contents, each, place
 from zwriter.reader.commits import DeviceCommit, commit_in
-from zwriter.reader.location import DEVICES, Location
+from zwriter.reader.location import Location
 from zwriter.reader.scan import scan_attributes
+from zwriter.store.layout import DEVICES
 
 
 class Found(NamedTuple):
@@ -39,7 +40,7 @@ def find_scans(root: AnyPath) -> Iterator[Found]:
         if folder.endswith(".zarr") and "zarr.json" in files:
             names.clear()
             path = Path(folder)
-            yield Found(path, masters.get(folder.rpartition("/")[0], {}).get(path.stem))
+            yield Found(path, masters.get(folder.rpartition("/")[0] or "/", {}).get(path.stem))
         names[:] = [name for name in names if not name.startswith(".")]
 
 

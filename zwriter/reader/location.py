@@ -10,8 +10,7 @@ from zarr.abc.store import Store
 
 from zwriter.errors import StoreError
 from zwriter.objects import AnyPath, at_once, contents, place, zarr_store
-
-DEVICES = "entry/collection/devices"
+from zwriter.store.layout import side_folder
 
 
 class Location:
@@ -31,7 +30,7 @@ class Location:
     @property
     def beside(self) -> AnyPath:
         """The folder with commits, journal and quarantine, until the scan is finished."""
-        return self.path.with_suffix(".zwriter")
+        return side_folder(self.path)
 
     def metadata(self, node: str) -> dict[str, Any] | None:
         """The `zarr.json` of a group or an array as it is now; None where there is none.

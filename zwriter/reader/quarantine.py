@@ -9,8 +9,9 @@ import msgpack
 
 from zwriter.reader.journal import payloads
 from zwriter.reader.location import Location
+from zwriter.store.layout import KEPT
 
-QUARANTINE = "entry/zwriter/quarantine"
+QUARANTINE = f"{KEPT}/quarantine"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from zwriter.errors import StoreError
 from zwriter.reader.arrays import open_document
 from zwriter.reader.commits import ArrayCommit, DeviceCommit, SignalCommit, read_commit
 from zwriter.reader.lazy import UNREADABLE, InStore, LazyArray
-from zwriter.reader.location import DEVICES, Location
+from zwriter.reader.location import Location
 from zwriter.store.array_state import dtype_from_json
 from zwriter.store.codecs import ChunkCodec
+from zwriter.store.layout import DEVICES
 from zwriter.store.zarr_json import array_json
 
 ATTEMPTS = 50

@@ -14,12 +14,11 @@ from zwriter.reader.commits import DeviceCommit, read_commit
 from zwriter.reader.devices import Device
 from zwriter.reader.gaps import gaps
 from zwriter.reader.journal import Journal
-from zwriter.reader.location import DEVICES, Location
+from zwriter.reader.location import Location
 from zwriter.reader.quarantine import Quarantined, quarantined
 from zwriter.reader.signals import Signal
+from zwriter.store.layout import DEVICES, FORMAT
 from zwriter.store.record import DeviceReadings, ScanRecord
-
-FORMAT = 1
 
 
 def open_scan(path: str | AnyPath, *, storage_options: Mapping[str, Any] | None = None) -> Scan:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 
@@ -33,7 +32,7 @@ from zwriter.model import (
 from zwriter.objects import AnyPath, ObjectPath, place
 from zwriter.protocol import Message, encode
 from zwriter.scan.intake import Intake
-from zwriter.settings import MasterSettings, SpoolSettings, StoreSettings
+from zwriter.settings import MasterMode, MasterSettings, SpoolSettings, StoreSettings
 from zwriter.ship import Shipment
 from zwriter.store.disk import Patience, passing, waiting
 from zwriter.store.patience import WaitForDisk
@@ -44,7 +43,8 @@ from zwriter.store.sealed import Freed
 log = logging.getLogger(__name__)
 
 POINTS_INTERVAL = 2.0  # seconds between writes of the sync data's arrays, which are written whole
-POINTS_SHARE = 0.1  # of the time, at most, that such writes may take
+POINTS_SHARE = 0.1  # of the time, at most, that such writes may take,
+POINTS_LONGEST = 60.0  # as long as that does not mean to wait longer
 UNCOMMITTED_BYTES = 64 * 1024 * 1024
 
 
@@ -102,7 +102,7 @@ class ScanWriter:
         scan_id: str | None = None,
         scan_number: int | None = None,
         settings: StoreSettings | None = None,
-        master: Literal["reference", "link", "copy", "auto"] | None = "auto",
+        master: MasterMode | None = "auto",
         patience: Patience | None = None,
         storage_options: Mapping[str, Any] | None = None,
         spool: SpoolSettings | None = None,
@@ -119,11 +119,10 @@ class ScanWriter:
                 self._path, spool or SpoolSettings(), interval=interval
             )
             self._shipment.open(scan_id)
-        known = scan_id or str(uuid.uuid4()), scan_number
-        self._store = self._open(*known)
+        self._store = self._open(scan_id, scan_number)
         if self._shipment:
             try:
-                self._ship(self._shipment, known)
+                self._ship(self._shipment, scan_id, scan_number)
             except BaseException:
                 self._store.close(keep=True)
                 raise
@@ -137,16 +136,16 @@ class ScanWriter:
         self._gathering = Gathering()
         self._uncommitted = 0  # bytes; they are kept, in case their signal fails
 
-    def _ship(self, shipment: Shipment, known: tuple[str, int | None]) -> None:
+    def _ship(self, shipment: Shipment, scan_id: str | None, scan_number: int | None) -> None:
         """Have the store sent; first, if it has lost something that was, have that brought back."""
         if shipment.lacks_something():
             self._store.close(keep=True)
             shipment.bring_back()
-            self._store = self._open(*known)
+            self._store = self._open(scan_id, scan_number)
             shipment.lacks_something()  # raises if what was brought back is not whole
         shipment.start(self._store.check)
 
-    def _open(self, scan_id: str, scan_number: int | None) -> ScanStore:
+    def _open(self, scan_id: str | None, scan_number: int | None) -> ScanStore:
         path = self._shipment.path if self._shipment else Path(str(self._path))
         return ScanStore(path, self._settings, scan_id, scan_number)
 
@@ -379,7 +378,8 @@ class ScanWriter:
             begun = time.monotonic()
             self._store.write_points()
             ended = time.monotonic()
-            self._points_due = ended + max(POINTS_INTERVAL, (ended - begun) / POINTS_SHARE)
+            pause = min((ended - begun) / POINTS_SHARE, POINTS_LONGEST)
+            self._points_due = ended + max(POINTS_INTERVAL, pause)
             self._points_dirty = False
 
     @_patiently

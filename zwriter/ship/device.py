@@ -25,7 +25,7 @@ from zwriter.ship.shards import ShardAt, ShardObject, read_again, shards_of
 from zwriter.ship.values import ValueShipment
 from zwriter.store.array_state import Places, shard_key
 from zwriter.store.shard_index import FIRST_CHUNK
-from zwriter.store.signal import publish_order
+from zwriter.store.signal_arrays import publish_order
 from zwriter.store.zarr_json import generation_of
 
 _ATTEMPTS = 20

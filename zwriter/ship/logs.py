@@ -3,7 +3,7 @@
 Their names are `<epoch>-<begin>-<end>-<level>`, in bytes of the log. Those of the newest epoch that
 has the log's beginning count; of two that begin at the same byte, the longer one. Sixteen of a
 level are replaced by one of the next, if that can be held in memory: a log is a few dozen objects,
-and each byte is sent once a level.
+a very long one has one more each 2 MiB at the most, and each byte is sent once a level.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ from zwriter.ship.spool import Spool
 from zwriter.store.commits import CommitLog
 from zwriter.store.disk import remove
 from zwriter.store.epochs import living_writer
+from zwriter.store.layout import DEVICES, FED_BY, own_attributes, side_folder
 from zwriter.store.log_parts import chosen, log_size
-from zwriter.store.scan_store import DEVICES, own_attributes, side_folder
 
 log = logging.getLogger(__name__)
 
@@ -292,4 +292,4 @@ class Ownership:
 def _order_of_removal(key: str) -> tuple[bool, str]:
     """The mark of a service first; a log from its beginning: what has none is looked for in the
     store."""
-    return not key.endswith("/redis"), key
+    return not key.endswith(f"/{FED_BY}"), key

@@ -31,8 +31,8 @@ from zwriter.store.array_state import (
 )
 from zwriter.store.codecs import intact
 from zwriter.store.disk import sync_tree
+from zwriter.store.layout import FED_BY, GROUPS, LOGS
 from zwriter.store.log_parts import chosen
-from zwriter.store.scan_store import GROUPS
 from zwriter.store.shard_index import (
     FIRST_CHUNK,
     MISSING,
@@ -57,10 +57,10 @@ def restore(bucket: Bucket, store: str, side: str, devices: str, into: Path) -> 
         (into / folder).mkdir(parents=True)
     with ThreadPoolExecutor(_AT_ONCE, "restore") as pool:
         _Restored(bucket, store, into / "store", devices, pool).documents()
-        for name in ("journal", "quarantine"):
+        for name in LOGS:
             _copy_log(bucket, f"{side}/{name}", into / "side" / name)
-        if mark := bucket.read(f"{side}/redis"):
-            (into / "side" / "redis").write_bytes(mark)
+        if mark := bucket.read(f"{side}/{FED_BY}"):
+            (into / "side" / FED_BY).write_bytes(mark)
         for device in filter(safe_name, bucket.names(f"{side}/commits")):
             seq, commit = newest_commit(bucket, f"{side}/commits/{device}")
             if commit is None:

@@ -20,7 +20,7 @@ from zwriter.ship.logs import LogShipment
 from zwriter.ship.outage import Stopped
 from zwriter.ship.ownership import SIGN_OF_LIFE, Ownership
 from zwriter.ship.tree import TreeShipment
-from zwriter.store.scan_store import DEVICES
+from zwriter.store.layout import DEVICES, FED_BY, LOGS
 
 P = ParamSpec("P")
 _SIGNS_EACH = 20.0  # seconds
@@ -51,7 +51,7 @@ class Sender:
         self._tree = TreeShipment(self._path, DEVICES, bucket, self._documents, pool)
         self._logs = [
             LogShipment(self._here / name, bucket, f"{scan.side}/{name}", epoch.number)
-            for name in ("journal", "quarantine")
+            for name in LOGS
         ]
         self._devices: dict[str, DeviceShipment] = {}
         self._mark: bytes | None = None
@@ -118,11 +118,11 @@ class Sender:
     def _send_mark(self) -> None:
         """What says that a service feeds the scan."""
         try:
-            mark = (self._here / "redis").read_bytes()
+            mark = (self._here / FED_BY).read_bytes()
         except FileNotFoundError:
             return
         if mark != self._mark:
-            self._bucket.put(f"{self._scan.side}/redis", mark)
+            self._bucket.put(f"{self._scan.side}/{FED_BY}", mark)
             self._mark = mark
 
     def _send_sign_of_life(self) -> None:

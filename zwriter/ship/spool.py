@@ -18,7 +18,7 @@ from zwriter.errors import UsageError
 from zwriter.objects import ObjectPath
 from zwriter.settings import SpoolSettings
 from zwriter.store.disk import make_folder, remove, replace_file
-from zwriter.store.scan_store import side_folder
+from zwriter.store.layout import side_folder
 from zwriter.store.shard_index import FIRST_CHUNK
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from zwriter.errors import Damaged
 from zwriter.ship.bucket import Bucket, side_by_side
 from zwriter.ship.documents import NAME, Documents
 from zwriter.ship.values import ValueShipment
-from zwriter.store.finishing import LOGS
-from zwriter.store.scan_store import GROUPS
+from zwriter.store.codecs import intact
+from zwriter.store.layout import GROUPS, KEPT
 from zwriter.store.zarr_json import chunk_files, to_text
 
 
@@ -91,7 +91,7 @@ class TreeShipment:
         nodes: dict[str, Any] = root["consolidated_metadata"]["metadata"]
         rest = [node for node in nodes if node not in self._documents]
         arrays = [node for node in rest if nodes[node]["node_type"] == "array"]
-        logs = [node for node in arrays if node.startswith(f"{LOGS}/")]
+        logs = [node for node in arrays if node.startswith(f"{KEPT}/")]
         self._send(node for node in arrays if node not in logs)
         for node in logs:
             self._send_log(node)
@@ -109,7 +109,9 @@ class TreeShipment:
         folder = self._path / node
         for path in sorted(chunk_files(folder)):
             key = self._documents.key_of(node, path.relative_to(folder).as_posix())
-            self._bucket.put(key, path.read_bytes())
+            if not intact(data := path.read_bytes()):
+                raise Damaged(f"{path}: not what was written")
+            self._bucket.put(key, data)
             self._logs.add(key)
         self._documents.mirror(node, folder)
 

@@ -276,10 +276,20 @@ class DeviceWriter:
         self.commit()
 
     def _seal(self, name: str) -> None:
+        if name in self._left:
+            self._take_up(name)
         signal = self.signals[name]
         failpoint("signal.sealing")
         signal.seal()
         self._states[name] = self._state_of(name)
+
+    def _take_up(self, name: str) -> None:
+        """Try once more to read a signal that could not be continued: what it has can be sealed."""
+        ledger = self.signals[name].ledger
+        signal = self._signal_at_commit(name)
+        signal.ledger = ledger
+        self.signals[name] = signal
+        self._left.remove(name)
 
     def _seal_what_failed(self, name: str) -> None:
         try:

@@ -21,7 +21,7 @@ from zwriter.failpoint import failpoint
 from zwriter.store.disk import flush, make_folder, sync_folder, write_all
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_FOLDER = "epochs"
+EPOCHS = "epochs"
 
 
 class Epoch:
@@ -33,7 +33,7 @@ class Epoch:
     """
 
     def __init__(self, side: Path, durability: str) -> None:
-        self._folder = side / _FOLDER
+        self._folder = side / EPOCHS
         make_folder(self._folder, sync=durability != "none")
         numbers = _numbers(self._folder)
         self.number = max(numbers, default=0) + 1
@@ -96,8 +96,8 @@ class Epoch:
 
 def living_writer(side: Path) -> str | None:
     """Who has the scan, "process 12 on beamline-7"; None if all who wrote it are dead."""
-    for number in sorted(_numbers(side / _FOLDER), reverse=True):
-        path = side / _FOLDER / str(number)
+    for number in sorted(_numbers(side / EPOCHS), reverse=True):
+        path = side / EPOCHS / str(number)
         claim = _Claim(path)
         if not claim.dead and path.exists():
             return claim.writer

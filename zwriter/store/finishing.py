@@ -13,11 +13,11 @@ from zwriter.settings import SignalSettings
 from zwriter.store.codecs import codec_for
 from zwriter.store.disk import make_folder, remove, replace_file, walk
 from zwriter.store.framed import read_frames
+from zwriter.store.layout import KEPT
 from zwriter.store.record import ScanRecord
 from zwriter.store.whole import WholeArray
 from zwriter.store.zarr_json import array_json, chunk_key, group_json, write_json
 
-LOGS = "entry/zwriter"  # their group
 LOG_CHUNK = 8 * 1024 * 1024  # bytes: a quarantine may have a gigabyte
 _BYTE = np.dtype("u1")
 
@@ -25,8 +25,9 @@ _BYTE = np.dtype("u1")
 def store_log(tree: Path, log: Path) -> None:
     """A framed log as two arrays of the store `tree`: the bytes of all records, and where each
     begins."""
-    group = f"{LOGS}/{log.name}"
-    _write_group(tree / LOGS, {})
+    group = f"{KEPT}/{log.name}"
+    remove(tree / group)  # what was begun by a writer before us
+    _write_group(tree / KEPT, {})
     _write_group(tree / group, {})
     offsets = np.cumsum([0, *map(len, read_frames(log))], dtype=np.int64)
     _store_bytes(tree / group / "value", read_frames(log), int(offsets[-1]), f"{log.name}_byte")
@@ -57,7 +58,6 @@ def _write_group(folder: Path, attributes: dict[str, Any]) -> None:
 
 def _store_bytes(folder: Path, frames: Iterable[bytes], nbytes: int, dimension: str) -> None:
     codec, size = codec_for(_BYTE, SignalSettings()), max(1, min(nbytes, LOG_CHUNK))
-    remove(folder)  # what was begun by a writer before us
     make_folder(folder)
     for number, chunk in enumerate(_chunks(frames, size)):
         path = folder / chunk_key(0, 1, number)

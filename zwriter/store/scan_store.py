@@ -1,19 +1,16 @@
-"""The store of one scan: where things lie, the root document, and what goes into it when it is
-finished.
-"""
+"""The store of one scan: opened, described by its root document, finished, cleaned up."""
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+from uuid import uuid4
 
 from zwriter.errors import StoreError, UsageError
 from zwriter.failpoint import failpoint
 from zwriter.model import Rejected, ScanState, Source, Verdict
-from zwriter.objects import AnyPath
 from zwriter.settings import SignalSettings, StoreSettings
 from zwriter.store.commits import CommitLog
 from zwriter.store.device import DeviceWriter
@@ -25,33 +22,18 @@ from zwriter.store.disk import (
     sync_folder,
     sync_tree,
 )
-from zwriter.store.epochs import Epoch
+from zwriter.store.epochs import EPOCHS, Epoch
 from zwriter.store.finishing import remove_leftovers, store_log, store_readings
 from zwriter.store.framed import FramedLog, read_frames
 from zwriter.store.held import HeldFolder
+from zwriter.store.layout import DEVICES, FED_BY, FORMAT, GROUPS, LOGS, own_attributes, side_folder
 from zwriter.store.points import write_points
 from zwriter.store.quarantine import Quarantine
 from zwriter.store.record import ScanRecord, journal_entry
 from zwriter.store.takeover import TakeOver, clear_away
 from zwriter.store.zarr_json import consolidated, group_json, read_json, write_json
 
-FORMAT = 1
 _READING = 0.1  # seconds that other readers than ours may take between a shard's index and a chunk
-DEVICES = "entry/collection/devices"
-GROUPS = {  # that all scans have
-    "entry": {"NX_class": "NXentry"},
-    "entry/collection": {"NX_class": "NXcollection"},
-    DEVICES: {"NX_class": "NXcollection"},
-}
-
-
-PathT = TypeVar("PathT", bound=AnyPath)
-
-
-def side_folder(path: PathT) -> PathT:
-    """The folder beside a store that is there while the scan is not finalized."""
-    side: PathT = path.with_suffix(".zwriter")  # type: ignore[assignment]
-    return side
 
 
 class ScanStore:
@@ -62,7 +44,7 @@ class ScanStore:
     """
 
     def __init__(
-        self, path: Path, settings: StoreSettings, scan_id: str, scan_number: int | None
+        self, path: Path, settings: StoreSettings, scan_id: str | None, scan_number: int | None
     ) -> None:
         side = side_folder(path)
         _check_usable(path, side)
@@ -76,10 +58,10 @@ class ScanStore:
         try:
             self._open(side, scan_id, scan_number)
         except BaseException:
-            self.close()
+            self.close(keep=True)
             raise
 
-    def _open(self, side: Path, scan_id: str, scan_number: int | None) -> None:
+    def _open(self, side: Path, scan_id: str | None, scan_number: int | None) -> None:
         make_folder(side / "commits", sync=self._sync)
         self._epoch = Epoch(side, self.settings.durability)
         self._closing.callback(self._epoch.close)
@@ -100,7 +82,10 @@ class ScanStore:
         self._closing.callback(self._quarantine.close)
         self.record = ScanRecord.replay(read_frames(self._side / "journal"))
         known = own_attributes(self._tree)
-        self.scan_id = self.record.scan_id or known.get("scan_id") or scan_id
+        found = self.record.scan_id or known.get("scan_id")
+        if scan_id and found and found != scan_id:
+            raise UsageError(f"{self.path} has another scan, {found}: choose another path")
+        self.scan_id: str = found or scan_id or str(uuid4())
         self.scan_number = self.record.scan_number or known.get("scan_number") or scan_number
         self._root = self._open_root(known)
         for folder in sorted((self._side / "commits").iterdir()):
@@ -251,7 +236,7 @@ class ScanStore:
     @step
     def finish(self, verdict: Verdict) -> None:
         """Put what lies beside the store into it. Only after `seal`; can be repeated."""
-        for name in ("journal", "quarantine"):
+        for name in LOGS:
             store_log(self._tree, self._side / name)
         failpoint("finish.frames")
         store_readings(self._tree, self.record)
@@ -288,10 +273,12 @@ class ScanStore:
             device.trim()
         failpoint("finish.trimmed")
         # the mark of a service first: what has none beside a finished store is being removed
-        (self._side / "redis").unlink(missing_ok=True)
-        for file in (self._journal, self._quarantine, self._epoch):
-            file.close()  # what is open stays on NFS, under another name
-        for entry in list(self._side.iterdir()):
+        (self._side / FED_BY).unlink(missing_ok=True)
+        self._journal.close()  # what is open stays on NFS, under another name
+        self._quarantine.close()
+        for entry in sorted(self._side.iterdir(), key=lambda entry: entry.name == EPOCHS):
+            if entry.name == EPOCHS:
+                self._epoch.close()
             remove(entry)
         with suppress(OSError):  # of a scan that has begun at this place since then
             side_folder(self.path).rmdir()
@@ -313,12 +300,3 @@ def _check_usable(path: Path, side: Path) -> None:
 
 def _finished(path: Path) -> bool:
     return bool(own_attributes(path).get("finished"))
-
-
-def own_attributes(path: AnyPath) -> dict[str, Any]:
-    """What zwriter says of a store in its root document; empty if that cannot be read."""
-    try:
-        own = json.loads((path / "zarr.json").read_bytes())["attributes"]["zwriter"]
-    except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, TypeError):
-        return {}
-    return own if isinstance(own, dict) else {}

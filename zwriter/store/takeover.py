@@ -27,6 +27,7 @@ from zwriter.store.commits import NOTHING, CommitLog
 from zwriter.store.disk import make_folder, sync_folder, sync_tree, walk
 from zwriter.store.epochs import Epoch
 from zwriter.store.framed import copy_whole_frames
+from zwriter.store.layout import LOGS
 from zwriter.store.sealed import check_sealed
 from zwriter.store.shard import copy_committed
 from zwriter.store.zarr_json import read_json
@@ -37,7 +38,6 @@ _renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 _EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
 _HERE = -100  # AT_FDCWD
 _WAS = ".was"  # in a tree: the store whose place it is about to take
-LOGS = ("journal", "quarantine")
 
 
 @dataclass(frozen=True, slots=True)

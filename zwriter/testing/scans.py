@@ -18,7 +18,7 @@ from zwriter.objects import AnyPath, ObjectPath, contents
 from zwriter.reader import Scan, open_scan
 from zwriter.scan import ScanWriter
 from zwriter.settings import SpoolSettings
-from zwriter.store.scan_store import DEVICES
+from zwriter.store.layout import DEVICES
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ rows, `point_id` beside readings that do not cover all points, `<signal>_sync`, 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,9 +34,12 @@ from zwriter.master.tree import (
 from zwriter.objects import AnyPath, each, is_url
 from zwriter.protocol.messages import BeamlineState
 from zwriter.reader import Scan, Signal
+from zwriter.reader.lazy import UNREADABLE
 from zwriter.settings import MasterSettings
 from zwriter.store.columns import Column, column
 from zwriter.store.record import Reading, ScanRecord
+
+log = logging.getLogger(__name__)
 
 DEVICES = "/entry/collection/devices"
 _LONGEST_PATH = 4096
@@ -168,15 +172,30 @@ def _add_async(devices: Group, store: AnyPath, pushed: Pushed) -> None:
     for device, signals in pushed.items():
         for name, signal in signals.items():
             arrays = next(opened)
-            if "value" not in arrays:  # nothing of it could be written: the ledger tells
-                continue
+            failed = signal.ledger.failed
+            if "value" not in arrays or (failed and not _can_be_read(signal)):
+                continue  # nothing of it could be written, or it is damaged: the ledger tells
             group = devices.group(device).group(name, NX_class="NXdata", signal="value")
             if signal.layout in ("ragged", "pieces"):
                 group.put("value", Rows(signal.rows, signal.value.dtype))
                 arrays = {key: array for key, array in arrays.items() if key not in _ROW_ARRAYS}
             for key, array in arrays.items():
                 folder = store / DEVICES.strip("/") / device / name / key
-                group.put(key, StoredArray(folder, array, holes=signal.layout == "slices"))
+                holes = signal.layout == "slices"
+                group.put(key, StoredArray(folder, array, holes=holes, linked=not failed))
+
+
+def _can_be_read(signal: Signal) -> bool:
+    """Whether all of a signal that has failed is there: if not, it must not cost the others their
+    file."""
+    try:
+        for array in signal.arrays.values():
+            for _ in array.blocks() if array.shape else (array[...],):
+                pass
+    except UNREADABLE as error:
+        log.error("%s/%s: is not in the file: %s", signal.device, signal.name, error)
+        return False
+    return True
 
 
 def _add_file_references(collection: Group, record: ScanRecord, out: AnyPath) -> None:

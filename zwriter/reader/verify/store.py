@@ -16,7 +16,7 @@ from zwriter.reader.commits import ArrayCommit, parse_commit
 from zwriter.reader.devices import Device
 from zwriter.reader.journal import JOURNAL, stored_payloads
 from zwriter.reader.lazy import UNREADABLE
-from zwriter.reader.location import DEVICES, Location
+from zwriter.reader.location import Location
 from zwriter.reader.quarantine import QUARANTINE
 from zwriter.reader.scan import Scan
 from zwriter.reader.signals import Signal
@@ -25,6 +25,7 @@ from zwriter.reader.verify.report import Report
 from zwriter.reader.verify.shards import ShardedArray, verify_shards
 from zwriter.store.array_state import dtype_from_json
 from zwriter.store.codecs import CRC_BYTES
+from zwriter.store.layout import DEVICES
 from zwriter.store.zarr_json import chunk_key, generation_of, stored_shape
 
 LOOKS = 3

@@ -1,0 +1,36 @@
+"""Where things lie in a store and beside it: see docs/format.md."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from zwriter.objects import AnyPath
+
+FORMAT = 1
+DEVICES = "entry/collection/devices"
+GROUPS = {  # that all scans have
+    "entry": {"NX_class": "NXentry"},
+    "entry/collection": {"NX_class": "NXcollection"},
+    DEVICES: {"NX_class": "NXcollection"},
+}
+KEPT = "entry/zwriter"  # the group that a finished store keeps its logs in
+LOGS = ("journal", "quarantine")
+FED_BY = "redis"  # beside a store: the Redis that a service feeds it from
+
+PathT = TypeVar("PathT", bound=AnyPath)
+
+
+def side_folder(path: PathT) -> PathT:
+    """The folder beside a store that is there while the scan is not finalized."""
+    side: PathT = path.with_suffix(".zwriter")  # type: ignore[assignment]
+    return side
+
+
+def own_attributes(path: AnyPath) -> dict[str, Any]:
+    """What zwriter says of a store in its root document; empty if that cannot be read."""
+    try:
+        own = json.loads((path / "zarr.json").read_bytes())["attributes"]["zwriter"]
+    except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, TypeError):
+        return {}
+    return own if isinstance(own, dict) else {}
