@@ -15,6 +15,10 @@ class UsageError(ZwriterError):
     exit_code = 2
 
 
+class PlaceTaken(UsageError):
+    """Where a scan is to go there is another one."""
+
+
 class BadMessage(ZwriterError):
     """A message that cannot be decoded or breaks the protocol; it goes to quarantine."""
 

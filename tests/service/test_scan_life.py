@@ -9,6 +9,9 @@ from zwriter.model import ScanState, Verdict
 from zwriter.objects import ObjectPath, place
 from zwriter.protocol import Message, decode, encode, keys
 from zwriter.reader import open_scan, verify
+from zwriter.scan import ScanWriter
+from zwriter.service import paths
+from zwriter.settings import SpoolSettings
 
 
 def point(value: float) -> dict:
@@ -277,6 +280,24 @@ def test_what_comes_after_the_scan_was_finished_is_refused_with_one_line(beamlin
         beamline.written(2)
     assert caplog.text.count("is done; a late") == 1
     assert written.devices["samx"]["samx"].value.shape == (1,)
+
+
+def test_a_place_that_turns_out_to_be_another_scans_is_left_to_it(beamline, tmp_path, monkeypatch):
+    """It could not be seen when the place was chosen: the disk or the bucket did not answer."""
+    spool = SpoolSettings(folder=tmp_path / "another-spool")
+    another = ScanWriter(beamline.store(1), scan_id="another", master=None, spool=spool)
+    another.add("mcs", "counts", 7)
+    another.flush()
+    monkeypatch.setattr(paths, "_taken", lambda *_, **__: False)
+    with beamline.service():
+        with beamline.publisher.open_scan(scan_number=1, scan_id="ours") as scan:
+            scan.add("mcs", "counts", 1, max_shape=(None,))
+        written = beamline.written(beamline.store(1).with_name("S00001_ours.zarr"))
+    assert written.verdict is Verdict.COMPLETE
+    another.add("mcs", "counts", 8)
+    another.finish()
+    another.close()
+    assert open_scan(beamline.store(1)).devices["mcs"]["counts"].value[:].tolist() == [7, 8]
 
 
 def test_a_scan_that_cannot_be_written_harms_no_other(beamline_on_disk, caplog):

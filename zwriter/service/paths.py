@@ -56,11 +56,18 @@ def paths_for(
     )
     paths = ScanPaths.at(base, status, settings)
     if str(paths.store) in in_use or _taken(paths, status.scan_id, settings, look=look):
-        elsewhere = base.with_name(f"{base.name}_{id_name(status.scan_id)}")
-        other = ScanPaths.at(elsewhere, status, settings)
-        log.warning("%s is another scan's; scan %s goes to %s", base, status.scan_id, other.store)
-        return other
+        return elsewhere(paths, status, settings)
     return paths
+
+
+def elsewhere(paths: ScanPaths, status: ScanStatus, settings: Settings) -> ScanPaths:
+    """Where a scan goes if `paths` turn out to be another one's."""
+    name = f"{paths.store.stem}_{id_name(status.scan_id)}.zarr"
+    other = ScanPaths.of_store(paths.store.with_name(name), status, settings)
+    log.warning(
+        "%s is another scan's; scan %s goes to %s", paths.store, status.scan_id, other.store
+    )
+    return other
 
 
 def check_template(template: str) -> None:

@@ -21,6 +21,7 @@ from zwriter.service.outbox import Outbox
 from zwriter.service.paths import (
     ScanPaths,
     check_template,
+    elsewhere,
     finished_here,
     paths_for,
 )
@@ -252,7 +253,14 @@ class _Service:
         return True
 
     def _start(self, status: ScanStatus, paths: ScanPaths, heard: list[ControlEvent]) -> None:
-        scan = ScanRun(self._shared, status.scan_id, status.scan_number, paths, self._done)
+        scan = ScanRun(
+            self._shared,
+            status.scan_id,
+            status.scan_number,
+            paths,
+            self._done,
+            lambda taken: elsewhere(taken, status, self._shared.settings),
+        )
         for event in heard:
             scan.inbox.hear(event)
         self._runs[status.scan_id] = scan

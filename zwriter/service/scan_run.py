@@ -9,7 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from zwriter.errors import Fenced, NotSynced, ServiceError, StoreError, UsageError, ZwriterError
+from zwriter.errors import (
+    Fenced,
+    NotSynced,
+    PlaceTaken,
+    ServiceError,
+    StoreError,
+    UsageError,
+    ZwriterError,
+)
 from zwriter.master import write_master
 from zwriter.model import ScanState, Verdict
 from zwriter.objects import ObjectPath
@@ -32,7 +40,8 @@ _REOPEN_PAUSE = 5.0  # seconds
 
 
 class ScanRun:
-    """Writes one scan. `done` is called, in its thread, when nothing more happens here.
+    """Writes one scan. `done` is called, in its thread, when nothing more happens here; elsewhere:
+    gives the paths to take if these turn out to be another scan's.
 
     While the disk refuses, it waits: reading from Redis stops, which holds the data. Whatever else
     goes wrong stays in this thread: the scan is left as it is, to be continued at the service's
@@ -46,6 +55,7 @@ class ScanRun:
         scan_number: int | None,
         paths: ScanPaths,
         done: Callable[[str], None],
+        elsewhere: Callable[[ScanPaths], ScanPaths],
     ) -> None:
         self.inbox = Inbox()
         self._shared = shared
@@ -53,7 +63,7 @@ class ScanRun:
         self._number = scan_number
         self._label = f"scan {scan_id if scan_number is None else scan_number}"
         self.paths = paths
-        self._done = done
+        self._done, self._elsewhere = done, elsewhere
         self._disk = WaitForDisk(self._label, shared.stop, self._tell_of_disk)
         self._slow = SlowDisk(shared.outbox, scan_id, self._label)
         self._thread = threading.Thread(target=self._run, name=f"scan-{scan_id[:8]}")
@@ -93,6 +103,8 @@ class ScanRun:
                 self._tell_of_disk(f"{self._label} is opened again: {error}")
                 if self._shared.stop.wait(_REOPEN_PAUSE):
                     return
+            except PlaceTaken:  # what could not be seen when the place was chosen
+                self.paths = self._elsewhere(self.paths)
             else:
                 return
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from zwriter.errors import Fenced, NotSynced, ServiceError, StoreError, UsageError
+from zwriter.errors import Fenced, NotSynced, PlaceTaken, ServiceError, StoreError, UsageError
 from zwriter.failpoint import failpoint
 from zwriter.objects import ObjectPath
 from zwriter.ship.bucket import Bucket
@@ -179,7 +179,7 @@ class Ownership:
         known = own_attributes(self.spool.store).get("scan_id", scan_id)
         if there and known not in (None, there["scan_id"]):
             another = f"{self.store} has another scan, {there['scan_id']}"
-            raise UsageError(f"{another}: choose another path for {known}")
+            raise PlaceTaken(f"{another}: choose another path for {known}")
 
     # --- what a power cut may have taken from the spool ---
 

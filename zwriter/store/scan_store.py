@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from zwriter.errors import StoreError, UsageError
+from zwriter.errors import PlaceTaken, StoreError, UsageError
 from zwriter.failpoint import failpoint
 from zwriter.model import Rejected, ScanState, Source, Verdict
 from zwriter.settings import SignalSettings, StoreSettings
@@ -47,7 +47,7 @@ class ScanStore:
         self, path: Path, settings: StoreSettings, scan_id: str | None, scan_number: int | None
     ) -> None:
         side = side_folder(path)
-        _check_usable(path, side)
+        _check_usable(path, side, scan_id)
         self.path = path
         self.settings = settings
         self.devices: dict[str, DeviceWriter] = {}
@@ -82,10 +82,8 @@ class ScanStore:
         self._closing.callback(self._quarantine.close)
         self.record = ScanRecord.replay(read_frames(self._side / "journal"))
         known = own_attributes(self._tree)
-        found = self.record.scan_id or known.get("scan_id")
-        if scan_id and found and found != scan_id:
-            raise UsageError(f"{self.path} has another scan, {found}: choose another path")
-        self.scan_id: str = found or scan_id or str(uuid4())
+        found: str | None = self.record.scan_id or known.get("scan_id") or scan_id
+        self.scan_id = found or str(uuid4())
         self.scan_number = self.record.scan_number or known.get("scan_number") or scan_number
         self._root = self._open_root(known)
         for folder in sorted((self._side / "commits").iterdir()):
@@ -285,9 +283,12 @@ class ScanStore:
         failpoint("finish.cleaned")
 
 
-def _check_usable(path: Path, side: Path) -> None:
+def _check_usable(path: Path, side: Path, scan_id: str | None) -> None:
     if path.suffix != ".zarr":
         raise UsageError(f"{path}: the name of a store ends in .zarr")
+    found = own_attributes(path).get("scan_id")
+    if scan_id and found not in (None, scan_id):  # it may be alive: nothing of it is touched
+        raise PlaceTaken(f"{path} has another scan, {found}: choose another path")
     if side.exists():
         return
     if _finished(path):
