@@ -188,10 +188,10 @@ def test_what_came_before_a_moment_is_known_to_be_read_though_more_and_more_come
         client.xadd(stream, {"data": message}, id=f"{seconds}000-0")
     with reading(client, "scan") as reader:
         until(lambda: reader.nbytes)
-        assert not reader.has_given_up_to(5.0)
+        assert not reader.has_handed_on_up_to(5.0)
         take(reader, 9)
-        assert reader.has_given_up_to(5.0)
-        until(lambda: reader.has_given_up_to(20.0))  # it has no more
+        assert reader.has_handed_on_up_to(5.0)
+        until(lambda: reader.has_handed_on_up_to(20.0))  # it has no more
 
 
 def test_while_a_stream_is_refused_not_all_of_them_are_passed(client, publisher, take):

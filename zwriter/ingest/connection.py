@@ -110,12 +110,17 @@ def until_it_works(what: str, work: Callable[[], None], stop: threading.Event) -
         except redis.RedisError as error:
             if not pause:
                 log.warning("%s: Redis is away, waiting for it: %s", what, _first_line(error))
-            pause = min(2 * pause or 0.1, 5.0)
+            pause = longer(pause)
             stop.wait(pause)
         else:
             if pause:
                 log.info("%s: Redis is back", what)
             return
+
+
+def longer(pause: float) -> float:
+    """Seconds to wait after one more failure; 0 before the first one."""
+    return min(2 * pause or 0.1, 5.0)
 
 
 def _first_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ import redis
 
 from zwriter.errors import BadMessage
 from zwriter.ingest.commands import Commands
-from zwriter.ingest.connection import until_it_works
+from zwriter.ingest.connection import longer, until_it_works
 from zwriter.protocol import keys
 from zwriter.protocol.codec import READINGS, decode, encode, messages_in
 from zwriter.protocol.messages import Baseline, FileReference, Readings, ScanPoint, ScanStatus
@@ -21,7 +21,6 @@ from zwriter.protocol.messages import Baseline, FileReference, Readings, ScanPoi
 log = logging.getLogger(__name__)
 
 _SECONDS_TO_NOTICE_STOP = 0.2
-_LONGEST_PAUSE = 5.0
 _CHANNELS = (keys.scan_status(), keys.scan_segment(), keys.scan_baseline())
 _PATTERNS = (keys.scan_file("*", "*"), keys.read_configuration("*"))
 
@@ -63,7 +62,7 @@ def listen(
             except redis.RedisError as error:
                 if not pause:
                     log.warning("listening to scans is interrupted: %s", error)
-                pause = min(2 * pause or 0.1, _LONGEST_PAUSE)
+                pause = longer(pause)
                 stop.wait(pause)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from zwriter.errors import BadMessage
 from zwriter.ingest.commands import Commands, Entry, WrongType
@@ -14,6 +15,8 @@ from zwriter.protocol.messages import ScanStatus
 log = logging.getLogger(__name__)
 
 _SCAN_COUNT = 1000
+
+T = TypeVar("T")
 
 
 class Kept:
@@ -76,31 +79,24 @@ class Kept:
 
     def last_entries(self, stream: str, count: int) -> list[Entry]:
         """The newest `count` entries of a stream, the newest first."""
-        try:
-            return self._client.xrevrange(stream, count=count)
-        except WrongType:
-            self._tell(stream)
-            return []
+        return self._read(stream, lambda: self._client.xrevrange(stream, count=count)) or []
 
     def entries_after(self, stream: str, entry: bytes) -> list[Entry]:
         """What a stream has behind an entry."""
-        try:
-            return self._client.xrange(stream, min=b"(" + entry)
-        except WrongType:
-            self._tell(stream)
-            return []
+        return self._read(stream, lambda: self._client.xrange(stream, min=b"(" + entry)) or []
 
     def _value(self, key: str) -> bytes | None:
-        try:
-            return self._client.get(key)
-        except WrongType:
-            self._tell(key)
-            return None
+        return self._read(key, lambda: self._client.get(key))
 
-    def _tell(self, key: str) -> None:
-        if key not in self._told:
-            self._told.add(key)
-            log.warning("%s holds something else than it should, and is not read", key)
+    def _read(self, key: str, read: Callable[[], T]) -> T | None:
+        """What is read of a key; None if it holds something else, which the log says once."""
+        try:
+            return read()
+        except WrongType:
+            if key not in self._told:
+                self._told.add(key)
+                log.warning("%s holds something else than it should, and is not read", key)
+            return None
 
     def _enabled_devices(self) -> list[str] | None:
         raw = self._value(keys.device_config())

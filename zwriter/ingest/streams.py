@@ -156,9 +156,9 @@ class StreamReader:
         """The streams known so far."""
         return [stream.name for stream in list(self._streams.values())]
 
-    def has_given_up_to(self, moment: float) -> bool:
+    def has_handed_on_up_to(self, moment: float) -> bool:
         """Whether all that was pushed before `moment` (seconds since 1970, the server's clock) was
-        read and got, as far as it can be; there may be more."""
+        read and handed on, as far as it can be; there may be more."""
         return all(
             stream.refused == math.inf
             or (stream.got == stream.position and not stream.behind)

@@ -157,7 +157,7 @@ class ScanLife:
         return (
             time.monotonic() - ended_at >= long
             and self._reader.passed(ended_at + long / 2)
-            and self._reader.has_given_up_to(self._end + long / 2)
+            and self._reader.has_handed_on_up_to(self._end + long / 2)
         )
 
     def _server_time(self) -> float:

@@ -207,19 +207,21 @@ class DeviceWriter:
             else:
                 rejected = self._fail(name, signal.ledger, error)
                 signal = self.signals[name]
-            committed = self._states.get(name)
-            if committed is None:
-                committed = SignalWriter(self.path / name, signal.settings).state()
-            self._states[name] = {**committed, "ledger": signal.ledger.to_json()}
+            self._states[name] = self._as_committed(name)
         signal.dirty = False
         return rejected
 
     def _state_of(self, name: str) -> dict[str, Any]:
         """What the next commit says of a signal."""
+        return self._as_committed(name) if name in self._left else self.signals[name].state()
+
+    def _as_committed(self, name: str) -> dict[str, Any]:
+        """What the last commit says of a signal, but for its ledger."""
         signal = self.signals[name]
-        if name in self._left and name in self._states:
-            return {**self._states[name], "ledger": signal.ledger.to_json()}
-        return signal.state()
+        committed = self._states.get(name)
+        if committed is None:
+            committed = SignalWriter(self.path / name, signal.settings).state()
+        return {**committed, "ledger": signal.ledger.to_json()}
 
     @property
     def to_be_synced(self) -> bool:
@@ -298,8 +300,7 @@ class DeviceWriter:
             if passing(error):
                 raise
             log.error("%s/%s: its shards have no HDF5 side", self.name, name, exc_info=error)
-            ledger = self.signals[name].ledger.to_json()
-            self._states[name] = {**self._states[name], "ledger": ledger}
+            self._states[name] = self._as_committed(name)
 
     def trim(self) -> None:
         """Remove what only served while the scan was open. Only after `seal`."""
