@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from zwriter.errors import NotSynced
 from zwriter.failpoint import failpoint
+from zwriter.store.exchange import take_place
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,13 +94,16 @@ def write_all(fd: int, parts: list[Any], offset: int) -> int:
 
 @step
 def replace_file(path: Path, data: bytes, *, sync: bool = False) -> None:
-    """Put `data` at `path` in one step, in place of what is there."""
+    """Put `data` at `path` in one step, in place of what is there; sync: also after a power cut."""
     folder, name = os.path.split(path)
     temporary = f"{folder}/.{name}.tmp"  # texts: hundreds of files are written at once
     try:
         _write(temporary, data, os.O_TRUNC, sync)
         failpoint("file.renaming")
-        os.rename(temporary, path)  # noqa: PTH104
+        if sync:
+            os.rename(temporary, path)  # noqa: PTH104
+        else:
+            take_place(temporary, f"{folder}/{name}")
     except OSError:
         with suppress(OSError):
             os.unlink(temporary)  # noqa: PTH108
