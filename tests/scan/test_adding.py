@@ -170,6 +170,10 @@ def test_a_fault_in_another_thread_fails_its_signal_alone(scans: ScanFolder) -> 
     assert "a fault" in str(devices["image"].ledger.failed)
 
 
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 class Impatient:
     """Tells at once what the disk refuses."""
 
@@ -250,3 +254,91 @@ def test_extended_numbers_are_stored_as_doubles(scans: ScanFolder) -> None:
     devices = scans.open().devices["dev"]
     assert (devices["long"].value.dtype, devices["complex"].value.dtype) == ("f8", "c16")
     assert devices["long"].value[:, 0].tolist() == [0, 1, 2]
+
+
+LARGE = (900, 800)  # of uint16: not copied if it is not compressed
+LARGE_SETTINGS = [
+    SignalSettings(codec="none"),
+    SignalSettings(codec="none", chunk_bytes=2 * 1_440_000),
+    SignalSettings(codec="none", chunk_bytes=700_000),
+    SignalSettings(codec="lz4"),
+]
+
+
+@pytest.mark.parametrize("settings", LARGE_SETTINGS, ids=str)
+def test_a_program_may_use_a_large_buffer_again(
+    scans: ScanFolder, settings: SignalSettings
+) -> None:
+    store = SETTINGS.model_copy(update={"default": settings})
+    buffer = np.empty(LARGE, "<u2")
+    with scans.writer(settings=store, master=None) as scan:
+        for n in range(7):
+            buffer[:] = n
+            scan.add("dev", "image", buffer, float(n))
+            buffer[:] = 999
+            if n == 3:
+                scan.commit()
+        buffer = np.empty(LARGE, "<u4")
+        for n in range(7, 12):
+            buffer[:] = n
+            scan.add("dev", "image", buffer, float(n))
+            buffer[:] = 999
+    signal = scans.open().devices["dev"]["image"]
+    assert signal.value.dtype == "u4"
+    assert [(int(f.min()), int(f.max())) for f in signal.value] == [(n, n) for n in range(12)]
+    assert signal.timestamp[...].tolist() == list(range(12))
+    assert verify(scans / "S1.zarr").problems == []
+
+
+def kept_frames(read: Scan) -> list[tuple[int, int, float]]:
+    kept = [decode(entry.raw).data["signals"]["image"] for entry in read.quarantine]
+    return [(int(k["value"].min()), int(k["value"].max()), k["timestamp"]) for k in kept]
+
+
+@pytest.mark.parametrize("settings", LARGE_SETTINGS, ids=str)
+@pytest.mark.parametrize("before", [0, 1])  # what was committed
+@pytest.mark.parametrize("place", ["signal.applied", "signal.publishing", "chunk.written"])
+def test_large_values_of_a_signal_that_fails_are_kept_as_they_were_added(
+    scans: ScanFolder, settings: SignalSettings, place: str, before: int
+) -> None:
+    store = SETTINGS.model_copy(update={"default": settings})
+    buffer = np.empty(LARGE, "<u2")
+    scan = scans.writer(settings=store, master=None)
+
+    def add(n: int) -> None:
+        buffer[:] = n
+        scan.add("dev", "image", buffer, float(n))
+        buffer[:] = 999
+
+    for n in range(before):
+        add(n)
+        scan.commit()
+    for n in range(before, 6):
+        add(n)
+    with failing(place, fault):
+        add(6)
+        scan.commit()
+    add(7)
+    scan.finish()
+    scan.close()
+    read = scans.open()
+    assert [entry.device for entry in read.quarantine] == ["dev"] * (8 - before)
+    assert kept_frames(read) == [(n, n, float(n)) for n in range(before, 8)]
+    if before:
+        assert [int(frame.max()) for frame in read.devices["dev"]["image"].value] == [0]
+
+
+def test_a_large_value_that_an_interrupt_cuts_off_is_kept_as_it_was(scans: ScanFolder) -> None:
+    store = SETTINGS.model_copy(update={"default": SignalSettings(codec="none")})
+    buffer = np.zeros(LARGE, "<u2")
+    scan = scans.writer(settings=store, master=None, patience=Impatient())
+    for n in range(4):
+        buffer[:] = n
+        scan.add("dev", "image", buffer, float(n))
+    buffer[:] = 4
+    with failing("signal.applied", interrupt), pytest.raises(KeyboardInterrupt):
+        scan.add("dev", "image", buffer, 4.0)
+    buffer[:] = 999
+    scan.finish()
+    scan.close()
+    assert kept_frames(scans.open()) == [(n, n, float(n)) for n in range(5)]
