@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, ClassVar
@@ -200,8 +200,7 @@ class Run:
 
     values: (k, *shape) of the k updates, perhaps neither contiguous nor aligned; timestamps: (k,)
     seconds, or None where there are none; numbers: (k,) the producer's, or None; messages: the k
-    messages in `stream`, None if a program made the updates; borrowed: the values are in memory of
-    the program, which may change them once its call returns.
+    messages in `stream`, None if a program made the updates.
     """
 
     device: str
@@ -212,7 +211,6 @@ class Run:
     numbers: Any
     stream: str
     messages: Messages | None
-    borrowed: bool = False
 
     def __len__(self) -> int:
         return len(self.values)
@@ -231,10 +229,6 @@ class Run:
         if self.messages is None:
             return None
         return Position(self.stream, self.messages.entry(len(self) - 1))
-
-    def owned(self) -> Run:
-        """The same, in memory that nobody changes."""
-        return replace(self, values=self.values.copy(), borrowed=False) if self.borrowed else self
 
     def updates(self) -> list[Update]:
         """The same, one by one."""

@@ -24,8 +24,7 @@ class Block:
 
     count: how many updates; fitted: their rows, an item each, or one for all of them;
     timestamps: arrays of seconds, NaN where an update had none; stamped: whether any had one;
-    rows_each, stamps_each: rows and timestamps of each update, 0 when that varies; borrowed: its
-    arrays may change once it is taken.
+    rows_each, stamps_each: rows and timestamps of each update, 0 when that varies.
     """
 
     dtype: DType
@@ -36,7 +35,6 @@ class Block:
     rows_each: int = 0
     stamps_each: int = 0
     nbytes: int = 0
-    borrowed: bool = False
 
     @property
     def arrays(self) -> list[Array]:

@@ -1,12 +1,10 @@
 """Updates that a program makes one by one, gathered into runs: a call then costs a copy of its
-value and about a microsecond, and a run is written in one step. What is large is not even copied.
-"""
+value and about a microsecond, and a run is written in one step."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,9 +51,7 @@ class Blocks:
 class Gather:
     """Consecutive `add` updates of one signal, alike but for their values."""
 
-    def __init__(
-        self, device: str, signal: str, example: Any, said: Any, timestamp: Any, *, copied: bool
-    ) -> None:
+    def __init__(self, device: str, signal: str, example: Any, said: Any, timestamp: Any) -> None:
         self._device, self._signal = device, signal
         self._said = list(said) if isinstance(said, list) else said
         self._kind = type(example)
@@ -66,7 +62,6 @@ class Gather:
         self._stamped = timestamp is not None
         self.value_bytes: int = scalar.itemsize if scalar else example.nbytes
         self._room = max(1, min(MOST, BLOCK_BYTES // self.value_bytes))
-        self._borrows = not copied and self._room == 1
         self._values: NDArray[Any] | None = None
         self._stamps: list[float] = []
         self._count = 0
@@ -75,8 +70,7 @@ class Gather:
         self._most = self._first
 
     def take(self, value: Any, timestamp: Any, said: Any, blocks: Blocks) -> bool:
-        """Take the value, as a copy or, if it is large, as it is until the run is taken; False, and
-        nothing done, if it is not like those before.
+        """Copy the value; False, and nothing done, if it is not like those before.
 
         said: `max_shape` as the program gave it, None for the shape of the value.
         """
@@ -86,16 +80,6 @@ class Gather:
             return False
         if type(timestamp) is not (float if self._stamped else type(None)):
             return False
-        if self._borrows:
-            self._values = value[np.newaxis]
-        elif not self._copy(value, blocks):
-            return False
-        if timestamp is not None:
-            self._stamps.append(timestamp)
-        self._count += 1
-        return True
-
-    def _copy(self, value: Any, blocks: Blocks) -> bool:
         if self._values is None:
             size = self._first if self._most <= self._first else self._room
             self._values = blocks.lend(self._key, size)
@@ -103,6 +87,9 @@ class Gather:
             self._values[self._count] = value
         except OverflowError:
             return False
+        if timestamp is not None:
+            self._stamps.append(timestamp)
+        self._count += 1
         return True
 
     @property
@@ -118,17 +105,14 @@ class Gather:
         full, self._left = self.full, self._left - self._count or self._room
         self._most = self._left if full else min(self._first, self._left)
         self._values, self._stamps, self._count = None, [], 0
-        made = self._device, self._signal, self._mode, values, stamps
-        return Run(*made, None, "", None, self._borrows)
+        return Run(self._device, self._signal, self._mode, values, stamps, None, "", None)
 
 
 class Gathering:
     """All signals that a program adds to. `ready`: runs that are to be written, in order; `nbytes`:
-    of what is gathered and not ready; `copied` says of which signals large values are copied, too.
-    """
+    of what is gathered and not ready."""
 
-    def __init__(self, copied: Callable[[str, str], bool]) -> None:
-        self._copied = copied
+    def __init__(self) -> None:
         self.ready: list[Run] = []
         self.nbytes = 0
         self._gathers: dict[tuple[str, str], Gather] = {}
@@ -144,8 +128,7 @@ class Gathering:
             self.end(device, signal)
             if not _can_be_gathered(value, said, timestamp):
                 return False
-            copied = self._copied(device, signal)
-            gather = Gather(device, signal, value, said, timestamp, copied=copied)
+            gather = Gather(device, signal, value, said, timestamp)
             if not gather.take(value, timestamp, said, self._blocks):
                 return False
             self._gathers[device, signal] = gather
@@ -170,10 +153,6 @@ class Gathering:
         if run is not None:
             self.nbytes -= run.nbytes
             self.ready.append(run)
-
-    def own(self) -> None:
-        """What is ready could not be written before the program has its memory again."""
-        self.ready[:] = [run.owned() for run in self.ready]
 
     def committed(self) -> None:
         """All that was ready is committed: nobody holds its values any more."""

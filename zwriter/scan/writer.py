@@ -133,7 +133,7 @@ class ScanWriter:
         self._points_dirty = False
         self._points_due = time.monotonic() + POINTS_INTERVAL
         self._due = time.monotonic() + self._settings.flush_interval
-        self._gathering = Gathering(self._is_compressed)
+        self._gathering = Gathering()
         self._uncommitted = 0  # bytes; they are kept, in case their signal fails
 
     def _ship(self, shipment: Shipment, scan_id: str | None, scan_number: int | None) -> None:
@@ -261,17 +261,10 @@ class ScanWriter:
     @_patiently
     def _write_gathered(self) -> None:
         ready = self._gathering.ready
-        try:
-            while ready:
-                run = ready.pop(0)
-                self._uncommitted += run.nbytes
-                self._intake.take_made_here(run)
-        finally:
-            self._gathering.own()
-
-    def _is_compressed(self, device: str, signal: str) -> bool:
-        """Such large values are copied, since other threads compress them."""
-        return self._settings.for_signal(device, signal).codec != "none"
+        while ready:
+            run = ready.pop(0)
+            self._uncommitted += run.nbytes
+            self._intake.take_made_here(run)
 
     @_patiently
     def apply(self, items: Iterable[Update | Run | Rejected]) -> None:

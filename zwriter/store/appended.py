@@ -67,24 +67,22 @@ class AppendArray(ShardedArray):
         """All rows that were appended, also those that wait for a chunk to be chosen."""
         return self.rows + self._waiting_rows
 
-    def append(self, rows: Array, *, borrowed: bool = False) -> None:
-        """Add `rows` (k, *row_shape), of the array's dtype. Whole chunks are written at once; what
-        is borrowed is written, or copied, when this returns."""
+    def append(self, rows: Array) -> None:
+        """Add `rows` (k, *row_shape), of the array's dtype. Whole chunks are written at once."""
         if self.chunk_rows:
-            self._take(rows, borrowed=borrowed)
+            self._take(rows)
             return
         self._waiting.append(rows)
         self._waiting_rows += len(rows)
-        enough = self._waiting_rows * self.row_bytes >= (self._chunk_bytes or FAST_CHUNK)
-        if enough or borrowed:
-            self._choose_chunk(borrowed=borrowed)
+        if self._waiting_rows * self.row_bytes >= (self._chunk_bytes or FAST_CHUNK):
+            self._choose_chunk()
 
     def append_fill(self, rows: int) -> None:
         """Add `rows` rows of fill value."""
         fill = np.asarray(fill_value(self.dtype), self.dtype)
         self.append(np.broadcast_to(fill, (rows, *self.row_shape)))
 
-    def _choose_chunk(self, *, borrowed: bool = False) -> None:
+    def _choose_chunk(self) -> None:
         elapsed = max(time.monotonic() - self._born, 0.1)
         wanted = self._chunk_bytes or min(
             max(int(self._waiting_rows / elapsed * 10) * self.row_bytes, SLOW_CHUNK), FAST_CHUNK
@@ -96,14 +94,14 @@ class AppendArray(ShardedArray):
         self._cut_in_chunks(chunk_rows)
         waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
         for rows in waiting:
-            self._take(rows, borrowed=borrowed)
+            self._take(rows)
 
-    def _take(self, rows: Array, *, borrowed: bool = False) -> None:
+    def _take(self, rows: Array) -> None:
         size = self.chunk_rows
         while len(rows):
             filled = self.rows % size
             if not filled and len(rows) >= size and rows[:size].flags.c_contiguous:
-                self._put(self.rows // size, rows[:size], whole=True, now=borrowed)
+                self._put(self.rows // size, rows[:size], whole=True)
                 taken = size
             else:
                 if self._tail is None:
@@ -113,7 +111,7 @@ class AppendArray(ShardedArray):
                 taken = min(size - filled, len(rows))
                 self._tail[filled : filled + taken] = rows[:taken]
                 if filled + taken == size and not self._put(
-                    self.rows // size, self._tail, whole=True, now=borrowed
+                    self.rows // size, self._tail, whole=True
                 ):
                     self._tail = None
             self.rows += taken
@@ -137,22 +135,12 @@ class AppendArray(ShardedArray):
 
     def blocks(self) -> Iterator[Array]:
         """All rows that were taken, chunk by chunk."""
-        self.write_all()
         for chunk in range(-(-self.rows // self.chunk_rows) if self.chunk_rows else 0):
-            yield self._rows_of(chunk)
-
-    def _rows_of(self, chunk: int) -> Array:
-        left = self.rows - chunk * self.chunk_rows
-        if left < self.chunk_rows and self._tail is not None:
-            return self._tail[:left]
-        return self.read_written(chunk)
-
-    def read(self, first: int, rows: int) -> Array:
-        """So many of the rows that were borrowed, from `first` on, whatever became of others."""
-        chunk, begin = divmod(first, self.chunk_rows)
-        end = -(-(first + rows) // self.chunk_rows)
-        found = np.concatenate([self._rows_of(number) for number in range(chunk, end)])
-        return found[begin : begin + rows]
+            left = self.rows - chunk * self.chunk_rows
+            if left < self.chunk_rows and self._tail is not None:
+                yield self._tail[:left]
+            else:
+                yield self.read_chunk(chunk)
 
     def promoted(self, dtype: np.dtype[Any]) -> AppendArray | None:
         """This array with another dtype, in the next generation; None if values would change."""

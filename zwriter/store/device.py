@@ -19,7 +19,6 @@ from zwriter.model import Ledger, Position, Rejected, Run, Update, singly
 from zwriter.settings import StoreSettings
 from zwriter.store.commits import CommitLog
 from zwriter.store.disk import make_folder, passing, remove, replace_file
-from zwriter.store.pending import Pending
 from zwriter.store.signal import SignalWriter
 from zwriter.store.zarr_json import read_json
 
@@ -46,7 +45,7 @@ class DeviceWriter:
         self._read_since: Position | None = None  # the newest message since the last commit
         self.signals: dict[str, SignalWriter] = {}
         self._states: dict[str, dict[str, Any]] = {}
-        self._pending = Pending()
+        self._pending: dict[str, list[Update | Run]] = {}  # taken since the last commit
         self._torn: dict[str, tuple[Ledger, BaseException]] = {}  # interrupted: half taken
         self._left: set[str] = set()  # signals that cannot be continued
         self.dirty = False
@@ -104,15 +103,13 @@ class DeviceWriter:
             signal.ledger.quarantined += len(updates)
             signal.dirty = True
             return [reject(update, signal.ledger.failed) for update in updates]
-        before, rows = signal.ledger.copy(), signal.rows
-        self._pending.take(name, items)
+        before = signal.ledger.copy()
+        self._pending.setdefault(name, []).extend(items)
         try:
             failpoint("signal.applying")
             rejected = signal.apply(items)
-            self._pending.let_go(name, signal, rows)
             failpoint("signal.applied")
         except BaseException as error:
-            self._pending.own(name)
             count = len(singly(items))
             before.received += count
             before.quarantined += count
@@ -139,7 +136,6 @@ class DeviceWriter:
         log.error("%s/%s: failed; its raw updates are kept", self.name, name, exc_info=error)
         committed = self._states.get(name, {})
         books = Ledger.from_json(committed.get("ledger", {}))
-        pending = self._pending.give_back(name, self.signals[name])
         with suppress(OSError):
             self.signals[name].close()
         _remove_uncommitted(self.path / name, committed)
@@ -163,6 +159,7 @@ class DeviceWriter:
         self.signals[name] = signal
         self.touch(name)
         assert signal.ledger.failed
+        pending = singly(self._pending.pop(name, []))
         return [reject(update, signal.ledger.failed) for update in pending]
 
     def signal(self, name: str) -> SignalWriter:

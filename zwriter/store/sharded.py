@@ -108,14 +108,14 @@ class ShardedArray:
             self.generation, len(stored_shape(self.shape, self.dtype)), number
         )
 
-    def _put(self, chunk: int, data: Array, *, whole: bool, now: bool = False) -> bool:
-        """Write a chunk, `now` or, at the latest, when all is published; whether it was now. If
-        not, `data` must not change any more until it comes back to `_written`.
+    def _put(self, chunk: int, data: Array, *, whole: bool) -> bool:
+        """Write a chunk, now or, at the latest, when all is published; whether it was now. If not,
+        `data` must not change any more until it comes back to `_written`.
         """
         number, inside = divmod(chunk, self.shard_chunks)
         shard = self._shard(number)
         self._sealed.pop(number, None)  # by a writer before us, which did not come to its end
-        if now or data.nbytes < LARGE:
+        if data.nbytes < LARGE:
             shard.put(inside, self.codec.encode(data), whole=whole)
             return True
         while self._on_their_way.many:
@@ -132,12 +132,8 @@ class ShardedArray:
             self._written(self._on_their_way.next())
 
     def read_chunk(self, chunk: int) -> Array:
-        """A chunk that was put, all fill value where there is none."""
+        """A chunk as it is stored, all fill value where there is none."""
         self.write_all()
-        return self.read_written(chunk)
-
-    def read_written(self, chunk: int) -> Array:
-        """The same, of one that is known to be written."""
         shard, number = divmod(chunk, self.shard_chunks)
         if shard in self._sealed:
             stored = read_sealed_chunk(self._shard_path(shard), self.shard_chunks, number)

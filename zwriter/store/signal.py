@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from zwriter.assemble import Block, Layout, Replaced, Rows, assemble, common_dtype, join, layout_for
+from zwriter.assemble import Block, Layout, Replaced, assemble, common_dtype, join, layout_for
 from zwriter.assemble.blocks import reject
 from zwriter.errors import BadUpdate
 from zwriter.model import Add, AddSlice, Ledger, MaxShape, Mode, Rejected, Replace, Run, Update
@@ -43,20 +41,6 @@ class SignalWriter:
         if state:
             self._restore(state)
 
-    @property
-    def rows(self) -> int:
-        """How many were taken."""
-        return 0 if self.layout is None else self.layout.rows
-
-    @property
-    def row_size(self) -> int:
-        """Values in a row of one shape."""
-        return math.prod(self.layout.row_shape) if isinstance(self.layout, Rows) else 0
-
-    def read(self, first: int, rows: int) -> NDArray[Any]:
-        """So many rows (rows, *row_shape) of those that were taken, of one shape."""
-        return self._arrays.read(first, rows)
-
     def apply(self, items: list[Update | Run]) -> list[Rejected]:
         """Take updates; what cannot be taken, or was cut off, comes back."""
         self.dirty = True
@@ -69,7 +53,7 @@ class SignalWriter:
             rejected += self._apply_singly(single)
             single = []
             if not self._join(item):
-                rejected += self._apply_singly(item.owned().updates())
+                rejected += self._apply_singly(item.updates())
         rejected += self._apply_singly(single)
         self.ledger.quarantined += len(rejected)
         return rejected
@@ -86,7 +70,6 @@ class SignalWriter:
         if block is None:
             return False
         self._numbering.took(run)
-        block.borrowed = run.borrowed
         self._take(block)
         return True
 
@@ -183,7 +166,7 @@ class SignalWriter:
             "layout": None if self.layout is None else self.layout.name,
             "mode": None if self.mode is None else self.mode.name,
             "max_shape": None if shape is None else list(shape),
-            "rows": self.rows,
+            "rows": 0 if self.layout is None else self.layout.rows,
             "ledger": self.ledger.to_json(),
             "numbering": [self._gap, *self._arrays.counts, self._numbering.last_content],
             "arrays": self._arrays.state(),

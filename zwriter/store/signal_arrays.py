@@ -167,7 +167,7 @@ class SignalArrays:
         known = block.rows_each if self._rows_each is None else self._rows_each
         self._rows_each = known if known == block.rows_each else 0
         for part in _joined(block.arrays):
-            value.append(part, borrowed=block.borrowed)
+            value.append(part)
         if isinstance(self.layout, Rows):
             self._take_row_lengths(block, before)
         else:
@@ -221,12 +221,6 @@ class SignalArrays:
             timestamp.append_fill(self._pushes * (block.stamps_each or 1))
         assert isinstance(timestamp, AppendArray)
         timestamp.append(np.concatenate(block.timestamps))
-
-    def read(self, first: int, rows: int) -> NDArray[Any]:
-        """So many of the rows that were taken, (rows, *row_shape), as they are stored."""
-        value = self.arrays["value"]
-        assert isinstance(value, AppendArray)
-        return value.read(first, rows)
 
     def publish(self) -> None:
         """Make all that was taken visible to readers, value first."""
