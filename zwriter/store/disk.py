@@ -92,18 +92,23 @@ def write_all(fd: int, parts: list[Any], offset: int) -> int:
     return nbytes
 
 
+def temporary_of(path: Path) -> str:
+    """Where a file is that is to take its place at `path`, or the one that was there before it."""
+    folder, name = os.path.split(path)
+    return f"{folder}/.{name}.tmp"  # a text: hundreds of files are written at once
+
+
 @step
 def replace_file(path: Path, data: bytes, *, sync: bool = False) -> None:
     """Put `data` at `path` in one step, in place of what is there; sync: also after a power cut."""
-    folder, name = os.path.split(path)
-    temporary = f"{folder}/.{name}.tmp"  # texts: hundreds of files are written at once
+    temporary = temporary_of(path)
     try:
-        _write(temporary, data, os.O_TRUNC, sync)
+        _write_anew(temporary, data, sync)
         failpoint("file.renaming")
         if sync:
             os.rename(temporary, path)  # noqa: PTH104
         else:
-            take_place(temporary, f"{folder}/{name}")
+            take_place(temporary, os.fspath(path))
     except OSError:
         with suppress(OSError):
             os.unlink(temporary)  # noqa: PTH108
@@ -136,6 +141,14 @@ def _create(path: Path, data: bytes, sync: bool) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _write_anew(path: str, data: bytes, sync: bool) -> None:
+    try:
+        _write(path, data, os.O_EXCL, sync)
+    except FileExistsError:  # of a writer that died; others may still read it
+        os.unlink(path)  # noqa: PTH108
+        _write(path, data, os.O_EXCL, sync)
 
 
 def _write(path: Path | str, data: bytes, flags: int, sync: bool) -> None:

@@ -21,6 +21,7 @@ from zwriter.store.disk import (
     sync_file,
     sync_folder,
     sync_tree,
+    temporary_of,
 )
 from zwriter.store.epochs import EPOCHS, Epoch
 from zwriter.store.finishing import remove_leftovers, store_log, store_readings
@@ -269,6 +270,7 @@ class ScanStore:
         time.sleep(max(0.0, self._sealed + _READING - time.monotonic()))
         for device in self.devices.values():
             device.trim()
+        remove(Path(temporary_of(self._tree / "zarr.json")))
         failpoint("finish.trimmed")
         # the mark of a service first: what has none beside a finished store is being removed
         (self._side / FED_BY).unlink(missing_ok=True)

@@ -8,10 +8,7 @@ is looked at; what a power cut has damaged is left behind, back to the newest co
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import logging
-import os
 import shutil
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -26,6 +23,7 @@ from zwriter.store.codecs import intact
 from zwriter.store.commits import NOTHING, CommitLog
 from zwriter.store.disk import make_folder, sync_folder, sync_tree, walk
 from zwriter.store.epochs import Epoch
+from zwriter.store.exchange import exchange
 from zwriter.store.framed import copy_whole_frames
 from zwriter.store.layout import LOGS
 from zwriter.store.sealed import check_sealed
@@ -34,9 +32,6 @@ from zwriter.store.zarr_json import read_json
 
 log = logging.getLogger(__name__)
 
-_renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-_EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
-_HERE = -100  # AT_FDCWD
 _WAS = ".was"  # in a tree: the store whose place it is about to take
 
 
@@ -229,13 +224,8 @@ def _is_json(path: Path) -> bool:
 
 def _exchange(one: Path, other: Path) -> None:
     """Exchange two folders in one step; where that cannot be done, in two."""
-    if _renameat2 is not None:
-        paths = os.fsencode(one), os.fsencode(other)
-        if _renameat2(_HERE, paths[0], _HERE, paths[1], ctypes.c_uint(_EXCHANGE)) == 0:
-            return
-        number = ctypes.get_errno()
-        if number not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-            raise OSError(number, os.strerror(number), str(other))
+    if exchange(one, other):
+        return
     other.rename(one / _WAS)
     failpoint("takeover.exchanging")
     one.rename(other)
