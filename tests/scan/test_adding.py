@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ from hypothesis import settings as run_settings
 from hypothesis import strategies as st
 
 from zwriter import ScanWriter, open_scan, verify
+from zwriter.failpoint import enospc
 from zwriter.model import Add, Update, Verdict
 from zwriter.protocol import decode
 from zwriter.reader import Scan
@@ -171,7 +173,8 @@ def test_a_fault_in_another_thread_fails_its_signal_alone(scans: ScanFolder) -> 
 
 
 def interrupt() -> None:
-    raise KeyboardInterrupt
+    if threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt
 
 
 class Impatient:
@@ -328,17 +331,91 @@ def test_large_values_of_a_signal_that_fails_are_kept_as_they_were_added(
         assert [int(frame.max()) for frame in read.devices["dev"]["image"].value] == [0]
 
 
-def test_a_large_value_that_an_interrupt_cuts_off_is_kept_as_it_was(scans: ScanFolder) -> None:
+@pytest.mark.parametrize("place", ["signal.applied", "signal.publishing"])
+def test_large_values_that_were_promoted_are_kept_if_their_signal_fails(
+    scans: ScanFolder, place: str
+) -> None:
     store = SETTINGS.model_copy(update={"default": SignalSettings(codec="none")})
+    scan = scans.writer(settings=store, master=None)
+    for n in range(4):
+        scan.add("dev", "image", np.full(LARGE, n, "<u2"), float(n))
+    scan.add("dev", "image", np.full(LARGE, 4, "<u4"), 4.0)
+    with failing(place, fault):
+        scan.add("dev", "image", np.full(LARGE, 5, "<u4"), 5.0)
+        scan.commit()
+    scan.finish()
+    scan.close()
+    assert kept_frames(scans.open()) == [(n, n, float(n)) for n in range(6)]
+
+
+@pytest.mark.parametrize("place", ["chunk.written", "signal.applying", "signal.applied"])
+@pytest.mark.parametrize("settings", LARGE_SETTINGS[:3], ids=str)
+def test_a_large_value_that_an_interrupt_cuts_off_harms_no_other(
+    scans: ScanFolder, settings: SignalSettings, place: str
+) -> None:
+    store = SETTINGS.model_copy(update={"default": settings})
     buffer = np.zeros(LARGE, "<u2")
     scan = scans.writer(settings=store, master=None, patience=Impatient())
     for n in range(4):
         buffer[:] = n
         scan.add("dev", "image", buffer, float(n))
     buffer[:] = 4
-    with failing("signal.applied", interrupt), pytest.raises(KeyboardInterrupt):
+    with failing(place, interrupt), suppress(KeyboardInterrupt):
         scan.add("dev", "image", buffer, 4.0)
+        scan.commit()
+    for n in range(5, 8):
+        buffer[:] = n
+        scan.add("dev", "image", buffer, float(n))
     buffer[:] = 999
     scan.finish()
     scan.close()
-    assert kept_frames(scans.open()) == [(n, n, float(n)) for n in range(5)]
+    read = scans.open()
+    image = read.devices["dev"]["image"]
+    frames = image.value if "value" in image.arrays else []
+    stored = [(int(frame.min()), int(frame.max())) for frame in frames]
+    found = sorted(stored + [(low, high) for low, high, _ in kept_frames(read)])
+    complete = [(n, n) for n in range(8)]
+    assert found == complete or found == [n for n in complete if n != (4, 4)]
+    assert verify(scans / "S1.zarr").problems == []
+
+
+@pytest.mark.parametrize("place", ["chunk.written", "index.writing", "commit.linking"])
+def test_a_commit_that_is_cut_off_does_not_change_what_is_added_after_it(
+    scans: ScanFolder, place: str
+) -> None:
+    """A chunk of two rows is whole when the version with one of them was still to be taken."""
+    settings = SignalSettings(codec="none", chunk_bytes=2 * 1_440_000)
+    store = SETTINGS.model_copy(update={"default": settings})
+    scan = scans.writer(settings=store, master=None, patience=Impatient())
+    scan.add("dev", "image", np.full(LARGE, 1, "<u2"), 1.0)
+    with failing(place, enospc), suppress(OSError):
+        scan.commit()
+    scan.add("dev", "image", np.full(LARGE, 2, "<u2"), 2.0)
+    scan.finish()
+    scan.close()
+    value = scans.open().devices["dev"]["image"].value
+    assert [(int(f.min()), int(f.max())) for f in value] == [(1, 1), (2, 2)]
+    assert verify(scans / "S1.zarr").problems == []
+
+
+@pytest.mark.parametrize("device", ["known", "new"])
+def test_what_a_refused_commit_would_have_said_is_kept_once_if_its_signal_fails(
+    scans: ScanFolder, device: str
+) -> None:
+    scan = scans.writer(settings=SETTINGS, master=None, patience=Impatient())
+    if device == "known":
+        scan.add("dev", "other", 1.0)
+        scan.commit()
+    for n in range(3):
+        scan.add("dev", "cnt", float(n))
+    with failing("commit.linking", enospc), suppress(OSError):
+        scan.commit()
+    with failing("signal.applied", fault):
+        scan.add("dev", "cnt", 3.0)
+        scan.commit()
+    scan.finish()
+    scan.close()
+    read = scans.open()
+    kept = [decode(entry.raw).data["signals"]["cnt"]["value"] for entry in read.quarantine]
+    assert kept == [0.0, 1.0, 2.0, 3.0]
+    assert "value" not in read.devices["dev"]["cnt"].arrays

@@ -62,6 +62,11 @@ class Intake:
             for stream, entry in streams.items():
                 self._store.device(device).read_up_to(stream, entry)
 
+    def open_device(self, item: Update | Run) -> None:
+        """Open the device of `item`, if it is new, which the disk may refuse; nothing is taken."""
+        if not _bad_name(item):
+            self._store.device(item.device)
+
     def take_made_here(self, item: Update | Run) -> None:
         """Take what a program has made."""
         reason = _bad_name(item)

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zwriter.assemble import Gathering
 from zwriter.errors import BadMessage, Fenced, NotSynced
@@ -46,6 +47,7 @@ POINTS_INTERVAL = 2.0  # seconds between writes of the sync data's arrays, which
 POINTS_SHARE = 0.1  # of the time, at most, that such writes may take,
 POINTS_LONGEST = 60.0  # as long as that does not mean to wait longer
 UNCOMMITTED_BYTES = 64 * 1024 * 1024
+ALONE = 1024 * 1024  # bytes: chunks of what comes fast are twice as large
 
 
 P = ParamSpec("P")
@@ -210,11 +212,15 @@ class ScanWriter:
         """Append one row of the shape of `value`; with `max_shape`, as BEC's `add` does: then
         `value` may also be several rows, (k, *row).
 
-        value: numbers, text or records, a scalar, a (nested) list or an array (*row); timestamp:
-        seconds since 1970, or one for each sample. A value that does not fit its signal goes to
+        value: numbers, text or records, a scalar, a (nested) list or an array (*row), which may be
+        changed again once the call returns; timestamp: seconds since 1970, or one for each sample.
+        A value that does not fit its signal goes to
         quarantine, with the reason. Raises as `commit` does.
         """
-        if not self._gathering.add(device, signal, value, timestamp, max_shape):
+        alone = self._goes_alone(device, signal, value)
+        if alone:
+            self._gathering.end(device, signal)
+        if alone or not self._gathering.add(device, signal, value, timestamp, max_shape):
             shape = (None, *np.shape(value)) if max_shape is None else tuple(max_shape)
             self._update(device, signal, Add(shape), value, timestamp)
         elif self._gathering.nbytes + self._uncommitted > UNCOMMITTED_BYTES:
@@ -249,10 +255,28 @@ class ScanWriter:
     @_patiently
     def _update(self, device: str, signal: str, mode: Mode, value: Any, timestamp: Any) -> None:
         self._write_gathered()
-        kept = value.copy() if isinstance(value, np.ndarray) else value  # a camera's buffer
-        self._uncommitted += kept.nbytes if isinstance(kept, np.ndarray) else 0
+        kept = value
+        if isinstance(value, np.ndarray):
+            kept = self._kept(device, signal, mode, value)
+            self._uncommitted += kept.nbytes
         self._intake.take_made_here(Update(device, signal, mode, kept, timestamp))
         self.commit_due()
+
+    def _goes_alone(self, device: str, signal: str, value: Any) -> bool:
+        """Whether `value` is so large that it is a chunk by itself, and needs no other threads."""
+        if type(value) is not np.ndarray or value.nbytes <= ALONE:
+            return False
+        return self._settings.for_signal(device, signal).codec == "none"
+
+    def _kept(self, device: str, signal: str, mode: Mode, value: NDArray[Any]) -> NDArray[Any]:
+        """The value where the program, whose buffer it may be, does not change it: a copy or, of
+        what goes alone, what is in the store by then."""
+        known = self._store.devices.get(device)
+        if known is not None and self._goes_alone(device, signal, value):
+            there = known.write_ahead(signal, mode, value)
+            if there is not None:
+                return there
+        return value.copy()
 
     def _write_all_gathered(self) -> None:
         self._gathering.end_all()
@@ -262,6 +286,7 @@ class ScanWriter:
     def _write_gathered(self) -> None:
         ready = self._gathering.ready
         while ready:
+            self._intake.open_device(ready[0])
             run = ready.pop(0)
             self._uncommitted += run.nbytes
             self._intake.take_made_here(run)

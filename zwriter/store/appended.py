@@ -77,6 +77,18 @@ class AppendArray(ShardedArray):
         if self._waiting_rows * self.row_bytes >= (self._chunk_bytes or FAST_CHUNK):
             self._choose_chunk()
 
+    def write_ahead(self, rows: Array) -> Array | None:
+        """Write `rows`, which are to be appended next, from where they lie: the same rows, where
+        they are in the file. None if they are no chunk just as they are, or compressed.
+
+        Raises OSError if they cannot be written now; that has no effect.
+        """
+        chunk, filled = divmod(self.rows, self.chunk_rows or 1)
+        whole = not filled and len(rows) == self.chunk_rows and rows.flags.c_contiguous
+        if not whole or rows.dtype != self.dtype or self.codec.name != "none":
+            return None
+        return self._write_ahead(chunk, rows)
+
     def append_fill(self, rows: int) -> None:
         """Add `rows` rows of fill value."""
         fill = np.asarray(fill_value(self.dtype), self.dtype)

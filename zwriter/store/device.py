@@ -12,10 +12,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from zwriter.assemble.blocks import reject
 from zwriter.errors import Fenced
 from zwriter.failpoint import failpoint
-from zwriter.model import Ledger, Position, Rejected, Run, Update, singly
+from zwriter.model import Ledger, Mode, Position, Rejected, Run, Update, singly
 from zwriter.settings import StoreSettings
 from zwriter.store.commits import CommitLog
 from zwriter.store.disk import make_folder, passing, remove, replace_file
@@ -44,7 +46,8 @@ class DeviceWriter:
         self.positions: dict[str, str] = {}
         self._read_since: Position | None = None  # the newest message since the last commit
         self.signals: dict[str, SignalWriter] = {}
-        self._states: dict[str, dict[str, Any]] = {}
+        self._states: dict[str, dict[str, Any]] = {}  # as the next commit says
+        self._committed: dict[str, dict[str, Any]] = {}  # as the last one says
         self._pending: dict[str, list[Update | Run]] = {}  # taken since the last commit
         self._torn: dict[str, tuple[Ledger, BaseException]] = {}  # interrupted: half taken
         self._left: set[str] = set()  # signals that cannot be continued
@@ -61,7 +64,7 @@ class DeviceWriter:
 
     def _restore(self, commit: dict[str, Any]) -> None:
         self.positions = dict(commit["positions"])
-        self._states = commit["signals"]
+        self._states, self._committed = commit["signals"], dict(commit["signals"])
         for signal in self.path.glob("*/"):
             if not _of_sync_data(signal):
                 _remove_uncommitted(signal, self._states.get(signal.name, {}))
@@ -76,7 +79,7 @@ class DeviceWriter:
 
     def _signal_at_commit(self, name: str) -> SignalWriter:
         settings = self._settings.for_signal(self.name, name)
-        return SignalWriter(self.path / name, settings, self._states.get(name))
+        return SignalWriter(self.path / name, settings, self._committed.get(name))
 
     def _unreadable(self, name: str, state: dict[str, Any], error: Exception) -> SignalWriter:
         """In place of a signal that cannot be continued: what there is of it is left as it is."""
@@ -86,6 +89,19 @@ class DeviceWriter:
         signal.ledger = Ledger.from_json(state.get("ledger", {}))
         signal.ledger.failed = signal.ledger.failed or _reason(error)
         return signal
+
+    def write_ahead(self, name: str, mode: Mode, value: NDArray[Any]) -> NDArray[Any] | None:
+        """Write the value of a signal's next update from where it lies, if it will be a chunk just
+        as it is: the same value, where it is in the file, which nobody changes.
+        """
+        signal = self.signals.get(name)
+        if signal is None or signal.ledger.failed or self._torn:
+            return None
+        try:
+            return signal.write_ahead(mode, value)
+        except Exception:  # it comes again in the usual way, where it is known what to do
+            log.debug("%s/%s: cannot be written ahead", self.name, name, exc_info=True)
+            return None
 
     def apply(self, items: Iterable[Update | Run]) -> list[Rejected]:
         """Take updates, in order; what cannot be taken comes back."""
@@ -113,18 +129,18 @@ class DeviceWriter:
             count = len(singly(items))
             before.received += count
             before.quarantined += count
-            if isinstance(error, Exception) and not passing(error):
-                return self._fail(name, before, error)
             self._torn[name] = before, error
+            if isinstance(error, Exception) and not passing(error):
+                return self._fail_what_is_torn()
             raise
         return rejected
 
     def _fail_what_is_torn(self) -> list[Rejected]:
         """Signals that were interrupted while they took updates go back to their commits."""
         rejected: list[Rejected] = []
-        while self._torn:
-            name, (ledger, error) = self._torn.popitem()
+        for name, (ledger, error) in list(self._torn.items()):
             rejected += self._fail(name, ledger, error)
+            del self._torn[name]  # not sooner: the disk may refuse that, too
         return rejected
 
     def _fail(self, name: str, ledger: Ledger, error: BaseException) -> list[Rejected]:
@@ -134,7 +150,7 @@ class DeviceWriter:
         """
         self._check()  # who was fenced meets many an error
         log.error("%s/%s: failed; its raw updates are kept", self.name, name, exc_info=error)
-        committed = self._states.get(name, {})
+        committed = self._committed.get(name, {})
         books = Ledger.from_json(committed.get("ledger", {}))
         with suppress(OSError):
             self.signals[name].close()
@@ -218,7 +234,7 @@ class DeviceWriter:
     def _as_committed(self, name: str) -> dict[str, Any]:
         """What the last commit says of a signal, but for its ledger."""
         signal = self.signals[name]
-        committed = self._states.get(name)
+        committed = self._committed.get(name)
         if committed is None:
             committed = SignalWriter(self.path / name, signal.settings).state()
         return {**committed, "ledger": signal.ledger.to_json()}
@@ -237,6 +253,7 @@ class DeviceWriter:
             for signal in self.signals.values():
                 signal.sync(self.path.parent)
         self._last = self._log.commit({**self._state(), "lag": self._lag()}, sync=sync)
+        self._committed = dict(self._states)
         self._pending.clear()
         self._read_since = None
         self._show()

@@ -4,6 +4,7 @@ docs/format.md.
 
 from __future__ import annotations
 
+import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ class ShardFile:
             offset = self._low if whole else self._high
             if whole:
                 self._low += nbytes
-                self._reserve(nbytes)
+                self._reserve(nbytes, self._low)
             else:
                 self._high += nbytes
         try:
@@ -107,12 +108,33 @@ class ShardFile:
             return Place(offset, nbytes, parts)
         return Place(offset, nbytes)
 
-    def _reserve(self, nbytes: int) -> None:
+    def write_ahead(self, parts: tuple[Any, bytes]) -> Place:
+        """Write an encoded chunk where the next whole one will be, which `accept` makes it; if that
+        is not called, the next one is written over it. Nothing else may be on its way.
+        """
+        nbytes = sum(memoryview(part).nbytes for part in parts)
+        self._reserve(nbytes, self._low + nbytes)
+        _write_chunk(self._fd, parts, self._low)
+        return Place(self._low, nbytes)
+
+    def accept(self, number: int, place: Place) -> None:
+        """Make what was written ahead the chunk `number`."""
+        self._low = place.offset + place.nbytes
+        self.take(number, place)
+
+    def mapped(self, place: Place) -> memoryview:
+        """What is at `place`, as read-only memory that is read when it is used."""
+        first = place.offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        end = place.offset + place.nbytes
+        memory = mmap.mmap(self._fd, end - first, prot=mmap.PROT_READ, offset=first)
+        return memoryview(memory)[place.offset - first :]
+
+    def _reserve(self, nbytes: int, end: int) -> None:
         """Ask for room ahead of large chunks, about as much as was needed until now."""
-        if nbytes >= LARGE and self._low > self._reserved:
-            ahead = min(self._low, RESERVED, self.reach - self._low)
-            reserve(self._fd, self._reserved, self._low - self._reserved + ahead)
-            self._reserved = self._low + ahead
+        if nbytes >= LARGE and end > self._reserved:
+            ahead = min(end, RESERVED, self.reach - end)
+            reserve(self._fd, self._reserved, end - self._reserved + ahead)
+            self._reserved = end + ahead
 
     def take(self, number: int, place: Place) -> None:
         """Make what was written the chunk `number`; if the disk refused it, it is written now."""

@@ -22,7 +22,7 @@ from zwriter.store.codecs import ChunkCodec
 from zwriter.store.disk import make_folder, replace_file, sync_file, sync_names
 from zwriter.store.hdf5_header import hdf5_metadata
 from zwriter.store.sealed import read_sealed_chunk, trim
-from zwriter.store.shard import LARGE, ShardFile
+from zwriter.store.shard import LARGE, Place, ShardFile
 from zwriter.store.shard_index import MAX_CHUNKS
 from zwriter.store.side_by_side import OnTheirWay
 from zwriter.store.zarr_json import (
@@ -63,6 +63,7 @@ class ShardedArray:
         self._sealed: dict[int, int] = {}  # number -> checksum of its index
         self._to_sync: list[ShardFile] = []  # sealed ones that may have to be synced
         self._on_their_way = OnTheirWay()
+        self._ahead: tuple[Array, Place] | None = None  # written, and about to be put
         self._document_synced: bool | None = None  # None: there never was one
 
     def _cut_in_chunks(self, chunk_rows: int) -> None:
@@ -115,6 +116,8 @@ class ShardedArray:
         number, inside = divmod(chunk, self.shard_chunks)
         shard = self._shard(number)
         self._sealed.pop(number, None)  # by a writer before us, which did not come to its end
+        if self._was_written_ahead(data, shard, inside):
+            return True
         if data.nbytes < LARGE:
             shard.put(inside, self.codec.encode(data), whole=whole)
             return True
@@ -122,6 +125,27 @@ class ShardedArray:
             self._written(self._on_their_way.next())
         self._on_their_way.send(self.codec, shard, inside, data, whole=whole)
         return False
+
+    def _write_ahead(self, chunk: int, data: Array) -> Array:
+        """Write the next whole chunk before it is put; the same, where it is in the file.
+
+        Raises OSError if that cannot be done; it then has no effect.
+        """
+        self.write_all()
+        shard = self._shard(chunk // self.shard_chunks)
+        place = shard.write_ahead(self.codec.encode(data))
+        there = np.frombuffer(shard.mapped(place), data.dtype, data.size)
+        self._ahead = there.reshape(data.shape), place
+        return self._ahead[0]
+
+    def _was_written_ahead(self, data: Array, shard: ShardFile, inside: int) -> bool:
+        if self._ahead is None:
+            return False
+        (there, place), self._ahead = self._ahead, None
+        if data.nbytes != there.nbytes or not np.may_share_memory(data, there):
+            return False
+        shard.accept(inside, place)
+        return True
 
     def _written(self, data: Array) -> None:
         """What was put is written, and may change again."""

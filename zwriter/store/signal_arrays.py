@@ -100,6 +100,11 @@ class SignalArrays:
         chunk_bytes = self.settings.chunk_bytes if name == "value" else None
         return chunk_bytes, self.settings.shard_bytes
 
+    def write_ahead(self, rows: NDArray[Any]) -> NDArray[Any] | None:
+        """As `AppendArray.write_ahead`, of values."""
+        value = self.arrays.get("value")
+        return value.write_ahead(rows) if isinstance(value, AppendArray) else None
+
     def take(self, block: Block) -> None:
         """Take rows of updates, in order."""
         if isinstance(self.layout, Replaced):
