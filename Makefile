@@ -47,7 +47,7 @@ soak-quick: .venv/.ready  ## one scan of each attack, printed only
 	@tools/system-packages
 	$(BIN)/python -m tests.soak.campaign --size quick
 
-bench: .venv/.ready .venv-bec-server/.ready  ## all measurements, about half an hour: docs/benchmarks.md (BENCH_DIR: where data goes)
+bench: .venv/.ready .venv-bec-server/.ready  ## all measurements, 40 minutes: docs/benchmarks.md (BENCH_DIR: where data goes)
 	@tools/system-packages
 	$(BIN)/python -m tests.bench
 

@@ -55,7 +55,7 @@ QUICK = Sizes(
 )
 
 FULL = Sizes(
-    rounds=3,
+    rounds=5,
     frames=1024,
     spectra=100_000,
     vectors=1_000_000,

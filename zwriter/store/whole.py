@@ -26,8 +26,8 @@ from zwriter.store.zarr_json import (
 
 
 class WholeArray:
-    """Each value goes under another chunk key and becomes visible, with its shape and dtype, by one
-    rename. The value of the last commit stays until the next one.
+    """Each value goes under another chunk key and becomes visible, with its shape and dtype, in one
+    step. The value of the last commit stays until the next one.
 
     state: what the last commit says of this array, if there is one.
     """

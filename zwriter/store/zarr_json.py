@@ -1,4 +1,4 @@
-"""`zarr.json` documents, written by rename. zarr-python describes the dtypes; the rest is too slow
+"""`zarr.json` documents, replaced in one step. zarr-python describes the dtypes; the rest is too slow
 there.
 """
 
