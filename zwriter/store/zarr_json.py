@@ -1,5 +1,5 @@
-"""`zarr.json` documents, replaced in one step. zarr-python describes the dtypes; the rest is too slow
-there.
+"""`zarr.json` documents, replaced in one step. zarr-python describes the dtypes; the rest is too
+slow there.
 """
 
 from __future__ import annotations
