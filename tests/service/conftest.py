@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,14 +22,21 @@ from zwriter.testing.waiting import until
 class Beamline:
     """A Redis, a publisher, and a service that can be started and stopped."""
 
-    def __init__(self, url: str, root: Path | str, spool: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        root: Path | str,
+        spool: Path | None = None,
+        storage: Mapping[str, str] | None = None,
+    ) -> None:
         self.url = url
-        self.root = place(root)
+        self.root = place(root, storage)
         self.settings = Settings(
             root=root,
             redis={"url": url, "drain_timeout": 1.0},
             store={"flush_interval": 0.1, "durability": "none"},
             spool={"folder": spool} if spool else {},
+            storage=storage or {},
         )
         self.publisher = Publisher(url)
         self.client: Commands = connect(RedisSettings(url=url))
@@ -111,9 +118,9 @@ def beamline_at() -> Callable[[str, Path], contextlib.closing[Beamline]]:
 
 
 @pytest.fixture(scope="session")
-def beamline_in() -> Callable[[str, str, Path], contextlib.closing[Beamline]]:
-    """A beamline whose root is a URL, with a spool, for a `with` block."""
-    return lambda url, root, spool: contextlib.closing(Beamline(url, root, spool))
+def beamline_in() -> Callable[..., contextlib.closing[Beamline]]:
+    """A beamline whose root may be a URL, with a spool, for a `with` block."""
+    return lambda *where: contextlib.closing(Beamline(*where))
 
 
 @pytest.fixture

@@ -55,14 +55,21 @@ class Lines(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-@pytest.fixture(scope="module")
-def scan_with_bad_input(tmp_path_factory, beamline_at):
+@pytest.fixture(
+    scope="module",
+    params=["disk", pytest.param("bucket", marks=[pytest.mark.s3, pytest.mark.slow])],
+)
+def scan_with_bad_input(request, tmp_path_factory, beamline_in):
     """(scan, log lines): a scan in which every device sends one of the bad messages."""
     folder, lines = tmp_path_factory.mktemp("bad"), Lines()
+    root, storage = folder / "data", {}
+    if request.param == "bucket":
+        s3 = request.getfixturevalue("s3")
+        root, storage = f"s3://{s3.new_bucket()}/data", s3.options
     logging.getLogger("zwriter").addHandler(lines)
     with (
         any_redis(folder) as server,
-        beamline_at(server.url, folder) as beamline,
+        beamline_in(server.url, root, folder / "spool", storage) as beamline,
         beamline.service(),
         beamline.publisher.open_scan(scan_number=1) as scan,
     ):
@@ -129,7 +136,8 @@ def test_bad_input_raises_one_alarm_for_its_signal(beamline, until):
     assert alarm.metadata["scan_id"] == scan.scan_id
 
 
-def test_a_scan_without_a_number_goes_by_its_id(beamline, caplog):
+def test_a_scan_without_a_number_goes_by_its_id(beamline_anywhere, caplog):
+    beamline = beamline_anywhere
     status = {"scan_id": "no-number", "info": {}, "scan_type": "fly"}
     with beamline.service():
         for state in ("open", "closed"):

@@ -12,6 +12,12 @@ from zwriter.service import run
 from zwriter.settings import Settings
 
 
+@pytest.fixture
+def beamline(beamline_anywhere):
+    """On a disk, and in a bucket."""
+    return beamline_anywhere
+
+
 def history(beamline) -> list:
     entries = beamline.client.xrevrange(keys.scan_history(), count=100)
     return [decode(fields[b"data"]).data for _, fields in entries]
@@ -96,7 +102,8 @@ def test_what_is_in_the_file_is_told(beamline):
     assert content["scan_info"]["bec"]["scan_number"] == 1
 
 
-def test_a_scan_that_cannot_be_written_raises_an_alarm(beamline, until):
+def test_a_scan_that_cannot_be_written_raises_an_alarm(beamline_on_disk, until):
+    beamline = beamline_on_disk
     in_the_way = beamline.root / "S00000-00999" / "S00001"
     in_the_way.parent.mkdir(parents=True)
     in_the_way.write_text("a file where the scan's folder should be")
