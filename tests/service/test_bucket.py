@@ -15,7 +15,7 @@ import pytest
 
 from tests.service.conftest import Beamline
 from tests.service.disturbed import SERVICE, arrays, push
-from zwriter.errors import BeingWritten, UsageError
+from zwriter.errors import BeingWritten
 from zwriter.model import Verdict
 from zwriter.objects import contents, place
 from zwriter.reader import open_scan, verify
@@ -186,8 +186,3 @@ def test_a_scan_whose_service_is_dead_is_finalized_with_what_was_committed(
     assert not verify(written.path).problems
     assert contents(place(str(beamline.root))) == {"S00000-00999": True}
     assert finalize(str(beamline.store(1)), settings)[0] is Verdict.ABORTED
-
-
-def test_what_is_no_scan_cannot_be_finalized(beamline):
-    with pytest.raises(UsageError, match="no such scan store"):
-        finalize(beamline.store(1), beamline.settings)
