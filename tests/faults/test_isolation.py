@@ -7,21 +7,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
-import msgpack
 import numpy as np
 import pytest
 
 from tests.faults import workload
 from tests.faults.workload import MODES, SCAN_ID, device_of, read_up_to, stream_of, update
-from zwriter import ScanWriter, open_scan, verify
+from zwriter import ScanWriter, verify
 from zwriter.model import Verdict
 from zwriter.reader import Scan
 from zwriter.settings import MasterSettings
-from zwriter.store.framed import read_frames
 from zwriter.store.signal import SignalWriter
 from zwriter.store.zarr_json import chunk_files
+from zwriter.testing.scans import ScanFolder
 
 SIGNALS = [signal for signal in MODES if signal != "bad"]
+STEPS = ["apply", "publish", "state", "seal"]
+FAULTS = [
+    *(("disk", signal, step) for signal in SIGNALS for step in STEPS),
+    # a fault after all was sent
+    pytest.param("bucket", "ragged", "seal", marks=[pytest.mark.s3, pytest.mark.slow]),
+]
 
 
 class Broken:
@@ -40,8 +45,8 @@ class Broken:
         monkeypatch.setattr(SignalWriter, step, broken)
 
 
-def open_writer(path: Path) -> ScanWriter:
-    return ScanWriter(path, scan_id=SCAN_ID, settings=workload.settings(), master=None)
+def open_writer(scans: ScanFolder, name: str = "S1.zarr") -> ScanWriter:
+    return scans.writer(name, scan_id=SCAN_ID, settings=workload.settings(), master=None)
 
 
 def send_all(writer: ScanWriter, count: int) -> None:
@@ -50,9 +55,8 @@ def send_all(writer: ScanWriter, count: int) -> None:
         writer.apply([update(signal, number) for number in range(first, count)])
 
 
-def raw_in_quarantine(path: Path, signal: str) -> list[bytes]:
-    frames = map(msgpack.unpackb, read_frames(path.with_suffix(".zwriter") / "quarantine"))
-    return [frame[-1] for frame in frames if frame[2] == signal]
+def raw_in_quarantine(scans: ScanFolder, signal: str) -> list[bytes]:
+    return [kept.raw for kept in scans.open().quarantine if kept.signal == signal]
 
 
 def rows(scan: Scan, signal: str) -> list[object]:
@@ -60,14 +64,12 @@ def rows(scan: Scan, signal: str) -> list[object]:
     return [np.asarray(row).tolist() for row in found.rows]
 
 
-@pytest.mark.parametrize("step", ["apply", "publish", "state", "seal"])
-@pytest.mark.parametrize("broken", SIGNALS)
+@pytest.mark.parametrize(("scans", "broken", "step"), FAULTS, indirect=["scans"])
 def test_a_signal_that_fails_fails_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, step: str
+    scans: ScanFolder, monkeypatch: pytest.MonkeyPatch, broken: str, step: str
 ) -> None:
-    path = tmp_path / "S1.zarr"
     fault = Broken(monkeypatch, broken, step)
-    writer = open_writer(path)
+    writer = open_writer(scans)
     send_all(writer, 10)
     writer.commit()
     send_all(writer, 15)
@@ -76,17 +78,17 @@ def test_a_signal_that_fails_fails_alone(
     writer.commit()
     fault.now = step == "seal"
     send_all(writer, 30)
-    writer.commit()
+    writer.flush()
     sent = [f"raw {broken} {number}".encode() for number in range(30)]
     if step != "seal":
-        assert raw_in_quarantine(path, broken) == sent[10:]
+        assert raw_in_quarantine(scans, broken) == sent[10:]
     verdict = writer.finish()
     writer.close()
-    calm = open_writer(tmp_path / "calm.zarr")
+    calm = open_writer(scans, "calm.zarr")
     send_all(calm, 30)
     calm.finish()
     calm.close()
-    scan, undisturbed = open_scan(path), open_scan(tmp_path / "calm.zarr")
+    scan, undisturbed = scans.open(), scans.open("calm.zarr")
     for signal in SIGNALS:
         if signal != broken:
             assert rows(scan, signal) == rows(undisturbed, signal)
@@ -99,11 +101,10 @@ def test_a_signal_that_fails_fails_alone(
 
 
 def test_a_signal_stays_failed_after_a_restart_and_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scans: ScanFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "S1.zarr"
     fault = Broken(monkeypatch, "vectors", "apply")
-    writer = open_writer(path)
+    writer = open_writer(scans)
     send_all(writer, 10)
     writer.commit()
     fault.now = True
@@ -111,33 +112,32 @@ def test_a_signal_stays_failed_after_a_restart_and_loses_nothing(
     writer.commit()
     writer.close()
     fault.now = False
-    writer = open_writer(path)
+    writer = open_writer(scans)
     send_all(writer, 30)
-    writer.commit()
+    writer.flush()
     sent = [f"raw vectors {number}".encode() for number in range(30)]
-    assert raw_in_quarantine(path, "vectors") == sent[10:]
+    assert raw_in_quarantine(scans, "vectors") == sent[10:]
     writer.finish()
     writer.close()
-    ledger = open_scan(path).devices["one"]["vectors"].ledger
+    ledger = scans.open().devices["one"]["vectors"].ledger
     assert (ledger.received, ledger.written, ledger.quarantined) == (30, 10, 20)
     assert ledger.failed
 
 
 def test_a_signal_that_cannot_be_continued_fails_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scans: ScanFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "S1.zarr"
-    writer = open_writer(path)
+    writer = open_writer(scans)
     send_all(writer, 10)
     writer.commit()
     writer.close()
     fault = Broken(monkeypatch, "ragged", "_restore")
     fault.now = True
-    writer = open_writer(path)
+    writer = open_writer(scans)
     send_all(writer, 20)
     assert writer.finish() is Verdict.COMPLETE_WITH_GAPS
     writer.close()
-    scan = open_scan(path)
+    scan = scans.open()
     assert len(rows(scan, "pieces")) == 11
     ledger = scan.devices["two"]["ragged"].ledger
     assert (ledger.received, ledger.written, ledger.quarantined) == (20, 10, 10)
@@ -148,7 +148,7 @@ def test_a_signal_that_cannot_be_continued_fails_alone(
         value = workload.value_of("ragged", 9)
         node = master["entry/collection/devices/two/ragged"]
         assert node["value"][-len(value) :].tolist() == value.tolist()
-    assert [problem for problem in verify(path).problems if "ragged" not in problem] == []
+    assert [problem for problem in verify(writer.path).problems if "ragged" not in problem] == []
 
 
 @pytest.mark.parametrize("damaged", [False, True])
@@ -184,37 +184,37 @@ def test_a_large_signal_that_cannot_be_continued_costs_no_other_its_master_file(
 
 
 def test_what_a_program_added_is_kept_raw_when_its_signal_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scans: ScanFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fault = Broken(monkeypatch, "image", "publish")
-    writer = ScanWriter(tmp_path / "S1.zarr", settings=workload.settings(), master=None)
+    writer = scans.writer(settings=workload.settings(), master=None)
     frame = np.zeros((300, 300), "<u2")  # a camera's buffer, used again and again
     for number in range(3):
         frame[:] = number
         writer.add("eiger", "image", frame)
     fault.now = True
-    writer.commit()
-    kept = raw_in_quarantine(tmp_path / "S1.zarr", "image")
+    writer.flush()
+    kept = raw_in_quarantine(scans, "image")
     assert [np.full((300, 300), n, "<u2").tobytes() in raw for n, raw in enumerate(kept)] == 3 * [
         True
     ]
     writer.close()
 
 
-def test_a_buffer_that_is_used_again_is_written_as_it_was(tmp_path: Path) -> None:
-    writer = ScanWriter(tmp_path / "S1.zarr", master=None)
+def test_a_buffer_that_is_used_again_is_written_as_it_was(scans: ScanFolder) -> None:
+    writer = scans.writer(master=None)
     frame = np.zeros((512, 512), "<u2")
     for number in range(3):
         frame[:] = number
         writer.add("eiger", "image", frame)
     writer.finish()
     writer.close()
-    values = open_scan(tmp_path / "S1.zarr").devices["eiger"]["image"].value
+    values = scans.open().devices["eiger"]["image"].value
     assert [int(values[n].max()) for n in range(3)] == [0, 1, 2]
 
 
 def test_points_that_cannot_be_shown_harm_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    scans: ScanFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from zwriter.store import points
 
@@ -226,11 +226,11 @@ def test_points_that_cannot_be_shown_harm_nothing_else(
         original(group, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(points, "_write_signal", broken)
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+    with scans.writer(master=None) as scan:
         for number in range(3):
             reading = {"value": number, "timestamp": 1.0}
             scan.point(number, {"samx": {"samx": reading}, "samy": {"samy": reading}})
     assert "its points are not shown" in caplog.text
-    found = open_scan(tmp_path / "S1.zarr")
+    found = scans.open()
     assert found.devices["samy"]["samy"].value[:].tolist() == [0, 1, 2]
     assert sorted(found.record.points) == [0, 1, 2]
