@@ -13,13 +13,15 @@ import pytest
 from zwriter.master import write_master
 from zwriter.protocol import Message, encode
 from zwriter.scan import ScanWriter
+from zwriter.testing.scans import ScanFolder
 
-Values = dict[str, list[Any]]
+# what is alike once it is read
+on_a_disk = pytest.mark.parametrize("scans", ["disk"], indirect=True)
 
 
 @pytest.fixture
-def scan(tmp_path: Path) -> ScanWriter:
-    return ScanWriter(tmp_path / "s.zarr", scan_number=1, master=None)
+def scan(scans: ScanFolder) -> ScanWriter:
+    return scans.writer(scan_number=1, master=None)
 
 
 @pytest.fixture
@@ -44,6 +46,7 @@ def message(scan: ScanWriter, kind: str, **fields: Any) -> bytes:
     return encode(Message(kind, fields, {}))
 
 
+@on_a_disk
 @pytest.mark.parametrize(
     ("values", "stored"),
     [
@@ -209,6 +212,7 @@ def test_files_of_devices_are_linked_and_lost_ones_are_named(
     assert not references["pilatus"].attrs["found"]
 
 
+@on_a_disk
 def test_a_scan_of_two_motors_has_both_beside_the_detector(
     scan: ScanWriter, finished: Callable[[], h5py.Group]
 ) -> None:
@@ -226,6 +230,7 @@ def test_a_scan_of_two_motors_has_both_beside_the_detector(
     assert plot["diode"][()].tolist() == [0, 10, 20, 30]
 
 
+@on_a_disk
 def test_what_no_readout_priority_names_is_plotted_if_there_is_nothing_else(
     scan: ScanWriter, finished: Callable[[], h5py.Group]
 ) -> None:
@@ -237,6 +242,7 @@ def test_what_no_readout_priority_names_is_plotted_if_there_is_nothing_else(
     assert entry["plot/image"].shape == (2, 3, 4)
 
 
+@on_a_disk
 def test_without_monitored_detectors_what_was_pushed_is_plotted(
     scan: ScanWriter, finished: Callable[[], h5py.Group]
 ) -> None:

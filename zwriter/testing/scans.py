@@ -21,6 +21,14 @@ from zwriter.settings import SpoolSettings
 from zwriter.store.layout import DEVICES
 
 
+def remove(file: AnyPath) -> None:
+    """Lose a file, or an object."""
+    if isinstance(file, ObjectPath):
+        file.delete()
+    else:
+        file.unlink()
+
+
 @dataclass(frozen=True, slots=True)
 class ScanFolder:
     """A folder `path`; if it is in a bucket, scans go through `spool`. Made by the fixture
