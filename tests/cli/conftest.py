@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from zwriter import ScanWriter
 from zwriter.cli import app
+from zwriter.objects import AnyPath
 
 
 @pytest.fixture
@@ -17,11 +18,14 @@ def cli() -> Callable[..., Result]:
     return lambda *args: CliRunner().invoke(app, [str(arg) for arg in args])
 
 
-@pytest.fixture
-def scan(tmp_path: Path) -> Path:
+def complete(writer: ScanWriter) -> AnyPath:
     """A finished scan of one device, complete."""
-    path = tmp_path / "S1.zarr"
-    with ScanWriter(path, scan_id="one", scan_number=1) as writer:
+    with writer:
         for n in range(10):
             writer.add("adc", "adc_value", [float(n)] * 3, timestamp=1e9 + n)
-    return path
+    return writer.path
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> AnyPath:
+    return complete(ScanWriter(tmp_path / "S1.zarr", scan_id="one", scan_number=1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import h5py
@@ -33,18 +32,6 @@ def contents(path: Path) -> dict[str, np.ndarray]:
     with h5py.File(path) as file:
         file.visititems(visit)
     return found
-
-
-def test_a_scan_is_listed_shown_followed_and_verified(cli, url: str):
-    lines = json.loads(cli("ls", url.rpartition("/")[0], "--json").stdout)
-    assert [(line["path"], line["verdict"], line["rows"]) for line in lines] == [
-        (url, "COMPLETE", 10)
-    ]
-    facts = json.loads(cli("show", url, "--json").stdout)
-    assert (facts["scan_id"], facts["path"]) == ("one", url)
-    assert "COMPLETE  adc 10" in cli("tail", url).stdout
-    verified = cli("verify", url)
-    assert (verified.exit_code, verified.stdout) == (0, f"{url}: COMPLETE, 0 problems\n")
 
 
 def test_the_file_that_is_exported_is_that_of_a_scan_on_a_disk(cli, url: str, scan: Path, tmp_path):

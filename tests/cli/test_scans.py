@@ -14,47 +14,59 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
-from zwriter import ScanWriter
+from tests.cli.conftest import complete
 from zwriter.model import Add, Position, Source, Update
+from zwriter.objects import AnyPath
 from zwriter.protocol import keys
+from zwriter.testing.scans import ScanFolder, remove
 
 COUNTS = {"expected", "received", "written", "missing", "short", "cut", "quarantined"}
+on_a_disk = pytest.mark.parametrize("scans", ["disk"], indirect=True)
 
 
-def test_ls_lists_running_and_finished_scans(cli, scan: Path):
-    with ScanWriter(scan.parent / "deeper" / "S2.zarr", scan_id="two", scan_number=2) as writer:
+@pytest.fixture
+def scan(scans: ScanFolder) -> AnyPath:
+    """On a disk, and in a bucket."""
+    return complete(scans.writer(scan_id="one", scan_number=1))
+
+
+def test_ls_lists_running_and_finished_scans(cli, scans: ScanFolder, scan: AnyPath):
+    with scans.writer("deeper/S2.zarr", scan_id="two", scan_number=2) as writer:
         writer.add("adc", "adc_value", 1.0)
-        writer.commit()
-        lines = json.loads(cli("ls", scan.parent, "--json").stdout)
+        writer.flush()
+        lines = json.loads(cli("ls", scans.path, "--json").stdout)
         assert [(line["scan_number"], line["verdict"]) for line in lines] == [
             (1, "COMPLETE"),
             (2, None),
         ]
-        text = cli("ls", scan.parent).stdout
+        text = cli("ls", scans.path).stdout
     assert "COMPLETE" in text
     assert "live" in text
     assert str(scan) in text
 
 
-def test_catalog_writes_a_table_and_brings_it_up_to_date(cli, scan: Path, tmp_path: Path):
+def test_catalog_writes_a_table_and_brings_it_up_to_date(
+    cli, scans: ScanFolder, scan: AnyPath, tmp_path: Path
+):
     out = tmp_path / "scans.parquet"
     for read in (1, 0):
-        assert cli("catalog", tmp_path, out).stdout == f"{out}: 1 scans, {read} of them read\n"
+        assert cli("catalog", scans.path, out).stdout == f"{out}: 1 scans, {read} of them read\n"
     (row,) = pq.read_table(out).to_pylist()
     assert (row["scan_id"], row["path"]) == ("one", str(scan))
-    assert row["master"] == str(tmp_path / "S1_master.h5")
+    assert row["master"] == str(scans / "S1_master.h5")
 
 
-def test_catalog_without_pyarrow_is_told_in_a_line(cli, scan: Path, tmp_path: Path, monkeypatch):
+def test_catalog_without_pyarrow_is_told_in_a_line(cli, tmp_path: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     result = cli("catalog", tmp_path, tmp_path / "scans.parquet")
     assert result.exit_code == 2
     assert result.stderr == "zwriter: a catalog needs pyarrow: pip install 'zwriter[lake]'\n"
 
 
-def test_show_json_tells_all_about_each_signal_of_a_finished_scan(cli, scan: Path):
+def test_show_json_tells_all_about_each_signal_of_a_finished_scan(cli, scan: AnyPath):
     facts = json.loads(cli("show", scan, "--json").stdout)
     assert (facts["scan_id"], facts["scan_number"], facts["verdict"]) == ("one", 1, "COMPLETE")
+    assert facts["path"] == str(scan)
     signal = facts["devices"]["adc"]["adc_value"]
     assert signal.keys() >= COUNTS
     assert signal["shape"] == [10, 3]
@@ -62,67 +74,68 @@ def test_show_json_tells_all_about_each_signal_of_a_finished_scan(cli, scan: Pat
     assert signal["received"] == signal["written"] == 10
 
 
-def test_show_json_of_a_running_scan_has_no_verdict_yet(cli, tmp_path: Path):
-    with ScanWriter(tmp_path / "S1.zarr", scan_number=1) as writer:
+def test_show_json_of_a_running_scan_has_no_verdict_yet(cli, scans: ScanFolder):
+    with scans.writer(scan_number=1) as writer:
         writer.add("adc", "adc_value", 1.0)
-        writer.commit()
-        facts = json.loads(cli("show", tmp_path / "S1.zarr", "--json").stdout)
+        writer.flush()
+        facts = json.loads(cli("show", writer.path, "--json").stdout)
     assert facts["verdict"] is None
     assert facts["devices"]["adc"]["adc_value"]["written"] == 1
 
 
-def test_show_says_how_far_a_running_scan_is_behind(cli, tmp_path: Path):
+def test_show_says_how_far_a_running_scan_is_behind(cli, scans: ScanFolder):
     stream = keys.async_signal("one", "adc", "adc_value")
     entry = f"{int((time.time() - 7200) * 1000)}-0"  # two hours ago
     source = Source(b"", Position(stream, entry))
-    with ScanWriter(tmp_path / "S1.zarr", scan_id="one") as writer:
+    with scans.writer(scan_id="one") as writer:
         writer.apply([Update("adc", "adc_value", Add((None,)), 1.0, None, 0, source)])
-        writer.commit()
-        lag = json.loads(cli("show", tmp_path / "S1.zarr", "--json").stdout)["lag"]["adc"]
-        assert f"it still runs, lag {lag:.1f} s" in cli("show", tmp_path / "S1.zarr").stdout
+        writer.flush()
+        lag = json.loads(cli("show", writer.path, "--json").stdout)["lag"]["adc"]
+        assert f"it still runs, lag {lag:.1f} s" in cli("show", writer.path).stdout
         writer.expect("adc", "adc_value", 1)
-        writer.commit()
-        later = json.loads(cli("show", tmp_path / "S1.zarr", "--json").stdout)["lag"]
+        writer.flush()
+        later = json.loads(cli("show", writer.path, "--json").stdout)["lag"]
     assert lag >= 7200
     assert later == {"adc": None}  # nothing has come since then
 
 
-def test_show_prints_a_line_for_each_signal(cli, scan: Path):
+@on_a_disk
+def test_show_prints_a_line_for_each_signal(cli, scan: AnyPath):
     text = cli("show", scan).stdout
     assert "verdict COMPLETE" in text
     assert "adc_value" in text
     assert "10x3" in text
 
 
-def test_show_says_why_messages_are_in_quarantine(cli, tmp_path: Path):
-    with ScanWriter(tmp_path / "S1.zarr", scan_number=1) as writer:
+def test_show_says_why_messages_are_in_quarantine(cli, scans: ScanFolder):
+    with scans.writer(scan_number=1) as writer:
         writer.add("adc", "image", np.zeros((2, 2)))
         writer.add("adc", "image", np.zeros((3, 3)), max_shape=(None, 2, 2))
         for _ in range(2):
             writer.add("adc", "map", {"not": "numbers"})
-    text = cli("show", tmp_path / "S1.zarr").stdout
+    text = cli("show", writer.path).stdout
     assert "quarantined, 2 x adc/map: values of type object cannot be stored" in text
     assert "quarantined, 1 x adc/image: rows of shape (3, 3) where (2, 2) are expected" in text
     assert "None" not in text
-    gaps = json.loads(cli("show", tmp_path / "S1.zarr", "--json").stdout)["gaps"]
+    gaps = json.loads(cli("show", writer.path, "--json").stdout)["gaps"]
     assert "adc/map: 2 quarantined" in gaps
 
 
-def test_show_counts_rows_of_different_lengths_as_rows(cli, tmp_path: Path):
-    with ScanWriter(tmp_path / "S1.zarr", scan_number=1) as writer:
+@on_a_disk
+def test_show_counts_rows_of_different_lengths_as_rows(cli, scans: ScanFolder):
+    with scans.writer(scan_number=1) as writer:
         for n in range(3):
             writer.add("tof", "events", [1.0] * n, max_shape=(None, None))
             writer.point(n, {"samx": {"samx": {"value": [1.0] * n}}})
-    text = cli("show", tmp_path / "S1.zarr").stdout
+    text = cli("show", writer.path).stdout
     assert text.count("3 ragged") == 2
 
 
-def test_tail_follows_a_scan_to_its_end(tmp_path: Path):
-    path = tmp_path / "S1.zarr"
-    command = [sys.executable, "-m", "zwriter.cli", "tail", path, "--json"]
-    with ScanWriter(path, scan_number=1) as writer:
+def test_tail_follows_a_scan_to_its_end(scans: ScanFolder):
+    command = [sys.executable, "-m", "zwriter.cli", "tail", str(scans / "S1.zarr"), "--json"]
+    with scans.writer(scan_number=1) as writer:
         writer.add("adc", "adc_value", 1.0)
-        writer.commit()
+        writer.flush()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             first = json.loads(process.stdout.readline())
@@ -135,9 +148,20 @@ def test_tail_follows_a_scan_to_its_end(tmp_path: Path):
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("mode", ["auto", "copy", "reference"])
-def test_export_writes_a_master_file(cli, scan: Path, mode: str):
-    out = scan.parent / "again.h5"
+def test_tail_of_a_finished_scan_is_its_end(cli, scan: AnyPath):
+    assert "COMPLETE  adc 10" in cli("tail", scan).stdout
+
+
+@pytest.mark.parametrize(
+    ("scans", "mode"),
+    [
+        *(("disk", mode) for mode in ("auto", "copy", "reference")),
+        *(pytest.param("bucket", mode, marks=pytest.mark.s3) for mode in ("auto", "copy")),
+    ],
+    indirect=["scans"],
+)
+def test_export_writes_a_master_file(cli, scan: AnyPath, tmp_path: Path, mode: str):
+    out = tmp_path / "again.h5"
     result = cli("export", scan, out, "--mode", mode)
     assert (result.exit_code, result.stdout) == (0, f"{out}\n")
     with h5py.File(out) as file:
@@ -145,6 +169,7 @@ def test_export_writes_a_master_file(cli, scan: Path, mode: str):
     np.testing.assert_array_equal(value[:, 0], np.arange(10.0))
 
 
+@on_a_disk
 @pytest.mark.parametrize("out", ["folder", "S1.zarr/out.h5"])
 def test_export_to_where_no_file_can_be_is_wrong_usage(cli, scan: Path, out: str):
     (scan.parent / "folder").mkdir()
@@ -155,37 +180,37 @@ def test_export_to_where_no_file_can_be_is_wrong_usage(cli, scan: Path, out: str
     assert zarr.open(scan, mode="r").attrs["default"] == "entry"
 
 
-def test_export_says_of_the_source_what_the_settings_say(cli, scan: Path):
-    config = scan.parent / "zwriter.toml"
+@on_a_disk
+def test_export_says_of_the_source_what_the_settings_say(cli, scan: AnyPath, tmp_path: Path):
+    config = tmp_path / "zwriter.toml"
     config.write_text('[master]\nfacility = "Somewhere"\n')
-    out = scan.parent / "again.h5"
+    out = tmp_path / "again.h5"
     assert cli("export", scan, out, "--config", config).exit_code == 0
     with h5py.File(out) as file:
         assert file["entry/instrument/source/name"].asstr()[()] == "Somewhere"
 
 
-def test_verify_ends_with_0_for_a_complete_scan(cli, scan: Path):
+def test_verify_ends_with_0_for_a_complete_scan(cli, scan: AnyPath):
     result = cli("verify", scan)
-    assert result.exit_code == 0
-    assert "COMPLETE" in result.stdout
+    assert (result.exit_code, result.stdout) == (0, f"{scan}: COMPLETE, 0 problems\n")
 
 
-def test_verify_ends_with_3_for_a_scan_with_gaps(cli, tmp_path: Path):
-    with ScanWriter(tmp_path / "S1.zarr", scan_number=1) as writer:
+def test_verify_ends_with_3_for_a_scan_with_gaps(cli, scans: ScanFolder):
+    with scans.writer(scan_number=1) as writer:
         writer.add("adc", "adc_value", 1.0)
         writer.expect("adc", "adc_value", 5)
-    result = cli("verify", tmp_path / "S1.zarr", "--json")
+    result = cli("verify", writer.path, "--json")
     assert result.exit_code == 3
     report = json.loads(result.stdout)
     assert report["verdict"] == "COMPLETE_WITH_GAPS"
 
 
-def test_verify_ends_with_4_for_a_damaged_scan(cli, scan: Path):
-    (shard,) = scan.glob("entry/collection/devices/adc/adc_value/value/c/0/0")
+def test_verify_ends_with_4_for_a_damaged_scan(cli, scan: AnyPath):
+    shard = scan / "entry/collection/devices/adc/adc_value/value/c/0/0"
     content = bytearray(shard.read_bytes())
     where = int.from_bytes(content[:8], "little") + 30
     content[where] ^= 0xFF
-    shard.chmod(0o644)
+    remove(shard)
     shard.write_bytes(content)
     result = cli("verify", scan, "--json")
     assert result.exit_code == 4
@@ -193,8 +218,8 @@ def test_verify_ends_with_4_for_a_damaged_scan(cli, scan: Path):
 
 
 @pytest.mark.parametrize("command", ["show", "tail", "verify"])
-def test_a_path_where_nothing_is_ends_with_2_and_one_line(cli, tmp_path: Path, command: str):
-    result = cli(command, tmp_path / "absent.zarr")
+def test_a_path_where_nothing_is_ends_with_2_and_one_line(cli, scans: ScanFolder, command: str):
+    result = cli(command, scans / "absent.zarr")
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith("zwriter: ")
