@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from zwriter.protocol import Message, encode
 from zwriter.reader import Report, verify
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings, StoreSettings
+from zwriter.testing.scans import ScanFolder
 
 ROWS = 600  # chunks of 2 rows, 255 of them in a shard: two shards
 SMALL = StoreSettings(flush_interval=60, default=SignalSettings(chunk_bytes=64), durability="none")
@@ -94,36 +95,36 @@ def test_a_live_scan_is_whole_and_not_complete(tmp_path, where):
         assert "not finished" in report.gaps[0]
 
 
-def test_gaps_are_told_and_are_not_damage(tmp_path, where):
-    with ScanWriter(tmp_path / "S1.zarr", master=None) as writer:
+def test_gaps_are_told_and_are_not_damage(scans: ScanFolder):
+    with scans.writer(master=None) as writer:
         numbers = (0, 1, 5)
         source = Source(b"", Position("stream", "1-0"))
         writer.apply(
             [Update("mcs", "count", Add((None,)), i, number=i, source=source) for i in numbers]
         )
-    report = verify(where(tmp_path / "S1.zarr"))
+    report = verify(writer.path)
     assert (report.exit_code, report.verdict) == (3, Verdict.COMPLETE_WITH_GAPS)
     assert any("mcs/count: 3 missing (numbers [[2, 4]])" in gap for gap in report.gaps)
 
 
-def test_an_aborted_scan_is_not_complete(tmp_path, where):
-    writer = ScanWriter(tmp_path / "S1.zarr")
+def test_an_aborted_scan_is_not_complete(scans: ScanFolder):
+    writer = scans.writer()
     writer.add("mcs", "count", 1)
     writer.finish("aborted")
     writer.close()
-    report = verify(where(tmp_path))
+    report = verify(scans.path)
     assert (report.exit_code, report.verdict) == (3, Verdict.ABORTED)
 
 
-def test_rows_that_never_came_need_no_chunk(tmp_path, where):
-    with ScanWriter(tmp_path / "S1.zarr", settings=SMALL, master=None) as writer:
+def test_rows_that_never_came_need_no_chunk(scans: ScanFolder):
+    with scans.writer(settings=SMALL, master=None) as writer:
         for row in (300, 600, 5, 255):
             writer.add_slice("mcs", "slices", row, [1.0] * 4, max_shape=(None, 8))
-            writer.commit()
+            writer.flush()
             writer.add_slice("mcs", "slices", row, [2.0] * 4, max_shape=(None, 8))
-            writer.commit()
-        assert verify(where(tmp_path / "S1.zarr")).problems == []
-    assert verify(where(tmp_path / "S1.zarr")).problems == []
+            writer.flush()
+        assert verify(writer.path).problems == []
+    assert verify(writer.path).problems == []
 
 
 def flip_a_bit(store: Path) -> None:
@@ -302,13 +303,13 @@ def test_a_lost_source_of_a_master_file_is_found(folder: Path):
     assert report.exit_code == 4
 
 
-def test_a_device_that_was_never_read_is_no_damage(tmp_path: Path):
-    with ScanWriter(tmp_path / "S1.zarr") as writer:
+def test_a_device_that_was_never_read_is_no_damage(scans: ScanFolder):
+    with scans.writer() as writer:
         fields = {"scan_id": writer.record.scan_id, "status": "open", "info": {}}
         fields["readout_priority"] = {"monitored": ["samx"]}
         writer.journal("status", "", encode(Message("ScanStatusMessage", fields)))
         writer.add("mcs", "count", 1)
-    assert verify(tmp_path).problems == []
+    assert verify(scans.path).problems == []
 
 
 def test_a_lost_link_of_a_master_file_is_found(folder: Path):
@@ -320,22 +321,22 @@ def test_a_lost_link_of_a_master_file_is_found(folder: Path):
     assert any("/dangling" in problem for problem in problems)
 
 
-def test_a_damaged_chunk_of_a_master_file_is_found(tmp_path: Path):
-    with ScanWriter(tmp_path / "S1.zarr", settings=SMALL, master="copy") as writer:
+def test_a_damaged_chunk_of_a_master_file_is_found(scans: ScanFolder):
+    with scans.writer(settings=SMALL, master="copy") as writer:
         write(writer, 20)
-    master = tmp_path / "S1_master.h5"
-    with h5py.File(master, "r") as file:
-        offset = file[f"{IMAGE}"].id.get_chunk_info(3).byte_offset
+    master = scans / "S1_master.h5"
+    data = bytearray(master.read_bytes())
+    with h5py.File(io.BytesIO(data), "r") as file:
+        offset = file[IMAGE].id.get_chunk_info(3).byte_offset
     assert verify(master).problems == []
-    with master.open("r+b") as file:
-        file.seek(offset)
-        file.write(struct.pack("<8I", *[0xFFFFFFFF] * 8))
+    data[offset : offset + 32] = b"\xff" * 32
+    master.write_bytes(data)
     assert any("cannot be read" in problem for problem in verify(master).problems)
 
 
-def test_a_file_that_is_no_hdf5_file_is_damaged(tmp_path: Path):
-    (tmp_path / "S1_master.h5").write_bytes(b"nothing")
-    assert verify(tmp_path / "S1_master.h5").exit_code == 4
+def test_a_file_that_is_no_hdf5_file_is_damaged(scans: ScanFolder):
+    (scans / "S1_master.h5").write_bytes(b"nothing")
+    assert verify(scans / "S1_master.h5").exit_code == 4
 
 
 def test_a_folder_with_nothing_to_verify_is_an_error(tmp_path: Path, where):
