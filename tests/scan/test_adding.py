@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from array import array
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -419,3 +420,81 @@ def test_what_a_refused_commit_would_have_said_is_kept_once_if_its_signal_fails(
     kept = [decode(entry.raw).data["signals"]["cnt"]["value"] for entry in read.quarantine]
     assert kept == [0.0, 1.0, 2.0, 3.0]
     assert "value" not in read.devices["dev"]["cnt"].arrays
+
+
+def test_a_value_that_is_refused_after_others_is_kept_as_it_was(scans: ScanFolder) -> None:
+    """Its timestamp is none, its signal fails later."""
+    store = SETTINGS.model_copy(update={"default": SignalSettings(codec="none")})
+    scan = scans.writer(settings=store, master=None)
+    stamps = [0.0, 1.0, "bad", 3.0, 4.0]
+    for n, stamp in enumerate(stamps):
+        scan.add("dev", "image", np.full(LARGE, n, "<u2"), stamp)
+    with failing("signal.applied", fault):
+        scan.add("dev", "image", np.full(LARGE, 5, "<u2"), 5.0)
+    scan.finish()
+    scan.close()
+    kept = kept_frames(scans.open())
+    assert {(low, stamp) for low, _, stamp in kept} == set(enumerate([*stamps, 5.0]))
+    assert all(low == high for low, high, _ in kept)
+
+
+@pytest.mark.parametrize("kind", ["array", "bytearray", "memoryview", "memmap"])
+def test_memory_of_any_kind_may_be_used_again(scans: ScanFolder, tmp_path: Path, kind: str) -> None:
+    memory: Any = {
+        "array": lambda: array("B", bytes(8)),
+        "bytearray": lambda: bytearray(8),
+        "memoryview": lambda: memoryview(bytearray(8)),
+        "memmap": lambda: np.memmap(tmp_path / "memory", np.uint8, "w+", shape=8),
+    }[kind]()
+    with scans.writer(settings=SETTINGS, master=None) as scan:
+        for n in range(5):
+            memory[0] = n
+            scan.add("dev", "bytes", memory)
+        memory[0] = 99
+    value = scans.open().devices["dev"]["bytes"].value[...]
+    assert (value.dtype, value[:, 0].tolist()) == ("u1", list(range(5)))
+    assert verify(scans / "S1.zarr").problems == []
+
+
+@pytest.mark.parametrize("refused", ["index.writing", "signal.publishing"])
+def test_what_waits_behind_a_signal_that_cannot_be_failed_yet_is_not_lost(
+    scans: ScanFolder, refused: str
+) -> None:
+    scan = scans.writer(settings=SETTINGS, master=None, patience=Impatient())
+    for n in range(3):
+        scan.add("dev", "one", float(n))
+    scan.commit()
+    scan.add("dev", "one", 3.0)
+    with failing("signal.applied", interrupt), suppress(KeyboardInterrupt):
+        scan.commit()
+    for n in range(4):
+        scan.add("dev", "two", float(n))
+    with failing(refused, enospc), suppress(OSError):
+        scan.commit()
+    scan.finish()
+    scan.close()
+    read = scans.open()
+    assert read.devices["dev"]["two"].value[...].tolist() == [0, 1, 2, 3]
+    kept = [decode(entry.raw).data["signals"]["one"]["value"] for entry in read.quarantine]
+    assert read.devices["dev"]["one"].value[...].tolist() + kept == [0, 1, 2, 3]
+
+
+def test_what_fails_beside_what_is_refused_is_kept(scans: ScanFolder) -> None:
+    """One signal fails at a commit, the disk refuses another one there."""
+    passed = [0]
+
+    def fault_then_enospc() -> None:
+        passed[0] += 1
+        fault() if passed[0] == 1 else enospc()
+
+    scan = scans.writer(settings=SETTINGS, master=None, patience=Impatient())
+    for signal in ("one", "two"):
+        scan.add("dev", signal, 1.0)
+    with failing("signal.publishing", fault_then_enospc), suppress(OSError):
+        scan.commit()
+    scan.finish()
+    scan.close()
+    read = scans.open()
+    kept = [decode(entry.raw).data["signals"]["one"]["value"] for entry in read.quarantine]
+    assert kept == [1.0]
+    assert read.devices["dev"]["two"].value[...].tolist() == [1.0]

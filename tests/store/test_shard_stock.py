@@ -25,3 +25,34 @@ def test_whole_and_partial_chunks_are_those_of_the_index(
     versions = (shard.index[:, 0] != MISSING) & (shard.index[:, 0] >= shard.reach)
     assert list(shard.partial()) == np.flatnonzero(versions).tolist()
     shard.close()
+
+
+@given(
+    committed=st.integers(0, 3),
+    lives=st.lists(st.integers(0, 4), min_size=1, max_size=5),
+)
+def test_what_was_published_and_never_committed_takes_no_room(
+    tmp_path_factory, committed: int, lives: list[int]
+) -> None:
+    """Each life goes back to the commit, and ends after it has published some chunks more."""
+    path: Path = tmp_path_factory.mktemp("shard") / "0"
+    chunk, half = (b"x" * 1000, b"crc!"), (b"y" * 500, b"half")
+    shard = ShardFile(path, 4, 1004, create=True)
+    for number in range(committed):
+        shard.put(number, chunk, whole=True)
+    shard.put(committed, half, whole=False)
+    shard.publish()
+    state = committed + 1, shard.partial(), shard.whole[0]
+    for more in lives:
+        shard.close()
+        shard = ShardFile(path, 4, 1004, create=False)
+        shard.restore(*state)
+        for number in range(committed, min(committed + more, 4)):
+            shard.put(number, chunk, whole=True)
+        shard.publish()
+    shard.close()
+    shard = ShardFile(path, 4, 1004, create=False)
+    shard.restore(*state)
+    found = [shard.read(number) for number in range(committed + 1)]
+    assert found == [*[b"".join(chunk)] * committed, b"".join(half)]
+    shard.close()

@@ -14,6 +14,7 @@ from zwriter.assemble.blocks import reject
 from zwriter.errors import BadMessage
 from zwriter.model import Rejected, Run, Source, Update, singly
 from zwriter.protocol import Message, encode, safe_name
+from zwriter.store.device import DeviceWriter
 from zwriter.store.scan_store import ScanStore
 
 log = logging.getLogger(__name__)
@@ -56,23 +57,21 @@ class Intake:
                     written += batch
                 else:
                     self._refuse(device, signal, batch)
-            for rejected in self._take(device, written):
-                self.quarantine(rejected)
+            self._take(device, written)
         for device, streams in read_up_to.items():
             for stream, entry in streams.items():
                 self._store.device(device).read_up_to(stream, entry)
 
-    def open_device(self, item: Update | Run) -> None:
-        """Open the device of `item`, if it is new, which the disk may refuse; nothing is taken."""
+    def prepare(self, item: Update | Run) -> None:
+        """Do what the disk may refuse before `item` can be taken; nothing is taken yet."""
         if not _bad_name(item):
-            self._store.device(item.device)
+            self._store.device(item.device).prepare(item.signal)
 
     def take_made_here(self, item: Update | Run) -> None:
         """Take what a program has made."""
         reason = _bad_name(item)
         if not reason:
-            for rejected in self._take(item.device, [item]):
-                self.quarantine(rejected)
+            self._take(item.device, [item])
             return
         for update in singly([item]):
             self.quarantine(reject(update, reason))
@@ -85,8 +84,16 @@ class Intake:
                 self.quarantine(Rejected(item.device, item.signal, reason, one.source))
         return not reason
 
-    def _take(self, device: str, updates: Sequence[Update | Run]) -> list[Rejected]:
-        return self._store.device(device).apply(updates)
+    def _take(self, name: str, updates: Sequence[Update | Run]) -> None:
+        device = self._store.device(name)
+        device.apply(updates)
+        self.keep_rejected(device)
+
+    def keep_rejected(self, device: DeviceWriter) -> None:
+        """Put what the device could not take into quarantine."""
+        while device.rejected:
+            self.quarantine(device.rejected[0])
+            device.rejected.popleft()
 
     def _has_room(self, device: str, signal: str) -> bool:
         """Whether the signal is written; a new one is, if there are not too many already."""

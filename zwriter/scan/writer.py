@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from array import array
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -11,7 +12,6 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from zwriter.assemble import Gathering
 from zwriter.errors import BadMessage, Fenced, NotSynced
@@ -73,6 +73,14 @@ def _patiently(
     return patient
 
 
+def _copied(value: Any) -> Any:
+    """`value`; if it is memory that the program may use again, a copy."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    buffer = isinstance(value, array | bytearray | memoryview) or hasattr(value, "__array__")
+    return np.array(value) if buffer and not isinstance(value, np.generic) else value
+
+
 class ScanWriter:
     """Writes one scan's store, with or without Redis.
 
@@ -86,6 +94,8 @@ class ScanWriter:
 
     While the disk refuses (full, read-only, broken), calls wait until it does not, and say so in
     the log; `patience` may do something else then.
+
+    One thread at a time may use it.
 
     path: the store, `<base>.zarr`, on a disk or as `s3://bucket/prefix/<base>.zarr`; a store that
     was not finished is continued from its last commits. scan_id: default: a new uuid. settings: of
@@ -212,17 +222,17 @@ class ScanWriter:
         """Append one row of the shape of `value`; with `max_shape`, as BEC's `add` does: then
         `value` may also be several rows, (k, *row).
 
-        value: numbers, text or records, a scalar, a (nested) list or an array (*row), which may be
-        changed again once the call returns; timestamp: seconds since 1970, or one for each sample.
-        A value that does not fit its signal goes to
+        value: numbers, text or records, a scalar, a (nested) list or an array (*row), whose memory
+        may be used again once the call returns, but not before; timestamp: seconds since 1970, or
+        one for each sample. A value that does not fit its signal goes to
         quarantine, with the reason. Raises as `commit` does.
         """
-        alone = self._goes_alone(device, signal, value)
+        alone = self._goes_alone(device, signal, value, timestamp)
         if alone:
             self._gathering.end(device, signal)
         if alone or not self._gathering.add(device, signal, value, timestamp, max_shape):
             shape = (None, *np.shape(value)) if max_shape is None else tuple(max_shape)
-            self._update(device, signal, Add(shape), value, timestamp)
+            self._update(device, signal, Add(shape), value, timestamp, ahead=alone)
         elif self._gathering.nbytes + self._uncommitted > UNCOMMITTED_BYTES:
             self.commit()
         elif self._gathering.ready or time.monotonic() >= self._due:
@@ -253,30 +263,33 @@ class ScanWriter:
         self._update(device, signal, Replace(), value, timestamp)
 
     @_patiently
-    def _update(self, device: str, signal: str, mode: Mode, value: Any, timestamp: Any) -> None:
+    def _update(
+        self,
+        device: str,
+        signal: str,
+        mode: Mode,
+        value: Any,
+        timestamp: Any,
+        *,
+        ahead: bool = False,
+    ) -> None:
         self._write_gathered()
-        kept = value
-        if isinstance(value, np.ndarray):
-            kept = self._kept(device, signal, mode, value)
-            self._uncommitted += kept.nbytes
+        known = self._store.devices.get(device)
+        kept = known.write_ahead(signal, mode, value) if ahead and known is not None else None
+        if kept is None:
+            kept = _copied(value)
+        self._uncommitted += kept.nbytes if isinstance(kept, np.ndarray) else 0
         self._intake.take_made_here(Update(device, signal, mode, kept, timestamp))
         self.commit_due()
 
-    def _goes_alone(self, device: str, signal: str, value: Any) -> bool:
-        """Whether `value` is so large that it is a chunk by itself, and needs no other threads."""
-        if type(value) is not np.ndarray or value.nbytes <= ALONE:
+    def _goes_alone(self, device: str, signal: str, value: Any, timestamp: Any) -> bool:
+        """Whether `value` is so large that it may be a chunk by itself, and is written as it is."""
+        if type(value) is not np.ndarray or value.nbytes <= ALONE or not value.flags.c_contiguous:
             return False
-        return self._settings.for_signal(device, signal).codec == "none"
-
-    def _kept(self, device: str, signal: str, mode: Mode, value: NDArray[Any]) -> NDArray[Any]:
-        """The value where the program, whose buffer it may be, does not change it: a copy or, of
-        what goes alone, what is in the store by then."""
-        known = self._store.devices.get(device)
-        if known is not None and self._goes_alone(device, signal, value):
-            there = known.write_ahead(signal, mode, value)
-            if there is not None:
-                return there
-        return value.copy()
+        if type(timestamp) not in (float, type(None)) or self._uncommitted > UNCOMMITTED_BYTES:
+            return False  # it might be rejected, or there are many that the next commit waits for
+        settings = self._settings.for_signal(device, signal)
+        return settings.codec == "none" and settings.chunk_bytes is None
 
     def _write_all_gathered(self) -> None:
         self._gathering.end_all()
@@ -286,7 +299,7 @@ class ScanWriter:
     def _write_gathered(self) -> None:
         ready = self._gathering.ready
         while ready:
-            self._intake.open_device(ready[0])
+            self._intake.prepare(ready[0])
             run = ready.pop(0)
             self._uncommitted += run.nbytes
             self._intake.take_made_here(run)
@@ -371,8 +384,8 @@ class ScanWriter:
         try:
             for writer in list(self._store.devices.values()):
                 if writer.dirty:
-                    for rejected in writer.publish():
-                        self._intake.quarantine(rejected)
+                    writer.publish()
+                    self._intake.keep_rejected(writer)
                     self._store.commit(writer)
             if self._settings.durability == "commit":
                 self._store.sync()

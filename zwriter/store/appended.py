@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from zwriter.assemble import cast_exact, fill_value
+from zwriter.assemble.values import NUMERIC
 from zwriter.store.array_state import codec_of
 from zwriter.store.codecs import ChunkCodec
 from zwriter.store.shard import LARGE
@@ -85,7 +86,8 @@ class AppendArray(ShardedArray):
         """
         chunk, filled = divmod(self.rows, self.chunk_rows or 1)
         whole = not filled and len(rows) == self.chunk_rows and rows.flags.c_contiguous
-        if not whole or rows.dtype != self.dtype or self.codec.name != "none":
+        same = rows.dtype == self.dtype and rows.dtype.num == self.dtype.num
+        if not (whole and same and rows.dtype.kind in NUMERIC) or self.codec.name != "none":
             return None
         return self._write_ahead(chunk, rows)
 

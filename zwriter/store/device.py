@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -49,6 +50,7 @@ class DeviceWriter:
         self._states: dict[str, dict[str, Any]] = {}  # as the next commit says
         self._committed: dict[str, dict[str, Any]] = {}  # as the last one says
         self._pending: dict[str, list[Update | Run]] = {}  # taken since the last commit
+        self.rejected: deque[Rejected] = deque()  # until somebody has kept it
         self._torn: dict[str, tuple[Ledger, BaseException]] = {}  # interrupted: half taken
         self._left: set[str] = set()  # signals that cannot be continued
         self.dirty = False
@@ -99,52 +101,58 @@ class DeviceWriter:
             return None
         try:
             return signal.write_ahead(mode, value)
+        except Fenced:
+            raise
         except Exception:  # it comes again in the usual way, where it is known what to do
             log.debug("%s/%s: cannot be written ahead", self.name, name, exc_info=True)
             return None
 
-    def apply(self, items: Iterable[Update | Run]) -> list[Rejected]:
-        """Take updates, in order; what cannot be taken comes back."""
-        rejected = self._fail_what_is_torn()
+    def prepare(self, name: str) -> None:
+        """Do what the disk may refuse before updates of a signal can be taken."""
+        self._fail_what_is_torn()
+        self.signal(name)
+
+    def apply(self, items: Iterable[Update | Run]) -> None:
+        """Take updates, in order; what cannot be taken is `rejected`."""
+        self._fail_what_is_torn()
         self.dirty = True
         for name, of_signal in groupby(items, key=lambda item: item.signal):
-            rejected += self._apply(name, list(of_signal))
-        return rejected
+            self._apply(name, list(of_signal))
 
-    def _apply(self, name: str, items: list[Update | Run]) -> list[Rejected]:
+    def _apply(self, name: str, items: list[Update | Run]) -> None:
         signal = self.signal(name)
         if signal.ledger.failed:
             updates = singly(items)
             signal.ledger.received += len(updates)
             signal.ledger.quarantined += len(updates)
             signal.dirty = True
-            return [reject(update, signal.ledger.failed) for update in updates]
+            self.rejected.extend(reject(update, signal.ledger.failed) for update in updates)
+            return
         before = signal.ledger.copy()
         self._pending.setdefault(name, []).extend(items)
         try:
             failpoint("signal.applying")
             rejected = signal.apply(items)
             failpoint("signal.applied")
+            self.rejected.extend(rejected)
         except BaseException as error:
             count = len(singly(items))
             before.received += count
             before.quarantined += count
             self._torn[name] = before, error
             if isinstance(error, Exception) and not passing(error):
-                return self._fail_what_is_torn()
+                self._fail_what_is_torn()
+                return
             raise
-        return rejected
 
-    def _fail_what_is_torn(self) -> list[Rejected]:
+    def _fail_what_is_torn(self) -> None:
         """Signals that were interrupted while they took updates go back to their commits."""
-        rejected: list[Rejected] = []
         for name, (ledger, error) in list(self._torn.items()):
-            rejected += self._fail(name, ledger, error)
+            self._fail(name, ledger, error)
             del self._torn[name]  # not sooner: the disk may refuse that, too
-        return rejected
 
-    def _fail(self, name: str, ledger: Ledger, error: BaseException) -> list[Rejected]:
-        """Go back to the last commit of a signal; what came since then comes back.
+    def _fail(self, name: str, ledger: Ledger, error: BaseException) -> None:
+        """Go back to the last commit of a signal; what came since then is rejected.
 
         ledger: what is known of it, all that came counted.
         """
@@ -175,8 +183,9 @@ class DeviceWriter:
         self.signals[name] = signal
         self.touch(name)
         assert signal.ledger.failed
-        pending = singly(self._pending.pop(name, []))
-        return [reject(update, signal.ledger.failed) for update in pending]
+        pending = singly(self._pending.get(name, []))
+        self.rejected.extend([reject(update, signal.ledger.failed) for update in pending])
+        self._pending.pop(name, None)
 
     def signal(self, name: str) -> SignalWriter:
         """The writer of a signal, new if it has none yet."""
@@ -201,16 +210,14 @@ class DeviceWriter:
         self._read_since = Position(stream, entry)
         self.dirty = True
 
-    def publish(self) -> list[Rejected]:
-        """Make what was taken visible; updates of signals that fail over it come back."""
-        rejected = self._fail_what_is_torn()
+    def publish(self) -> None:
+        """Make what was taken visible; updates of signals that fail over it are `rejected`."""
+        self._fail_what_is_torn()
         for name, signal in list(self.signals.items()):
             if signal.dirty:
-                rejected += self._publish(name, signal)
-        return rejected
+                self._publish(name, signal)
 
-    def _publish(self, name: str, signal: SignalWriter) -> list[Rejected]:
-        rejected: list[Rejected] = []
+    def _publish(self, name: str, signal: SignalWriter) -> None:
         try:
             failpoint("signal.publishing")
             signal.publish()
@@ -221,11 +228,10 @@ class DeviceWriter:
             if signal.ledger.failed:  # at its commit, and known to be so
                 log.debug("%s/%s: cannot be shown", self.name, name, exc_info=error)
             else:
-                rejected = self._fail(name, signal.ledger, error)
+                self._fail(name, signal.ledger, error)
                 signal = self.signals[name]
             self._states[name] = self._as_committed(name)
         signal.dirty = False
-        return rejected
 
     def _state_of(self, name: str) -> dict[str, Any]:
         """What the next commit says of a signal."""

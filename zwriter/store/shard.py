@@ -110,17 +110,20 @@ class ShardFile:
 
     def write_ahead(self, parts: tuple[Any, bytes]) -> Place:
         """Write an encoded chunk where the next whole one will be, which `accept` makes it; if that
-        is not called, the next one is written over it. Nothing else may be on its way.
+        does not come, the next one is written over it. Nothing else may be on its way.
         """
         nbytes = sum(memoryview(part).nbytes for part in parts)
         self._reserve(nbytes, self._low + nbytes)
         _write_chunk(self._fd, parts, self._low)
         return Place(self._low, nbytes)
 
-    def accept(self, number: int, place: Place) -> None:
-        """Make what was written ahead the chunk `number`."""
-        self._low = place.offset + place.nbytes
+    def accept(self, number: int, place: Place) -> bool:
+        """Make what was written ahead the chunk `number`; False if its place is taken."""
+        if place.offset != self._low:
+            return False
+        self._low += place.nbytes
         self.take(number, place)
+        return True
 
     def mapped(self, place: Place) -> memoryview:
         """What is at `place`, as read-only memory that is read when it is used."""
@@ -193,6 +196,8 @@ class ShardFile:
         """
         self.index = index_at_commit(self.index, chunks, partial, end)
         self._take_stock()
+        self._low, _ = self._free_space()  # what nobody committed takes no room below `reach`
+        self._reserved = self._low
         self.dirty = True
         self.publish()
 

@@ -63,7 +63,8 @@ class ShardedArray:
         self._sealed: dict[int, int] = {}  # number -> checksum of its index
         self._to_sync: list[ShardFile] = []  # sealed ones that may have to be synced
         self._on_their_way = OnTheirWay()
-        self._ahead: tuple[Array, Place] | None = None  # written, and about to be put
+        self._ahead: tuple[int, Array, Place] | None = None  # written, and about to be put
+        self._can_map = True
         self._document_synced: bool | None = None  # None: there never was one
 
     def _cut_in_chunks(self, chunk_rows: int) -> None:
@@ -116,7 +117,7 @@ class ShardedArray:
         number, inside = divmod(chunk, self.shard_chunks)
         shard = self._shard(number)
         self._sealed.pop(number, None)  # by a writer before us, which did not come to its end
-        if self._was_written_ahead(data, shard, inside):
+        if self._was_written_ahead(chunk, data, shard):
             return True
         if data.nbytes < LARGE:
             shard.put(inside, self.codec.encode(data), whole=whole)
@@ -126,26 +127,28 @@ class ShardedArray:
         self._on_their_way.send(self.codec, shard, inside, data, whole=whole)
         return False
 
-    def _write_ahead(self, chunk: int, data: Array) -> Array:
-        """Write the next whole chunk before it is put; the same, where it is in the file.
+    def _write_ahead(self, chunk: int, data: Array) -> Array | None:
+        """Write the next whole chunk before it is put; the same, where it is in the file. None if
+        its shard is not begun yet, or files cannot be mapped.
 
         Raises OSError if that cannot be done; it then has no effect.
         """
         self.write_all()
-        shard = self._shard(chunk // self.shard_chunks)
+        shard = self._shards.get(chunk // self.shard_chunks)
+        if shard is None or not self._can_map:
+            return None
         place = shard.write_ahead(self.codec.encode(data))
-        there = np.frombuffer(shard.mapped(place), data.dtype, data.size)
-        self._ahead = there.reshape(data.shape), place
-        return self._ahead[0]
+        self._can_map = False
+        there = np.frombuffer(shard.mapped(place), data.dtype, data.size).reshape(data.shape)
+        self._can_map, self._ahead = True, (chunk, there, place)
+        return there
 
-    def _was_written_ahead(self, data: Array, shard: ShardFile, inside: int) -> bool:
+    def _was_written_ahead(self, chunk: int, data: Array, shard: ShardFile) -> bool:
         if self._ahead is None:
             return False
-        (there, place), self._ahead = self._ahead, None
-        if data.nbytes != there.nbytes or not np.may_share_memory(data, there):
-            return False
-        shard.accept(inside, place)
-        return True
+        (number, there, place), self._ahead = self._ahead, None
+        same = number == chunk and np.may_share_memory(data, there)
+        return same and shard.accept(chunk % self.shard_chunks, place)
 
     def _written(self, data: Array) -> None:
         """What was put is written, and may change again."""
@@ -170,6 +173,7 @@ class ShardedArray:
     def publish(self, dimension_names: list[str], attributes: dict[str, Any]) -> None:
         """Make what was put visible to readers: indices first, then the document."""
         self.write_all()
+        self._ahead = None
         self._close_sealed()
         for shard in self._shards.values():
             shard.publish()
@@ -256,6 +260,7 @@ class ShardedArray:
 
     def close(self) -> None:
         self._on_their_way.forget()
+        self._ahead = None
         self._close_sealed()
         for shard in self._shards.values():
             shard.close()
