@@ -51,7 +51,7 @@ class ShardFile:
     """Chunks of one shard, by number along axis 0.
 
     Whole chunks go below `reach`, versions of partial ones beyond it. Nothing is visible before
-    `publish`; what is published is never overwritten.
+    `publish`; what is published is never overwritten, unless it was not committed at a `restore`.
     """
 
     def __init__(self, path: Path, capacity: int, chunk_bound: int, *, create: bool) -> None:
