@@ -112,7 +112,7 @@ def follow(order: dict[str, Any], workload: Any) -> dict[str, int]:
     from zwriter.scan import ScanWriter
     from zwriter.service.finalize import finalize
     from zwriter.settings import Settings
-    from zwriter.store import epochs, takeover
+    from zwriter.store import epochs, exchange
     from zwriter.testing.failpoints import watched
 
     path, settings = Path(order["path"]), workload.settings(order["durability"])
@@ -124,7 +124,7 @@ def follow(order: dict[str, Any], workload: Any) -> dict[str, int]:
 
     try:
         if order.get("plain"):
-            takeover._renameat2 = None
+            exchange._renameat2 = None
         if "boot" in order:
             epochs.boot_id = lambda: str(order["boot"])
         with recording(path.parent, record) if record else nullcontext():
