@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import subprocess
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 from zwriter import ScanWriter, open_scan, verify
 from zwriter.failpoint import enospc
-from zwriter.model import Add, Update, Verdict
+from zwriter.model import Add, Position, Source, Update, Verdict
 from zwriter.protocol import decode
 from zwriter.reader import Scan
 from zwriter.scan import writer as writer_module
@@ -438,12 +439,13 @@ def test_a_value_that_is_refused_after_others_is_kept_as_it_was(scans: ScanFolde
     assert all(low == high for low, high, _ in kept)
 
 
-@pytest.mark.parametrize("kind", ["array", "bytearray", "memoryview", "memmap"])
+@pytest.mark.parametrize("kind", ["array", "bytearray", "memoryview", "memmap", "ctypes"])
 def test_memory_of_any_kind_may_be_used_again(scans: ScanFolder, tmp_path: Path, kind: str) -> None:
     memory: Any = {
         "array": lambda: array("B", bytes(8)),
         "bytearray": lambda: bytearray(8),
         "memoryview": lambda: memoryview(bytearray(8)),
+        "ctypes": lambda: (ctypes.c_uint8 * 8)(),
         "memmap": lambda: np.memmap(tmp_path / "memory", np.uint8, "w+", shape=8),
     }[kind]()
     with scans.writer(settings=SETTINGS, master=None) as scan:
@@ -498,3 +500,75 @@ def test_what_fails_beside_what_is_refused_is_kept(scans: ScanFolder) -> None:
     kept = [decode(entry.raw).data["signals"]["one"]["value"] for entry in read.quarantine]
     assert kept == [1.0]
     assert read.devices["dev"]["two"].value[...].tolist() == [1.0]
+
+
+def test_lists_that_are_used_again_are_kept_as_they_were_added(scans: ScanFolder) -> None:
+    scan = scans.writer(settings=SETTINGS, master=None)
+    row = [[0.0, 0.0]]
+    for n in range(3):
+        row[0][1] = float(n)
+        scan.add("dev", "pairs", row)
+    with failing("signal.publishing", fault):
+        scan.commit()
+    scan.finish()
+    scan.close()
+    kept = [
+        decode(entry.raw).data["signals"]["pairs"]["value"] for entry in scans.open().quarantine
+    ]
+    assert kept == [[[0.0, 0.0]], [[0.0, 1.0]], [[0.0, 2.0]]]
+
+
+def test_a_signal_that_cannot_be_failed_at_a_commit_is_failed_at_the_next(
+    scans: ScanFolder,
+) -> None:
+    settings = SignalSettings(chunk_bytes=16)
+    store = SETTINGS.model_copy(update={"default": settings})
+    scan = scans.writer(settings=store, master=None, patience=Impatient())
+    for n in range(3):
+        scan.add("dev", "cnt", float(n))
+    scan.commit()
+    for n in range(3, 8):
+        scan.add("dev", "cnt", float(n))
+    with (
+        failing("signal.publishing", fault),
+        failing("index.writing", enospc),  # going back to the commit writes it
+        suppress(OSError),
+    ):
+        scan.commit()
+    for n in range(8, 10):
+        scan.add("dev", "cnt", float(n))
+    scan.finish()
+    scan.close()
+    read = scans.open()
+    kept = [decode(entry.raw).data["signals"]["cnt"]["value"] for entry in read.quarantine]
+    assert read.devices["dev"]["cnt"].value[...].tolist() == [0, 1, 2]
+    assert kept == list(range(3, 10))
+    assert verify(scans / "S1.zarr").problems == []
+
+
+class Strange:
+    """Something that cannot even be told."""
+
+    def __repr__(self) -> str:
+        return "\udc80"
+
+
+def test_what_cannot_even_be_kept_is_told_and_stops_nothing(scans: ScanFolder) -> None:
+    with scans.writer(settings=SETTINGS, master=None) as scan:
+        scan.add("dev", "strange", Strange())
+        scan.add("dev", "cnt", 1.0)
+    read = scans.open()
+    assert read.devices["dev"]["cnt"].value[...].tolist() == [1.0]
+    assert read.verdict is Verdict.COMPLETE_WITH_GAPS
+    assert ["cannot be" in entry.reason for entry in read.quarantine] == [True]
+
+
+def test_a_message_that_is_kept_at_the_second_try_is_kept_whole(scans: ScanFolder) -> None:
+    scan = scans.writer(settings=SETTINGS, master=None, patience=Impatient())
+    source = Source(b"raw", Position("stream", "1-0"))
+    update = Update("dev", "cnt", Add((None,)), {"no": "number"}, 1.0, None, source)
+    with failing("quarantine.appending", enospc), suppress(OSError):
+        scan.apply([update])
+    scan.finish()
+    scan.close()
+    assert [entry.raw for entry in scans.open().quarantine] == [b"raw"]

@@ -11,10 +11,11 @@ from itertools import groupby
 from operator import attrgetter
 
 from zwriter.assemble.blocks import reject
-from zwriter.errors import BadMessage
+from zwriter.errors import BadMessage, Fenced
 from zwriter.model import Rejected, Run, Source, Update, singly
 from zwriter.protocol import Message, encode, safe_name
 from zwriter.store.device import DeviceWriter
+from zwriter.store.disk import passing
 from zwriter.store.scan_store import ScanStore
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,14 @@ class Intake:
     def keep_rejected(self, device: DeviceWriter) -> None:
         """Put what the device could not take into quarantine."""
         while device.rejected:
-            self.quarantine(device.rejected[0])
+            rejected = device.rejected[0]
+            try:
+                self.quarantine(rejected)
+            except Exception as error:
+                if passing(error) or isinstance(error, Fenced):
+                    raise
+                reason = f"{rejected.reason}; it cannot be kept: {type(error).__name__}: {error}"
+                self.quarantine(replace(rejected, reason=reason, source=None, update=None))
             device.rejected.popleft()
 
     def _has_room(self, device: str, signal: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from array import array
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -48,6 +47,7 @@ POINTS_SHARE = 0.1  # of the time, at most, that such writes may take,
 POINTS_LONGEST = 60.0  # as long as that does not mean to wait longer
 UNCOMMITTED_BYTES = 64 * 1024 * 1024
 ALONE = 1024 * 1024  # bytes: chunks of what comes fast are twice as large
+_PLAIN = (float, int, bool, complex, str, bytes, type(None))
 
 
 P = ParamSpec("P")
@@ -74,11 +74,17 @@ def _patiently(
 
 
 def _copied(value: Any) -> Any:
-    """`value`; if it is memory that the program may use again, a copy."""
+    """`value`; of memory that the program may use again, be it only a buffer, a copy."""
+    if isinstance(value, list):
+        return [item if type(item) in _PLAIN else _copied(item) for item in value]
     if isinstance(value, np.ndarray):
         return value.copy()
-    buffer = isinstance(value, array | bytearray | memoryview) or hasattr(value, "__array__")
-    return np.array(value) if buffer and not isinstance(value, np.generic) else value
+    if type(value) in _PLAIN or isinstance(value, tuple | dict | np.generic):
+        return value
+    try:
+        return np.array(value)
+    except (TypeError, ValueError, RuntimeError, BufferError):  # told where it is taken
+        return value
 
 
 class ScanWriter:
@@ -224,8 +230,8 @@ class ScanWriter:
 
         value: numbers, text or records, a scalar, a (nested) list or an array (*row), whose memory
         may be used again once the call returns, but not before; timestamp: seconds since 1970, or
-        one for each sample. A value that does not fit its signal goes to
-        quarantine, with the reason. Raises as `commit` does.
+        one for each sample. A value that does not fit its signal goes to quarantine, with the
+        reason. Raises as `commit` does.
         """
         alone = self._goes_alone(device, signal, value, timestamp)
         if alone:
@@ -275,9 +281,8 @@ class ScanWriter:
     ) -> None:
         self._write_gathered()
         known = self._store.devices.get(device)
-        kept = known.write_ahead(signal, mode, value) if ahead and known is not None else None
-        if kept is None:
-            kept = _copied(value)
+        there = known.write_ahead(signal, mode, value) if ahead and known is not None else None
+        kept = _copied(value) if there is None else there
         self._uncommitted += kept.nbytes if isinstance(kept, np.ndarray) else 0
         self._intake.take_made_here(Update(device, signal, mode, kept, timestamp))
         self.commit_due()
@@ -287,7 +292,7 @@ class ScanWriter:
         if type(value) is not np.ndarray or value.nbytes <= ALONE or not value.flags.c_contiguous:
             return False
         if type(timestamp) not in (float, type(None)) or self._uncommitted > UNCOMMITTED_BYTES:
-            return False  # it might be rejected, or there are many that the next commit waits for
+            return False  # it might be rejected, or the disk refuses the commit that is due
         settings = self._settings.for_signal(device, signal)
         return settings.codec == "none" and settings.chunk_bytes is None
 

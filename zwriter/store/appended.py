@@ -80,7 +80,8 @@ class AppendArray(ShardedArray):
 
     def write_ahead(self, rows: Array) -> Array | None:
         """Write `rows`, which are to be appended next, from where they lie: the same rows, where
-        they are in the file. None if they are no chunk just as they are, or compressed.
+        they are in the file. None if they are no chunk just as they are, no numbers or compressed,
+        if their shard is not begun yet, or if files cannot be mapped.
 
         Raises OSError if they cannot be written now; that has no effect.
         """

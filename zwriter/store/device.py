@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 import time
@@ -33,7 +34,7 @@ class DeviceWriter:
 
     `check` raises Fenced if another writer has taken the scan over. A signal in whose path there is
     an error that nobody has foreseen is `failed` from then on: it stays as the last commit has it,
-    and its updates since then come back as rejected.
+    and its updates since then are `rejected`.
     """
 
     def __init__(
@@ -94,15 +95,13 @@ class DeviceWriter:
 
     def write_ahead(self, name: str, mode: Mode, value: NDArray[Any]) -> NDArray[Any] | None:
         """Write the value of a signal's next update from where it lies, if it will be a chunk just
-        as it is: the same value, where it is in the file, which nobody changes.
+        as it is: the same value, where it is in the file. Nothing but that update may follow.
         """
         signal = self.signals.get(name)
         if signal is None or signal.ledger.failed or self._torn:
             return None
         try:
             return signal.write_ahead(mode, value)
-        except Fenced:
-            raise
         except Exception:  # it comes again in the usual way, where it is known what to do
             log.debug("%s/%s: cannot be written ahead", self.name, name, exc_info=True)
             return None
@@ -122,11 +121,11 @@ class DeviceWriter:
     def _apply(self, name: str, items: list[Update | Run]) -> None:
         signal = self.signal(name)
         if signal.ledger.failed:
-            updates = singly(items)
-            signal.ledger.received += len(updates)
-            signal.ledger.quarantined += len(updates)
+            refused = [reject(update, signal.ledger.failed) for update in singly(items)]
+            signal.ledger.received += len(refused)
+            signal.ledger.quarantined += len(refused)
             signal.dirty = True
-            self.rejected.extend(reject(update, signal.ledger.failed) for update in updates)
+            self.rejected.extend(refused)
             return
         before = signal.ledger.copy()
         self._pending.setdefault(name, []).extend(items)
@@ -228,7 +227,8 @@ class DeviceWriter:
             if signal.ledger.failed:  # at its commit, and known to be so
                 log.debug("%s/%s: cannot be shown", self.name, name, exc_info=error)
             else:
-                self._fail(name, signal.ledger, error)
+                self._torn[name] = signal.ledger.copy(), error
+                self._fail_what_is_torn()
                 signal = self.signals[name]
             self._states[name] = self._as_committed(name)
         signal.dirty = False
@@ -288,7 +288,9 @@ class DeviceWriter:
         return {name: signal.ledger for name, signal in self.signals.items()}
 
     def seal(self) -> None:
-        """Make every shard an HDF5 file as well. Only when all is committed."""
+        """Make every shard an HDF5 file as well. Only when all is committed, and what was rejected
+        is kept: its values may lie where chunks are moved to.
+        """
         for name in self.signals:
             try:
                 self._seal(name)
@@ -344,9 +346,17 @@ def _remove_uncommitted(signal: Path, state: dict[str, Any]) -> None:
     committed = state.get("arrays", {})
     for array in signal.glob("*/"):
         if array.name not in committed:
-            shutil.rmtree(array)
+            _remove_array(array)
     if not committed:
         shutil.rmtree(signal, ignore_errors=True)
+
+
+def _remove_array(array: Path) -> None:
+    try:
+        shutil.rmtree(array)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:  # NFS keeps what is open or mapped, under another name
+            raise
 
 
 def _of_sync_data(signal: Path) -> bool:

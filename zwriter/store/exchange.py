@@ -26,7 +26,7 @@ def exchange(one: str | Path, other: str | Path) -> bool:
     if _renameat2(_HERE, paths[0], _HERE, paths[1], ctypes.c_uint(_EXCHANGE)) == 0:
         return True
     number = ctypes.get_errno()
-    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM):  # EPERM: a sandbox
         return False
     raise OSError(number, os.strerror(number), str(other))
 
@@ -39,7 +39,7 @@ def take_place(new: str, path: str) -> None:
     """
     try:
         exchanged = exchange(new, path)
-    except OSError:  # nothing is there yet, or a sandbox does not allow it
+    except FileNotFoundError:  # nothing is there yet
         exchanged = False
     if not exchanged:
         os.rename(new, path)  # noqa: PTH104

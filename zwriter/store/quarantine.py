@@ -58,23 +58,20 @@ class Quarantine:
         room = self._limit - self._log.nbytes
         if room < -_REASONS_BYTES:
             return
-        if len(raw) > room or not self._is_new(position):
+        if len(raw) > room or position in self._kept:
             raw = b""
         failpoint("quarantine.appending")
         fields = [when, rejected.device, rejected.signal, stream, entry, reason, raw]
         self._log.append(msgpack.packb(fields))
         failpoint("quarantine.appended")
+        if position is not None:
+            self._remember(position)
 
-    def _is_new(self, position: Position | None) -> bool:
-        """Whether the message at `position` is not kept yet, as far as we remember."""
-        if position is None:
-            return True
-        if position in self._kept:
-            return False
+    def _remember(self, position: Position) -> None:
+        """Note that the message at `position` is kept; not for ever."""
         if len(self._kept) >= _REMEMBERED:
             self._kept.clear()
         self._kept.add(position)
-        return True
 
     def sync(self) -> None:
         """Return when all is on the disk."""

@@ -66,17 +66,11 @@ class ShardFile:
             self.index = read_index(self._fd, capacity)
         self._take_stock()
         self._growing = Lock()
-        self._low, self._high = self._free_space()
+        self._low, self._high = self._whole[0], max(self.reach, os.fstat(self._fd).st_size)
         self._reserved = self._low
         if create:  # an empty index, so that there is always one to read
             self.dirty = True
             self.publish()
-
-    def _free_space(self) -> tuple[int, int]:
-        present = self.index[self.index[:, 0] != MISSING]
-        ends = present[:, 0] + present[:, 1]
-        low = int(ends[ends <= self.reach].max(initial=FIRST_CHUNK))
-        return low, max(self.reach, os.fstat(self._fd).st_size)
 
     def _take_stock(self) -> None:
         """Know without a look at the index what `take` adds to, and each commit says."""
@@ -117,13 +111,12 @@ class ShardFile:
         _write_chunk(self._fd, parts, self._low)
         return Place(self._low, nbytes)
 
-    def accept(self, number: int, place: Place) -> bool:
-        """Make what was written ahead the chunk `number`; False if its place is taken."""
+    def accept(self, number: int, place: Place) -> None:
+        """Make what was written ahead the chunk `number`."""
         if place.offset != self._low:
-            return False
+            raise RuntimeError("two writers at once, or threads")
         self._low += place.nbytes
         self.take(number, place)
-        return True
 
     def mapped(self, place: Place) -> memoryview:
         """What is at `place`, as read-only memory that is read when it is used."""
@@ -196,8 +189,7 @@ class ShardFile:
         """
         self.index = index_at_commit(self.index, chunks, partial, end)
         self._take_stock()
-        self._low, _ = self._free_space()  # what nobody committed takes no room below `reach`
-        self._reserved = self._low
+        self._low = self._whole[0]  # what nobody committed takes no room below `reach`
         self.dirty = True
         self.publish()
 

@@ -63,7 +63,7 @@ class ShardedArray:
         self._sealed: dict[int, int] = {}  # number -> checksum of its index
         self._to_sync: list[ShardFile] = []  # sealed ones that may have to be synced
         self._on_their_way = OnTheirWay()
-        self._ahead: tuple[int, Array, Place] | None = None  # written, and about to be put
+        self._ahead: tuple[Array, Place] | None = None  # written, and about to be put
         self._can_map = True
         self._document_synced: bool | None = None  # None: there never was one
 
@@ -117,7 +117,7 @@ class ShardedArray:
         number, inside = divmod(chunk, self.shard_chunks)
         shard = self._shard(number)
         self._sealed.pop(number, None)  # by a writer before us, which did not come to its end
-        if self._was_written_ahead(chunk, data, shard):
+        if self._was_written_ahead(data, shard, inside):
             return True
         if data.nbytes < LARGE:
             shard.put(inside, self.codec.encode(data), whole=whole)
@@ -138,17 +138,23 @@ class ShardedArray:
         if shard is None or not self._can_map:
             return None
         place = shard.write_ahead(self.codec.encode(data))
-        self._can_map = False
-        there = np.frombuffer(shard.mapped(place), data.dtype, data.size).reshape(data.shape)
-        self._can_map, self._ahead = True, (chunk, there, place)
+        try:
+            mapped = shard.mapped(place)
+        except OSError:
+            self._can_map = False
+            return None
+        there = np.frombuffer(mapped, data.dtype, data.size).reshape(data.shape)
+        self._ahead = there, place
         return there
 
-    def _was_written_ahead(self, chunk: int, data: Array, shard: ShardFile) -> bool:
+    def _was_written_ahead(self, data: Array, shard: ShardFile, inside: int) -> bool:
         if self._ahead is None:
             return False
-        (number, there, place), self._ahead = self._ahead, None
-        same = number == chunk and np.may_share_memory(data, there)
-        return same and shard.accept(chunk % self.shard_chunks, place)
+        (there, place), self._ahead = self._ahead, None
+        if not np.may_share_memory(data, there):
+            return False
+        shard.accept(inside, place)
+        return True
 
     def _written(self, data: Array) -> None:
         """What was put is written, and may change again."""
