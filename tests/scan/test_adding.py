@@ -63,6 +63,11 @@ def contents(scan: Scan) -> dict[str, Any]:
     return found
 
 
+def kept_of(scan: Scan, signal: str) -> list[dict[str, Any]]:
+    """The readings in quarantine, all of one signal."""
+    return [decode(entry.raw).data["signals"][signal] for entry in scan.quarantine]
+
+
 @run_settings(max_examples=60)
 @given(steps)
 def test_added_updates_become_what_they_are_one_by_one(taken: list[Any]) -> None:
@@ -125,7 +130,7 @@ def test_added_values_that_cannot_be_written_are_kept(scans: ScanFolder) -> None
         scan.add("dev", "cnt", n + 0.5, 1.0)
     scan.add("de/v", "cnt", 1.0)
     scan.flush()
-    kept = [decode(entry.raw).data["signals"]["cnt"] for entry in scans.open().quarantine]
+    kept = kept_of(scans.open(), "cnt")
     assert kept == [
         *({"value": n + 0.5, "timestamp": 1.0} for n in range(3)),
         {"value": 1.0, "timestamp": None},
@@ -296,7 +301,7 @@ def test_a_program_may_use_a_large_buffer_again(
 
 
 def kept_frames(read: Scan) -> list[tuple[int, int, float]]:
-    kept = [decode(entry.raw).data["signals"]["image"] for entry in read.quarantine]
+    kept = kept_of(read, "image")
     return [(int(k["value"].min()), int(k["value"].max()), k["timestamp"]) for k in kept]
 
 
@@ -418,7 +423,7 @@ def test_what_a_refused_commit_would_have_said_is_kept_once_if_its_signal_fails(
     scan.finish()
     scan.close()
     read = scans.open()
-    kept = [decode(entry.raw).data["signals"]["cnt"]["value"] for entry in read.quarantine]
+    kept = [reading["value"] for reading in kept_of(read, "cnt")]
     assert kept == [0.0, 1.0, 2.0, 3.0]
     assert "value" not in read.devices["dev"]["cnt"].arrays
 
@@ -477,7 +482,7 @@ def test_what_waits_behind_a_signal_that_cannot_be_failed_yet_is_not_lost(
     scan.close()
     read = scans.open()
     assert read.devices["dev"]["two"].value[...].tolist() == [0, 1, 2, 3]
-    kept = [decode(entry.raw).data["signals"]["one"]["value"] for entry in read.quarantine]
+    kept = [reading["value"] for reading in kept_of(read, "one")]
     assert read.devices["dev"]["one"].value[...].tolist() + kept == [0, 1, 2, 3]
 
 
@@ -497,7 +502,7 @@ def test_what_fails_beside_what_is_refused_is_kept(scans: ScanFolder) -> None:
     scan.finish()
     scan.close()
     read = scans.open()
-    kept = [decode(entry.raw).data["signals"]["one"]["value"] for entry in read.quarantine]
+    kept = [reading["value"] for reading in kept_of(read, "one")]
     assert kept == [1.0]
     assert read.devices["dev"]["two"].value[...].tolist() == [1.0]
 
@@ -512,9 +517,7 @@ def test_lists_that_are_used_again_are_kept_as_they_were_added(scans: ScanFolder
         scan.commit()
     scan.finish()
     scan.close()
-    kept = [
-        decode(entry.raw).data["signals"]["pairs"]["value"] for entry in scans.open().quarantine
-    ]
+    kept = [reading["value"] for reading in kept_of(scans.open(), "pairs")]
     assert kept == [[[0.0, 0.0]], [[0.0, 1.0]], [[0.0, 2.0]]]
 
 
@@ -540,7 +543,7 @@ def test_a_signal_that_cannot_be_failed_at_a_commit_is_failed_at_the_next(
     scan.finish()
     scan.close()
     read = scans.open()
-    kept = [decode(entry.raw).data["signals"]["cnt"]["value"] for entry in read.quarantine]
+    kept = [reading["value"] for reading in kept_of(read, "cnt")]
     assert read.devices["dev"]["cnt"].value[...].tolist() == [0, 1, 2]
     assert kept == list(range(3, 10))
     assert verify(scans / "S1.zarr").problems == []

@@ -138,23 +138,28 @@ class DeviceWriter:
             count = len(singly(items))
             before.received += count
             before.quarantined += count
-            self._torn[name] = before, error
             if isinstance(error, Exception) and not passing(error):
-                self._fail_what_is_torn()
+                self._fail(name, before, error)
                 return
+            self._torn[name] = before, error
             raise
 
     def _fail_what_is_torn(self) -> None:
         """Signals that were interrupted while they took updates go back to their commits."""
         for name, (ledger, error) in list(self._torn.items()):
             self._fail(name, ledger, error)
-            del self._torn[name]  # not sooner: the disk may refuse that, too
 
     def _fail(self, name: str, ledger: Ledger, error: BaseException) -> None:
-        """Go back to the last commit of a signal; what came since then is rejected.
+        """Go back to the last commit of a signal; what came since then is rejected. If the disk
+        refuses that, it is torn until it does not.
 
         ledger: what is known of it, all that came counted.
         """
+        self._torn[name] = ledger, error
+        self._go_back(name, ledger, error)
+        del self._torn[name]
+
+    def _go_back(self, name: str, ledger: Ledger, error: BaseException) -> None:
         self._check()  # who was fenced meets many an error
         log.error("%s/%s: failed; its raw updates are kept", self.name, name, exc_info=error)
         committed = self._committed.get(name, {})
@@ -227,8 +232,7 @@ class DeviceWriter:
             if signal.ledger.failed:  # at its commit, and known to be so
                 log.debug("%s/%s: cannot be shown", self.name, name, exc_info=error)
             else:
-                self._torn[name] = signal.ledger.copy(), error
-                self._fail_what_is_torn()
+                self._fail(name, signal.ledger, error)
                 signal = self.signals[name]
             self._states[name] = self._as_committed(name)
         signal.dirty = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import wraps
@@ -81,9 +81,14 @@ def step(work: Callable[P, T]) -> Callable[P, T]:
     return until_done
 
 
+def nbytes_of(parts: Sequence[Any]) -> int:
+    """What all parts take together."""
+    return sum(memoryview(part).nbytes for part in parts)
+
+
 def write_all(fd: int, parts: list[Any], offset: int) -> int:
     """Write the parts one behind the other; how many bytes that were."""
-    nbytes = sum(memoryview(part).nbytes for part in parts)
+    nbytes = nbytes_of(parts)
     written = os.pwritev(fd, parts, offset)
     if written < nbytes:
         rest = memoryview(b"".join(bytes(part) for part in parts))[written:]

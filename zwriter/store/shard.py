@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from zwriter.errors import Damaged
 from zwriter.failpoint import failpoint
 from zwriter.store.array_state import OpenShard
-from zwriter.store.disk import flush, make_folder, passing, step, sync_names, write_all
+from zwriter.store.disk import flush, make_folder, nbytes_of, passing, step, sync_names, write_all
 from zwriter.store.reserve import reserve
 from zwriter.store.sealed import checked_chunk, index_of, reading, shard_checksum
 from zwriter.store.shard_index import (
@@ -86,7 +86,7 @@ class ShardFile:
 
     def write(self, parts: tuple[Any, bytes], *, whole: bool) -> Place:
         """Write an encoded chunk, which `take` makes one of this shard's. Any thread may do so."""
-        nbytes = sum(memoryview(part).nbytes for part in parts)
+        nbytes = nbytes_of(parts)
         with self._growing:
             offset = self._low if whole else self._high
             if whole:
@@ -106,7 +106,7 @@ class ShardFile:
         """Write an encoded chunk where the next whole one will be, which `accept` makes it; if that
         does not come, the next one is written over it. Nothing else may be on its way.
         """
-        nbytes = sum(memoryview(part).nbytes for part in parts)
+        nbytes = nbytes_of(parts)
         self._reserve(nbytes, self._low + nbytes)
         _write_chunk(self._fd, parts, self._low)
         return Place(self._low, nbytes)
