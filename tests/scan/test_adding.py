@@ -300,6 +300,44 @@ def test_a_program_may_use_a_large_buffer_again(
     assert verify(scans / "S1.zarr").problems == []
 
 
+def test_large_values_that_come_by_both_ways_keep_their_order(scans: ScanFolder) -> None:
+    store = SETTINGS.model_copy(update={"default": SignalSettings(codec="none")})
+    frames = [np.full(LARGE, n, "<u2") for n in range(9)]
+    with scans.writer(settings=store, master=None) as scan:
+        for n, frame in enumerate(frames):
+            if n in (3, 6, 7):
+                scan.apply([Update("dev", "image", Add((None, *LARGE)), frame, None)])
+            else:
+                scan.add("dev", "image", frame)
+    value = scans.open().devices["dev"]["image"].value
+    assert [(int(f.min()), int(f.max())) for f in value] == [(n, n) for n in range(9)]
+    assert verify(scans / "S1.zarr").problems == []
+
+
+@pytest.mark.parametrize("first", ["from the beginning", "later"])
+def test_large_values_are_written_where_files_cannot_be_mapped(
+    scans: ScanFolder, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    store = SETTINGS.model_copy(update={"default": SignalSettings(codec="none")})
+    scan = scans.writer(settings=store, master=None)
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.ENODEV, "cannot be mapped")
+
+    if first == "from the beginning":
+        monkeypatch.setattr("mmap.mmap", refuse)
+    for n in range(5):
+        scan.add("dev", "image", np.full(LARGE, n, "<u2"))
+    monkeypatch.setattr("mmap.mmap", refuse)
+    with failing("signal.publishing", fault):
+        scan.commit()
+    scan.add("dev", "image", np.full(LARGE, 5, "<u2"))
+    monkeypatch.undo()
+    scan.finish()
+    scan.close()
+    assert [(low, high) for low, high, _ in kept_frames(scans.open())] == [(n, n) for n in range(6)]
+
+
 def kept_frames(read: Scan) -> list[tuple[int, int, float]]:
     kept = kept_of(read, "image")
     return [(int(k["value"].min()), int(k["value"].max()), k["timestamp"]) for k in kept]
@@ -437,6 +475,7 @@ def test_a_value_that_is_refused_after_others_is_kept_as_it_was(scans: ScanFolde
         scan.add("dev", "image", np.full(LARGE, n, "<u2"), stamp)
     with failing("signal.applied", fault):
         scan.add("dev", "image", np.full(LARGE, 5, "<u2"), 5.0)
+        scan.commit()
     scan.finish()
     scan.close()
     kept = kept_frames(scans.open())

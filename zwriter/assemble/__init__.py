@@ -1,7 +1,7 @@
 """Updates of one signal -> blocks of rows. Pure numpy: knows neither Redis nor Zarr."""
 
 from zwriter.assemble.blocks import Block, assemble, join
-from zwriter.assemble.gather import Gathering
+from zwriter.assemble.gather import Gathering, Room
 from zwriter.assemble.layouts import (
     Layout,
     Pieces,
@@ -20,6 +20,7 @@ __all__ = [
     "Pieces",
     "Ragged",
     "Replaced",
+    "Room",
     "Rows",
     "Slices",
     "as_array",

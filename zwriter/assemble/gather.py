@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,22 @@ BLOCK_BYTES = 2 * 1024 * 1024  # a chunk of what comes fast, which is then writt
 PIECE_BYTES = 16 * 1024 * 1024
 FIRST_BYTES = 64 * 1024  # a block for what may end soon: of large ones, each touched page is large
 MOST = 8192  # updates in a run
+ALONE = 1024 * 1024  # bytes: larger values are chunks by themselves, chunks of what comes fast
 _SCALARS: dict[type, np.dtype[Any]] = {float: np.dtype("f8"), int: np.dtype("i8")}
 
 Key = tuple[np.dtype[Any], tuple[int, ...]]
+
+
+class Room(Protocol):
+    """What values are gathered in, like an array of them."""
+
+    def __len__(self) -> int: ...
+    def __setitem__(self, number: int, value: Any, /) -> None: ...
+    def __getitem__(self, first: slice, /) -> NDArray[Any]: ...
+
+
+Lend = Callable[[str, str, Add, Key], Room | None]
+"""Where the values of a device's signal, of a mode and kind, go without a copy, if anywhere."""
 
 
 class Blocks:
@@ -60,17 +74,19 @@ class Gather:
         self._key: Key = (scalar or example.dtype, shape)
         self._mode = Add((None, *shape) if said is None else tuple(said))
         self._stamped = timestamp is not None
-        self.value_bytes: int = scalar.itemsize if scalar else example.nbytes
-        self._room = max(1, min(MOST, BLOCK_BYTES // self.value_bytes))
-        self._values: NDArray[Any] | None = None
+        self._value_bytes: int = scalar.itemsize if scalar else example.nbytes
+        self.held_bytes = 0  # memory that a value takes
+        self._room = max(1, min(MOST, BLOCK_BYTES // self._value_bytes))
+        self._values: Room | None = None
         self._stamps: list[float] = []
         self._count = 0
-        self._first = max(1, min(self._room, FIRST_BYTES // self.value_bytes))
+        self._first = max(1, min(self._room, FIRST_BYTES // self._value_bytes))
         self._left = self._room  # until what was gathered in all is whole chunks
         self._most = self._first
 
-    def take(self, value: Any, timestamp: Any, said: Any, blocks: Blocks) -> bool:
-        """Copy the value; False, and nothing done, if it is not like those before.
+    def take(self, value: Any, timestamp: Any, said: Any, lend: Callable[[Gather], Room]) -> bool:
+        """Keep the value; False, and nothing done, if it is not like those before, or cannot be
+        kept where these are.
 
         said: `max_shape` as the program gave it, None for the shape of the value.
         """
@@ -81,16 +97,25 @@ class Gather:
         if type(timestamp) is not (float if self._stamped else type(None)):
             return False
         if self._values is None:
-            size = self._first if self._most <= self._first else self._room
-            self._values = blocks.lend(self._key, size)
+            self._values = lend(self)
         try:
             self._values[self._count] = value
-        except OverflowError:
+        except (OverflowError, OSError):
             return False
         if timestamp is not None:
             self._stamps.append(timestamp)
         self._count += 1
         return True
+
+    def room(self, blocks: Blocks, ahead: Lend | None) -> Room:
+        """Where its next values go: ahead, if that can be done, or to a block."""
+        if ahead is not None and self._value_bytes > ALONE:
+            room = ahead(self._device, self._signal, self._mode, self._key)
+            if room is not None:
+                self._most, self.held_bytes = len(room), 0
+                return room
+        self.held_bytes = self._value_bytes
+        return blocks.lend(self._key, self._first if self._most <= self._first else self._room)
 
     @property
     def full(self) -> bool:
@@ -102,7 +127,7 @@ class Gather:
             return None
         values = self._values[: self._count]
         stamps = np.array(self._stamps) if self._stamped else None
-        full, self._left = self.full, self._left - self._count or self._room
+        full, self._left = self.full, (self._left - self._count) % self._room or self._room
         self._most = self._left if full else min(self._first, self._left)
         self._values, self._stamps, self._count = None, [], 0
         return Run(self._device, self._signal, self._mode, values, stamps, None, "", None)
@@ -110,13 +135,21 @@ class Gather:
 
 class Gathering:
     """All signals that a program adds to. `ready`: runs that are to be written, in order; `nbytes`:
-    of what is gathered and not ready."""
+    of memory, of all that is not committed.
 
-    def __init__(self) -> None:
+    ahead: where large values go without a copy, if anything before them was written.
+    """
+
+    def __init__(self, ahead: Lend) -> None:
         self.ready: list[Run] = []
         self.nbytes = 0
         self._gathers: dict[tuple[str, str], Gather] = {}
         self._blocks = Blocks()
+        self._ahead = ahead
+        self._lend = self._room_for  # bound once
+
+    def _room_for(self, gather: Gather) -> Room:
+        return gather.room(self._blocks, None if self.ready else self._ahead)
 
     def add(self, device: str, signal: str, value: Any, timestamp: Any, said: Any) -> bool:
         """Take an update; False if it is of a kind that is written singly, after what is `ready`.
@@ -124,15 +157,15 @@ class Gathering:
         said: `max_shape` as the program gave it, None for the shape of the value.
         """
         gather = self._gathers.get((device, signal))
-        if gather is None or not gather.take(value, timestamp, said, self._blocks):
+        if gather is None or not gather.take(value, timestamp, said, self._lend):
             self.end(device, signal)
             if not _can_be_gathered(value, said, timestamp):
                 return False
             gather = Gather(device, signal, value, said, timestamp)
-            if not gather.take(value, timestamp, said, self._blocks):
+            if not gather.take(value, timestamp, said, self._lend):
                 return False
             self._gathers[device, signal] = gather
-        self.nbytes += gather.value_bytes
+        self.nbytes += gather.held_bytes
         if gather.full:
             self._make_ready(gather)
         return True
@@ -151,12 +184,12 @@ class Gathering:
     def _make_ready(self, gather: Gather) -> None:
         run = gather.run()
         if run is not None:
-            self.nbytes -= run.nbytes
             self.ready.append(run)
 
     def committed(self) -> None:
         """All that was ready is committed: nobody holds its values any more."""
         self._blocks.take_back()
+        self.nbytes = 0
 
 
 def _can_be_gathered(value: Any, said: Any, timestamp: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 
-from zwriter.assemble import Gathering
+from zwriter.assemble import Gathering, Room
 from zwriter.errors import BadMessage, Fenced, NotSynced
 from zwriter.master import write_master
 from zwriter.model import (
@@ -46,7 +46,6 @@ POINTS_INTERVAL = 2.0  # seconds between writes of the sync data's arrays, which
 POINTS_SHARE = 0.1  # of the time, at most, that such writes may take,
 POINTS_LONGEST = 60.0  # as long as that does not mean to wait longer
 UNCOMMITTED_BYTES = 64 * 1024 * 1024
-ALONE = 1024 * 1024  # bytes: chunks of what comes fast are twice as large
 _PLAIN = (float, int, bool, complex, str, bytes, type(None))
 
 
@@ -151,7 +150,7 @@ class ScanWriter:
         self._points_dirty = False
         self._points_due = time.monotonic() + POINTS_INTERVAL
         self._due = time.monotonic() + self._settings.flush_interval
-        self._gathering = Gathering()
+        self._gathering = Gathering(self._ahead)
         self._uncommitted = 0  # bytes; they are kept, in case their signal fails
 
     def _ship(self, shipment: Shipment, scan_id: str | None, scan_number: int | None) -> None:
@@ -233,12 +232,9 @@ class ScanWriter:
         one for each sample. A value that does not fit its signal goes to quarantine, with the
         reason. Raises as `commit` does.
         """
-        alone = self._goes_alone(device, signal, value, timestamp)
-        if alone:
-            self._gathering.end(device, signal)
-        if alone or not self._gathering.add(device, signal, value, timestamp, max_shape):
+        if not self._gathering.add(device, signal, value, timestamp, max_shape):
             shape = (None, *np.shape(value)) if max_shape is None else tuple(max_shape)
-            self._update(device, signal, Add(shape), value, timestamp, ahead=alone)
+            self._update(device, signal, Add(shape), value, timestamp)
         elif self._gathering.nbytes + self._uncommitted > UNCOMMITTED_BYTES:
             self.commit()
         elif self._gathering.ready or time.monotonic() >= self._due:
@@ -269,32 +265,18 @@ class ScanWriter:
         self._update(device, signal, Replace(), value, timestamp)
 
     @_patiently
-    def _update(
-        self,
-        device: str,
-        signal: str,
-        mode: Mode,
-        value: Any,
-        timestamp: Any,
-        *,
-        ahead: bool = False,
-    ) -> None:
+    def _update(self, device: str, signal: str, mode: Mode, value: Any, timestamp: Any) -> None:
         self._write_gathered()
-        known = self._store.devices.get(device)
-        there = known.write_ahead(signal, mode, value) if ahead and known is not None else None
-        kept = _copied(value) if there is None else there
+        kept = _copied(value)
         self._uncommitted += kept.nbytes if isinstance(kept, np.ndarray) else 0
         self._intake.take_made_here(Update(device, signal, mode, kept, timestamp))
         self.commit_due()
 
-    def _goes_alone(self, device: str, signal: str, value: Any, timestamp: Any) -> bool:
-        """Whether `value` is so large that it may be a chunk by itself, and is written as it is."""
-        if type(value) is not np.ndarray or value.nbytes <= ALONE or not value.flags.c_contiguous:
-            return False
-        if type(timestamp) not in (float, type(None)) or self._uncommitted > UNCOMMITTED_BYTES:
-            return False  # it might be rejected, or the disk refuses the commit that is due
-        settings = self._settings.for_signal(device, signal)
-        return settings.codec == "none" and settings.chunk_bytes is None
+    def _ahead(
+        self, device: str, signal: str, mode: Add, kind: tuple[np.dtype[Any], tuple[int, ...]]
+    ) -> Room | None:
+        known = self._store.devices.get(device)
+        return None if known is None else known.ahead(signal, mode, *kind)
 
     def _write_all_gathered(self) -> None:
         self._gathering.end_all()
@@ -306,12 +288,12 @@ class ScanWriter:
         while ready:
             self._intake.prepare(ready[0])
             run = ready.pop(0)
-            self._uncommitted += run.nbytes
             self._intake.take_made_here(run)
 
     @_patiently
     def apply(self, items: Iterable[Update | Run | Rejected]) -> None:
         """Take in updates, and what could not be read. Bad input never raises."""
+        self._write_all_gathered()
         batch = list(items)
         self._uncommitted += sum([item.nbytes for item in batch])
         self._intake.take(batch)

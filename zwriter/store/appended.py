@@ -12,6 +12,7 @@ import numpy as np
 
 from zwriter.assemble import cast_exact, fill_value
 from zwriter.assemble.values import NUMERIC
+from zwriter.store.ahead import ChunksAhead
 from zwriter.store.array_state import codec_of
 from zwriter.store.codecs import ChunkCodec
 from zwriter.store.shard import LARGE
@@ -78,19 +79,18 @@ class AppendArray(ShardedArray):
         if self._waiting_rows * self.row_bytes >= (self._chunk_bytes or FAST_CHUNK):
             self._choose_chunk()
 
-    def write_ahead(self, rows: Array) -> Array | None:
-        """Write `rows`, which are to be appended next, from where they lie: the same rows, where
-        they are in the file. None if they are no chunk just as they are, no numbers or compressed,
-        if their shard is not begun yet, or if files cannot be mapped.
-
-        Raises OSError if they cannot be written now; that has no effect.
+    def ahead(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> ChunksAhead | None:
+        """Room in the file for the next values of `shape`, a row each, or (k, *row). None if they
+        are no chunks just as they are, or no numbers, if they are compressed, or this cannot be
+        done now.
         """
-        chunk, filled = divmod(self.rows, self.chunk_rows or 1)
-        whole = not filled and len(rows) == self.chunk_rows and rows.flags.c_contiguous
-        same = rows.dtype == self.dtype and rows.dtype.num == self.dtype.num
-        if not (whole and same and rows.dtype.kind in NUMERIC) or self.codec.name != "none":
+        rows = 1 if shape == self.row_shape else shape[0]
+        whole = rows == self.chunk_rows and not self.rows % rows
+        same = dtype == self.dtype and dtype.num == self.dtype.num and dtype.kind in NUMERIC
+        if not (whole and same) or self.codec.name != "none":
             return None
-        return self._write_ahead(chunk, rows)
+        most = self.shard_chunks if rows == 1 else 1  # several of many rows are no rows in a row
+        return self._chunks_ahead(self.rows // rows, shape, most)
 
     def append_fill(self, rows: int) -> None:
         """Add `rows` rows of fill value."""

@@ -14,13 +14,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
 
 from zwriter.assemble.blocks import reject
 from zwriter.errors import Fenced
 from zwriter.failpoint import failpoint
 from zwriter.model import Ledger, Mode, Position, Rejected, Run, Update, singly
 from zwriter.settings import StoreSettings
+from zwriter.store.ahead import ChunksAhead
 from zwriter.store.commits import CommitLog
 from zwriter.store.disk import make_folder, passing, remove, replace_file
 from zwriter.store.signal import SignalWriter
@@ -93,17 +94,19 @@ class DeviceWriter:
         signal.ledger.failed = signal.ledger.failed or _reason(error)
         return signal
 
-    def write_ahead(self, name: str, mode: Mode, value: NDArray[Any]) -> NDArray[Any] | None:
-        """Write the value of a signal's next update from where it lies, if it will be a chunk just
-        as it is: the same value, where it is in the file. Nothing but that update may follow.
+    def ahead(
+        self, name: str, mode: Mode, dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> ChunksAhead | None:
+        """Room in the file for the values of a signal's next updates, if each will be a chunk just
+        as it is. Nothing but these updates may follow.
         """
         signal = self.signals.get(name)
-        if signal is None or signal.ledger.failed or self._torn:
+        if signal is None or signal.ledger.failed or self._torn or self.rejected:
             return None
         try:
-            return signal.write_ahead(mode, value)
-        except Exception:  # it comes again in the usual way, where it is known what to do
-            log.debug("%s/%s: cannot be written ahead", self.name, name, exc_info=True)
+            return signal.ahead(mode, dtype, shape)
+        except Exception:  # what it is will be met, and dealt with, on the usual way
+            log.debug("%s/%s: no room ahead", self.name, name, exc_info=True)
             return None
 
     def prepare(self, name: str) -> None:

@@ -102,14 +102,17 @@ class ShardFile:
             return Place(offset, nbytes, parts)
         return Place(offset, nbytes)
 
-    def write_ahead(self, parts: tuple[Any, bytes]) -> Place:
-        """Write an encoded chunk where the next whole one will be, which `accept` makes it; if that
-        does not come, the next one is written over it. Nothing else may be on its way.
+    @property
+    def low(self) -> int:
+        """Where the next whole chunk will be."""
+        return self._low
+
+    def write_ahead(self, parts: tuple[Any, bytes], place: Place) -> None:
+        """Write an encoded chunk, which is to be whole, before it is put; `accept` puts it, if what
+        comes before it was. Nothing else may be on its way.
         """
-        nbytes = nbytes_of(parts)
-        self._reserve(nbytes, self._low + nbytes)
-        _write_chunk(self._fd, parts, self._low)
-        return Place(self._low, nbytes)
+        self._reserve(place.nbytes, place.offset + place.nbytes)
+        _write_chunk(self._fd, parts, place.offset)
 
     def accept(self, number: int, place: Place) -> None:
         """Make what was written ahead the chunk `number`."""
@@ -118,12 +121,18 @@ class ShardFile:
         self._low += place.nbytes
         self.take(number, place)
 
-    def mapped(self, place: Place) -> memoryview:
-        """What is at `place`, as read-only memory that is read when it is used."""
-        first = place.offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-        end = place.offset + place.nbytes
-        memory = mmap.mmap(self._fd, end - first, prot=mmap.PROT_READ, offset=first)
-        return memoryview(memory)[place.offset - first :]
+    def mapped(self, offset: int, nbytes: int) -> memoryview:
+        """What is there, as read-only memory that is read when it is used. Raises OSError."""
+        first = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        memory = mmap.mmap(self._fd, offset + nbytes - first, prot=mmap.PROT_READ, offset=first)
+        return memoryview(memory)[offset - first :]
+
+    def at(self, offset: int, nbytes: int) -> Any:
+        """What is there, mapped if that can be done."""
+        try:
+            return self.mapped(offset, nbytes)
+        except OSError:
+            return _read(self._fd, nbytes, offset)
 
     def _reserve(self, nbytes: int, end: int) -> None:
         """Ask for room ahead of large chunks, about as much as was needed until now."""

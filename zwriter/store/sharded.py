@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from zwriter.assemble import fill_value
 from zwriter.failpoint import failpoint
+from zwriter.store.ahead import ChunksAhead
 from zwriter.store.array_state import (
     chunk_bound,
     chunks_in_shard,
@@ -22,7 +23,7 @@ from zwriter.store.codecs import ChunkCodec
 from zwriter.store.disk import make_folder, replace_file, sync_file, sync_names
 from zwriter.store.hdf5_header import hdf5_metadata
 from zwriter.store.sealed import read_sealed_chunk, trim
-from zwriter.store.shard import LARGE, Place, ShardFile
+from zwriter.store.shard import LARGE, ShardFile
 from zwriter.store.shard_index import MAX_CHUNKS
 from zwriter.store.side_by_side import OnTheirWay
 from zwriter.store.zarr_json import (
@@ -63,8 +64,7 @@ class ShardedArray:
         self._sealed: dict[int, int] = {}  # number -> checksum of its index
         self._to_sync: list[ShardFile] = []  # sealed ones that may have to be synced
         self._on_their_way = OnTheirWay()
-        self._ahead: tuple[Array, Place] | None = None  # written, and about to be put
-        self._can_map = True
+        self._ahead: ChunksAhead | None = None
         self._document_synced: bool | None = None  # None: there never was one
 
     def _cut_in_chunks(self, chunk_rows: int) -> None:
@@ -127,34 +127,27 @@ class ShardedArray:
         self._on_their_way.send(self.codec, shard, inside, data, whole=whole)
         return False
 
-    def _write_ahead(self, chunk: int, data: Array) -> Array | None:
-        """Write the next whole chunk before it is put; the same, where it is in the file. None if
-        its shard is not begun yet, or files cannot be mapped.
-
-        Raises OSError if that cannot be done; it then has no effect.
+    def _chunks_ahead(self, chunk: int, shape: tuple[int, ...], most: int) -> ChunksAhead | None:
+        """Room for values of `shape` that will be the chunks from `chunk` on, `most` of them or
+        what fits into their shard. None if this is not begun yet, or files cannot be mapped.
         """
+        number, inside = divmod(chunk, self.shard_chunks)
+        shard = self._shards.get(number)
+        if shard is None:
+            return None
         self.write_all()
-        shard = self._shards.get(chunk // self.shard_chunks)
-        if shard is None or not self._can_map:
-            return None
-        place = shard.write_ahead(self.codec.encode(data))
         try:
-            mapped = shard.mapped(place)
+            room = min(most, self.shard_chunks - inside)
+            self._ahead = ChunksAhead(shard, self.codec, shape, room)
         except OSError:
-            self._can_map = False
-            return None
-        there = np.frombuffer(mapped, data.dtype, data.size).reshape(data.shape)
-        self._ahead = there, place
-        return there
+            self._ahead = None
+        return self._ahead
 
     def _was_written_ahead(self, data: Array, shard: ShardFile, inside: int) -> bool:
-        if self._ahead is None:
-            return False
-        (there, place), self._ahead = self._ahead, None
-        if not np.may_share_memory(data, there):
-            return False
-        shard.accept(inside, place)
-        return True
+        place = self._ahead.accepted(data) if self._ahead is not None else None
+        if place is not None:
+            shard.accept(inside, place)
+        return place is not None
 
     def _written(self, data: Array) -> None:
         """What was put is written, and may change again."""

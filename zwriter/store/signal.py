@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from zwriter.assemble import Block, Layout, Replaced, Rows, assemble, common_dtype, join, layout_for
 from zwriter.assemble.blocks import reject
 from zwriter.errors import BadUpdate
 from zwriter.model import Add, AddSlice, Ledger, MaxShape, Mode, Rejected, Replace, Run, Update
 from zwriter.settings import SignalSettings
+from zwriter.store.ahead import ChunksAhead
 from zwriter.store.disk import make_folder, sync_file, sync_names
 from zwriter.store.numbering import Numbering
 from zwriter.store.signal_arrays import SignalArrays
@@ -42,17 +42,16 @@ class SignalWriter:
         if state:
             self._restore(state)
 
-    def write_ahead(self, mode: Mode, value: NDArray[Any]) -> NDArray[Any] | None:
-        """Write the value of the next update from where it lies, if it will be a chunk just as it
-        is: the same value, where it is in the file. Raises whatever comes; that has no effect.
+    def ahead(self, mode: Mode, dtype: np.dtype[Any], shape: tuple[int, ...]) -> ChunksAhead | None:
+        """Room in the file for the values of the next updates, if each will be a chunk just as it
+        is.
         """
         if mode != self.mode or not isinstance(self.layout, Rows) or self._gap:
             return None
-        rows = value[np.newaxis] if value.shape == self.layout.row_shape else value
-        if rows.shape[1:] != self.layout.row_shape or self.layout.max_shape[0] is not None:
+        row = shape if len(shape) == len(self.layout.row_shape) else shape[1:]
+        if row != self.layout.row_shape or self.layout.max_shape[0] is not None:
             return None
-        there = self._arrays.write_ahead(rows)
-        return None if there is None else there.reshape(value.shape)
+        return self._arrays.ahead(dtype, shape)
 
     def apply(self, items: list[Update | Run]) -> list[Rejected]:
         """Take updates; what cannot be taken, or was cut off, comes back."""

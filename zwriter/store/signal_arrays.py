@@ -12,6 +12,7 @@ from zwriter.assemble import Block, Layout, Pieces, Ragged, Replaced, Rows, Slic
 from zwriter.errors import BadUpdate
 from zwriter.model import Ledger
 from zwriter.settings import SignalSettings
+from zwriter.store.ahead import ChunksAhead
 from zwriter.store.appended import AppendArray
 from zwriter.store.codecs import codec_for
 from zwriter.store.placed import PlacedArray
@@ -100,10 +101,10 @@ class SignalArrays:
         chunk_bytes = self.settings.chunk_bytes if name == "value" else None
         return chunk_bytes, self.settings.shard_bytes
 
-    def write_ahead(self, rows: NDArray[Any]) -> NDArray[Any] | None:
-        """As `AppendArray.write_ahead`, of values."""
+    def ahead(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> ChunksAhead | None:
+        """As `AppendArray.ahead`, of values."""
         value = self.arrays.get("value")
-        return value.write_ahead(rows) if isinstance(value, AppendArray) else None
+        return value.ahead(dtype, shape) if isinstance(value, AppendArray) else None
 
     def take(self, block: Block) -> None:
         """Take rows of updates, in order."""
