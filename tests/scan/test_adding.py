@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from array import array
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -312,6 +313,45 @@ def test_large_values_that_come_by_both_ways_keep_their_order(scans: ScanFolder)
     value = scans.open().devices["dev"]["image"].value
     assert [(int(f.min()), int(f.max())) for f in value] == [(n, n) for n in range(9)]
     assert verify(scans / "S1.zarr").problems == []
+
+
+def test_an_interrupt_at_the_first_large_value_after_a_commit_harms_no_other(
+    scans: ScanFolder,
+) -> None:
+    store = SETTINGS.model_copy(update={"default": SignalSettings(codec="none")})
+    frames = [np.full(LARGE, n, "<u2") for n in range(6)]
+    scan = scans.writer(settings=store, master=None)
+    for frame in frames[:3]:
+        scan.add("dev", "image", frame)
+    scan.commit()
+    with failing("chunk.written", interrupt), pytest.raises(KeyboardInterrupt):
+        scan.add("dev", "image", np.full(LARGE, 99, "<u2"))
+    scan.apply([Update("dev", "image", Add((None, *LARGE)), frames[3], None)])
+    scan.flush()
+    scan.add("dev", "image", frames[4])
+    value = scans.open().devices["dev"]["image"].value
+    assert [int(frame.max()) for frame in value] == [0, 1, 2, 3]
+    scan.add("dev", "image", frames[5])
+    scan.finish()
+    scan.close()
+    value = scans.open().devices["dev"]["image"].value
+    assert [(int(f.min()), int(f.max())) for f in value] == [(n, n) for n in range(6)]
+
+
+def test_what_is_added_while_updates_are_made_comes_before_them(scans: ScanFolder) -> None:
+    store = SETTINGS.model_copy(update={"default": SignalSettings(codec="none")})
+    frames = [np.full(LARGE, n, "<u2") for n in range(6)]
+    with scans.writer(settings=store, master=None) as scan:
+        for frame in frames[:4]:
+            scan.add("dev", "image", frame)
+
+        def updates() -> Iterator[Update]:
+            scan.add("dev", "image", frames[4])
+            yield Update("dev", "image", Add((None, *LARGE)), frames[5], None)
+
+        scan.apply(updates())
+    value = scans.open().devices["dev"]["image"].value
+    assert [(int(f.min()), int(f.max())) for f in value] == [(n, n) for n in range(6)]
 
 
 @pytest.mark.parametrize("first", ["from the beginning", "later"])

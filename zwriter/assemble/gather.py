@@ -18,22 +18,24 @@ BLOCK_BYTES = 2 * 1024 * 1024  # a chunk of what comes fast, which is then writt
 PIECE_BYTES = 16 * 1024 * 1024
 FIRST_BYTES = 64 * 1024  # a block for what may end soon: of large ones, each touched page is large
 MOST = 8192  # updates in a run
-ALONE = 1024 * 1024  # bytes: larger values are chunks by themselves, chunks of what comes fast
+ALONE = 1024 * 1024  # bytes: larger values are chunks by themselves: of what comes fast, of 2 MiB
+ROOM_BYTES = 1024 * 1024  # what room in a file counts as: it is mapped
+SHARE = 8  # a value in a file counts as this part: it is read back if its signal fails
 _SCALARS: dict[type, np.dtype[Any]] = {float: np.dtype("f8"), int: np.dtype("i8")}
 
 Key = tuple[np.dtype[Any], tuple[int, ...]]
 
 
 class Room(Protocol):
-    """What values are gathered in, like an array of them."""
+    """Where values are gathered, like an array of them; what raises OSError has no effect."""
 
     def __len__(self) -> int: ...
     def __setitem__(self, number: int, value: Any, /) -> None: ...
     def __getitem__(self, first: slice, /) -> NDArray[Any]: ...
 
 
-Lend = Callable[[str, str, Add, Key], Room | None]
-"""Where the values of a device's signal, of a mode and kind, go without a copy, if anywhere."""
+Ahead = Callable[[str, str, Add, Key], Room | None]
+"""Where values of a device's signal, of a mode and kind, go without a copy, if anywhere."""
 
 
 class Blocks:
@@ -66,16 +68,16 @@ class Gather:
     """Consecutive `add` updates of one signal, alike but for their values."""
 
     def __init__(self, device: str, signal: str, example: Any, said: Any, timestamp: Any) -> None:
-        self._device, self._signal = device, signal
         self._said = list(said) if isinstance(said, list) else said
         self._kind = type(example)
         scalar = _SCALARS.get(self._kind)
         shape: tuple[int, ...] = () if scalar else example.shape
         self._key: Key = (scalar or example.dtype, shape)
-        self._mode = Add((None, *shape) if said is None else tuple(said))
+        mode = Add((None, *shape) if said is None else tuple(said))
+        self._of = device, signal, mode
         self._stamped = timestamp is not None
         self._value_bytes: int = scalar.itemsize if scalar else example.nbytes
-        self.held_bytes = 0  # memory that a value takes
+        self.held_bytes = self._value_bytes  # by each value, until it is committed
         self._room = max(1, min(MOST, BLOCK_BYTES // self._value_bytes))
         self._values: Room | None = None
         self._stamps: list[float] = []
@@ -100,22 +102,24 @@ class Gather:
             self._values = lend(self)
         try:
             self._values[self._count] = value
-        except (OverflowError, OSError):
+        except (OverflowError, IndexError, OSError):  # an index: full, and an interrupt came
             return False
         if timestamp is not None:
-            self._stamps.append(timestamp)
+            self._stamps[self._count :] = (timestamp,)  # so that an interrupt leaves none behind
         self._count += 1
         return True
 
-    def room(self, blocks: Blocks, ahead: Lend | None) -> Room:
-        """Where its next values go: ahead, if that can be done, or to a block."""
-        if ahead is not None and self._value_bytes > ALONE:
-            room = ahead(self._device, self._signal, self._mode, self._key)
-            if room is not None:
-                self._most, self.held_bytes = len(room), 0
-                return room
+    def block(self, blocks: Blocks) -> Room:
+        """Memory for its next values."""
         self.held_bytes = self._value_bytes
         return blocks.lend(self._key, self._first if self._most <= self._first else self._room)
+
+    def ahead(self, ahead: Ahead) -> Room | None:
+        """Where its next values go without a copy, if they are large and anywhere."""
+        room = ahead(*self._of, self._key) if self._value_bytes > ALONE else None
+        if room is not None:
+            self._most, self.held_bytes = len(room), self._value_bytes // SHARE
+        return room
 
     @property
     def full(self) -> bool:
@@ -124,23 +128,25 @@ class Gather:
     def run(self) -> Run | None:
         """What was gathered, if anything; the next update begins another run."""
         if self._values is None or not self._count:
+            self._values = None  # an interrupt came between
             return None
         values = self._values[: self._count]
-        stamps = np.array(self._stamps) if self._stamped else None
-        full, self._left = self.full, (self._left - self._count) % self._room or self._room
+        stamps = np.array(self._stamps[: self._count]) if self._stamped else None
+        run = Run(*self._of, values, stamps, None, "", None)
+        full, self._left = self.full, max(self._left - self._count, 0) or self._room
         self._most = self._left if full else min(self._first, self._left)
         self._values, self._stamps, self._count = None, [], 0
-        return Run(self._device, self._signal, self._mode, values, stamps, None, "", None)
+        return run
 
 
 class Gathering:
     """All signals that a program adds to. `ready`: runs that are to be written, in order; `nbytes`:
-    of memory, of all that is not committed.
+    what all that is not committed counts as.
 
-    ahead: where large values go without a copy, if anything before them was written.
+    ahead: where large values go without a copy, if all before them were written.
     """
 
-    def __init__(self, ahead: Lend) -> None:
+    def __init__(self, ahead: Ahead) -> None:
         self.ready: list[Run] = []
         self.nbytes = 0
         self._gathers: dict[tuple[str, str], Gather] = {}
@@ -149,7 +155,11 @@ class Gathering:
         self._lend = self._room_for  # bound once
 
     def _room_for(self, gather: Gather) -> Room:
-        return gather.room(self._blocks, None if self.ready else self._ahead)
+        room = None if self.ready else gather.ahead(self._ahead)
+        if room is None:
+            return gather.block(self._blocks)
+        self.nbytes += ROOM_BYTES
+        return room
 
     def add(self, device: str, signal: str, value: Any, timestamp: Any, said: Any) -> bool:
         """Take an update; False if it is of a kind that is written singly, after what is `ready`.
@@ -172,9 +182,10 @@ class Gathering:
 
     def end(self, device: str, signal: str) -> None:
         """Updates of another kind follow: what there is of the signal is to be written first."""
-        gather = self._gathers.pop((device, signal), None)
+        gather = self._gathers.get((device, signal))
         if gather is not None:
             self._make_ready(gather)
+            del self._gathers[device, signal]
 
     def end_all(self) -> None:
         """All there is is to be written now."""

@@ -235,7 +235,7 @@ class ScanWriter:
         if not self._gathering.add(device, signal, value, timestamp, max_shape):
             shape = (None, *np.shape(value)) if max_shape is None else tuple(max_shape)
             self._update(device, signal, Add(shape), value, timestamp)
-        elif self._gathering.nbytes + self._uncommitted > UNCOMMITTED_BYTES:
+        elif self._much_uncommitted:
             self.commit()
         elif self._gathering.ready or time.monotonic() >= self._due:
             self._write_gathered()
@@ -272,11 +272,18 @@ class ScanWriter:
         self._intake.take_made_here(Update(device, signal, mode, kept, timestamp))
         self.commit_due()
 
+    @_patiently
     def _ahead(
         self, device: str, signal: str, mode: Add, kind: tuple[np.dtype[Any], tuple[int, ...]]
     ) -> Room | None:
         known = self._store.devices.get(device)
-        return None if known is None else known.ahead(signal, mode, *kind)
+        if known is None or self._much_uncommitted:  # a commit that is due was refused
+            return None
+        return known.ahead(signal, mode, *kind)
+
+    @property
+    def _much_uncommitted(self) -> bool:
+        return self._gathering.nbytes + self._uncommitted > UNCOMMITTED_BYTES
 
     def _write_all_gathered(self) -> None:
         self._gathering.end_all()
@@ -293,8 +300,8 @@ class ScanWriter:
     @_patiently
     def apply(self, items: Iterable[Update | Run | Rejected]) -> None:
         """Take in updates, and what could not be read. Bad input never raises."""
-        self._write_all_gathered()
         batch = list(items)
+        self._write_all_gathered()
         self._uncommitted += sum([item.nbytes for item in batch])
         self._intake.take(batch)
 
@@ -397,7 +404,7 @@ class ScanWriter:
     def commit_due(self) -> None:
         """Commit if `flush_interval` has gone by since the last time. To be called often."""
         now = time.monotonic()
-        if now >= self._due or self._uncommitted > UNCOMMITTED_BYTES:
+        if now >= self._due or self._much_uncommitted:
             self.commit()
         if self._points_dirty and now >= self._points_due:
             begun = time.monotonic()

@@ -80,17 +80,13 @@ class AppendArray(ShardedArray):
             self._choose_chunk()
 
     def ahead(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> ChunksAhead | None:
-        """Room in the file for the next values of `shape`, a row each, or (k, *row). None if they
-        are no chunks just as they are, or no numbers, if they are compressed, or this cannot be
-        done now.
+        """Room in the file for the next values, a row each. None if these are no chunks just as
+        they are, or no numbers, if they are compressed, or this cannot be done now.
         """
-        rows = 1 if shape == self.row_shape else shape[0]
-        whole = rows == self.chunk_rows and not self.rows % rows
-        same = dtype == self.dtype and dtype.num == self.dtype.num and dtype.kind in NUMERIC
-        if not (whole and same) or self.codec.name != "none":
+        same = dtype == self.dtype and dtype.num == self.dtype.num and shape == self.row_shape
+        if not same or dtype.kind not in NUMERIC or self.chunk_rows != 1:
             return None
-        most = self.shard_chunks if rows == 1 else 1  # several of many rows are no rows in a row
-        return self._chunks_ahead(self.rows // rows, shape, most)
+        return self._chunks_ahead(self.rows, shape) if self.codec.name == "none" else None
 
     def append_fill(self, rows: int) -> None:
         """Add `rows` rows of fill value."""

@@ -122,17 +122,15 @@ class ShardFile:
         self.take(number, place)
 
     def mapped(self, offset: int, nbytes: int) -> memoryview:
-        """What is there, as read-only memory that is read when it is used. Raises OSError."""
+        """What will be there, below `reach`, as read-only memory that is read when it is used.
+        Raises OSError where that cannot be done.
+        """
+        end = offset + nbytes
+        if os.fstat(self._fd).st_size < end:
+            os.ftruncate(self._fd, end)  # nothing is mapped behind the end of a file
         first = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-        memory = mmap.mmap(self._fd, offset + nbytes - first, prot=mmap.PROT_READ, offset=first)
+        memory = mmap.mmap(self._fd, end - first, prot=mmap.PROT_READ, offset=first)
         return memoryview(memory)[offset - first :]
-
-    def at(self, offset: int, nbytes: int) -> Any:
-        """What is there, mapped if that can be done."""
-        try:
-            return self.mapped(offset, nbytes)
-        except OSError:
-            return _read(self._fd, nbytes, offset)
 
     def _reserve(self, nbytes: int, end: int) -> None:
         """Ask for room ahead of large chunks, about as much as was needed until now."""

@@ -37,6 +37,8 @@ from zwriter.store.zarr_json import (
 
 Array = NDArray[Any]
 
+_AHEAD = 64  # chunks, so that a file does not become much longer than what is in it
+
 
 class ShardedArray:
     """What growing arrays have in common: chunks in shards, a document, a state for the commit."""
@@ -127,9 +129,9 @@ class ShardedArray:
         self._on_their_way.send(self.codec, shard, inside, data, whole=whole)
         return False
 
-    def _chunks_ahead(self, chunk: int, shape: tuple[int, ...], most: int) -> ChunksAhead | None:
-        """Room for values of `shape` that will be the chunks from `chunk` on, `most` of them or
-        what fits into their shard. None if this is not begun yet, or files cannot be mapped.
+    def _chunks_ahead(self, chunk: int, shape: tuple[int, ...]) -> ChunksAhead | None:
+        """Room for values of `shape` that will be the chunks from `chunk` on, as many as fit into
+        their shard. None if this is not begun yet, or files cannot be mapped.
         """
         number, inside = divmod(chunk, self.shard_chunks)
         shard = self._shards.get(number)
@@ -137,7 +139,7 @@ class ShardedArray:
             return None
         self.write_all()
         try:
-            room = min(most, self.shard_chunks - inside)
+            room = min(self.shard_chunks - inside, _AHEAD)
             self._ahead = ChunksAhead(shard, self.codec, shape, room)
         except OSError:
             self._ahead = None

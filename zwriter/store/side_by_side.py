@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -33,9 +33,13 @@ def _begin(work: Callable[[], Place]) -> Future[Place]:
     try:
         return _shared["pool"].submit(work)
     except RuntimeError:  # the interpreter is ending: it gives no more threads
-        done: Future[Place] = Future()
-        done.set_result(work())
-        return done
+        return _done(work)
+
+
+def _done(work: Callable[[], Place]) -> Future[Place]:
+    done: Future[Place] = Future()
+    done.set_result(work())
+    return done
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,9 @@ class OnTheirWay:
         it is written here and now, as patiently as anything else.
         """
         chunk = self._chunks[0]
-        # what no thread has begun, because another disk hangs for one, is done in this one
-        place = chunk.write() if chunk.place.cancel() else chunk.place.result()
-        chunk.shard.take(chunk.number, place)
+        if chunk.place.cancel():  # no thread has begun: perhaps another disk hangs for one
+            chunk = self._chunks[0] = replace(chunk, place=_done(chunk.write))
+        chunk.shard.take(chunk.number, chunk.place.result())
         self._chunks.popleft()  # not sooner: an interrupt must not lose it
         return chunk.data
 

@@ -46,10 +46,10 @@ class SignalWriter:
         """Room in the file for the values of the next updates, if each will be a chunk just as it
         is.
         """
-        if mode != self.mode or not isinstance(self.layout, Rows) or self._gap:
+        layout = self.layout
+        if mode != self.mode or not isinstance(layout, Rows) or self._gap:
             return None
-        row = shape if len(shape) == len(self.layout.row_shape) else shape[1:]
-        if row != self.layout.row_shape or self.layout.max_shape[0] is not None:
+        if layout.max_shape[0] is not None:
             return None
         return self._arrays.ahead(dtype, shape)
 
