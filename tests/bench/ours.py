@@ -27,10 +27,11 @@ def writer_in(folder: Path, store: StoreSettings) -> ScanWriter:
 
 def by_add(folder: Path, kind: Kind, count: int, codec: Codec = "none") -> float:
     """Messages a second, a call each, from nothing until all is committed."""
+    signal, max_shape = kind.signal, kind.max_shape
     began = time.perf_counter()
     writer = writer_in(folder, settings(codec))
     for i in range(count):
-        writer.add(DEVICE, kind.signal, kind.value(i), max_shape=kind.max_shape)
+        writer.add(DEVICE, signal, kind.value(i), max_shape=max_shape)
     writer.commit()
     seconds = time.perf_counter() - began
     writer.close()

@@ -69,17 +69,16 @@ class Gather:
 
     def __init__(self, device: str, signal: str, example: Any, said: Any, timestamp: Any) -> None:
         self._said = list(said) if isinstance(said, list) else said
-        self._kind = type(example)
+        self._kind, self._stamp = type(example), type(timestamp)
         scalar = _SCALARS.get(self._kind)
-        shape: tuple[int, ...] = () if scalar else example.shape
-        self._key: Key = (scalar or example.dtype, shape)
-        mode = Add((None, *shape) if said is None else tuple(said))
-        self._of = device, signal, mode
-        self._stamped = timestamp is not None
+        self._dtype = None if scalar else example.dtype
+        self._shape = None if scalar else example.shape
+        self._key: Key = (scalar or example.dtype, self._shape or ())
+        self._of = device, signal, Add((None, *self._key[1]) if said is None else tuple(said))
         self._value_bytes: int = scalar.itemsize if scalar else example.nbytes
         self.held_bytes = self._value_bytes  # by each value, until it is committed
         self._room = max(1, min(MOST, BLOCK_BYTES // self._value_bytes))
-        self._values: Room | None = None
+        self._values: Room = np.empty(0)
         self._stamps: list[float] = []
         self._count = 0
         self._first = max(1, min(self._room, FIRST_BYTES // self._value_bytes))
@@ -92,21 +91,22 @@ class Gather:
 
         said: `max_shape` as the program gave it, None for the shape of the value.
         """
-        if type(value) is not self._kind or said != self._said:
+        if type(value) is not self._kind or (said is not self._said and said != self._said):
             return False
-        if self._kind is np.ndarray and (value.dtype, value.shape) != self._key:
+        if self._shape is not None and (value.shape != self._shape or value.dtype != self._dtype):
             return False
-        if type(timestamp) is not (float if self._stamped else type(None)):
+        if type(timestamp) is not self._stamp:
             return False
-        if self._values is None:
+        count = self._count
+        if not count:
             self._values = lend(self)
         try:
-            self._values[self._count] = value
+            self._values[count] = value
         except (OverflowError, IndexError, OSError):  # an index: full, and an interrupt came
             return False
         if timestamp is not None:
-            self._stamps[self._count :] = (timestamp,)  # so that an interrupt leaves none behind
-        self._count += 1
+            self._stamps[count:] = (timestamp,)  # so that an interrupt leaves none behind
+        self._count = count + 1
         return True
 
     def block(self, blocks: Blocks) -> Room:
@@ -127,15 +127,14 @@ class Gather:
 
     def run(self) -> Run | None:
         """What was gathered, if anything; the next update begins another run."""
-        if self._values is None or not self._count:
-            self._values = None  # an interrupt came between
+        if not self._count:
             return None
         values = self._values[: self._count]
-        stamps = np.array(self._stamps[: self._count]) if self._stamped else None
+        stamps = np.array(self._stamps[: self._count]) if self._stamps else None
         run = Run(*self._of, values, stamps, None, "", None)
         full, self._left = self.full, max(self._left - self._count, 0) or self._room
         self._most = self._left if full else min(self._first, self._left)
-        self._values, self._stamps, self._count = None, [], 0
+        self._values, self._stamps, self._count = np.empty(0), [], 0
         return run
 
 

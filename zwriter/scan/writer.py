@@ -232,12 +232,15 @@ class ScanWriter:
         one for each sample. A value that does not fit its signal goes to quarantine, with the
         reason. Raises as `commit` does.
         """
-        if not self._gathering.add(device, signal, value, timestamp, max_shape):
+        gathering = self._gathering
+        if not gathering.add(device, signal, value, timestamp, max_shape):
             shape = (None, *np.shape(value)) if max_shape is None else tuple(max_shape)
             self._update(device, signal, Add(shape), value, timestamp)
-        elif self._much_uncommitted:
+        elif (
+            gathering.nbytes + self._uncommitted > UNCOMMITTED_BYTES
+        ):  # not a call
             self.commit()
-        elif self._gathering.ready or time.monotonic() >= self._due:
+        elif gathering.ready or time.monotonic() >= self._due:
             self._write_gathered()
             self.commit_due()
 
