@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from zwriter.assemble.values import NUMERIC
 from zwriter.model import Add, Run, stored_as_they_come
 
-BLOCK_BYTES = 2 * 1024 * 1024  # a chunk of what comes fast, which is then written as it lies here
+CHUNK_BYTES = 2 * 1024 * 1024  # a chunk of what comes fast, which is then written as it lies here
+CHUNKS = 4  # in a block, which is a run: that costs as much as dozens of values
+SMALL = 64 * 1024  # bytes: values that are as large, or larger, are in blocks of a chunk
 PIECE_BYTES = 16 * 1024 * 1024
 FIRST_BYTES = 64 * 1024  # a block for what may end soon: of large ones, each touched page is large
 MOST = 8192  # updates in a run
@@ -77,7 +79,8 @@ class Gather:
         self._of = device, signal, Add((None, *self._key[1]) if said is None else tuple(said))
         self._value_bytes: int = scalar.itemsize if scalar else example.nbytes
         self.held_bytes = self._value_bytes  # by each value, until it is committed
-        self._room = max(1, min(MOST, BLOCK_BYTES // self._value_bytes))
+        chunks = CHUNKS if self._value_bytes < SMALL else 1
+        self._room = max(1, min(MOST, CHUNK_BYTES // self._value_bytes * chunks))
         self._values: Room = np.empty(0)
         self._stamps: list[float] = []
         self._count = 0

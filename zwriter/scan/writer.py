@@ -236,9 +236,7 @@ class ScanWriter:
         if not gathering.add(device, signal, value, timestamp, max_shape):
             shape = (None, *np.shape(value)) if max_shape is None else tuple(max_shape)
             self._update(device, signal, Add(shape), value, timestamp)
-        elif (
-            gathering.nbytes + self._uncommitted > UNCOMMITTED_BYTES
-        ):  # not a call
+        elif gathering.nbytes + self._uncommitted > UNCOMMITTED_BYTES:  # not a call
             self.commit()
         elif gathering.ready or time.monotonic() >= self._due:
             self._write_gathered()
@@ -286,7 +284,8 @@ class ScanWriter:
 
     @property
     def _much_uncommitted(self) -> bool:
-        return self._gathering.nbytes + self._uncommitted > UNCOMMITTED_BYTES
+        """With whole blocks, which are whole chunks; what is more is more than that."""
+        return self._gathering.nbytes + self._uncommitted >= UNCOMMITTED_BYTES
 
     def _write_all_gathered(self) -> None:
         self._gathering.end_all()
