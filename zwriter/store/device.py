@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ class DeviceWriter:
         """Take updates, in order; what cannot be taken is `rejected`."""
         self._fail_what_is_torn()
         self.dirty = True
-        for name, of_signal in groupby(items, key=lambda item: item.signal):
+        for name, of_signal in groupby(items, key=attrgetter("signal")):
             self._apply(name, list(of_signal))
 
     def _apply(self, name: str, items: list[Update | Run]) -> None:

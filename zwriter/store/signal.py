@@ -57,16 +57,14 @@ class SignalWriter:
         """Take updates; what cannot be taken, or was cut off, comes back."""
         self.dirty = True
         rejected: list[Rejected] = []
-        single: list[Update] = []
-        for item in items:
-            if isinstance(item, Update):
-                single.append(item)
+        for kind, alike in groupby(items, key=type):
+            same: list[Any] = list(alike)
+            if kind is Update:
+                rejected += self._apply_singly(same)
                 continue
-            rejected += self._apply_singly(single)
-            single = []
-            if not self._join(item):
-                rejected += self._apply_singly(item.updates())
-        rejected += self._apply_singly(single)
+            for run in same:
+                if not self._join(run):
+                    rejected += self._apply_singly(run.updates())
         self.ledger.quarantined += len(rejected)
         return rejected
 
