@@ -11,11 +11,11 @@ from itertools import groupby
 from operator import attrgetter
 
 from zwriter.assemble.blocks import reject
-from zwriter.errors import BadMessage, Fenced
+from zwriter.errors import BadMessage
 from zwriter.model import Rejected, Run, Source, Update, singly
 from zwriter.protocol import Message, encode, safe_name
 from zwriter.store.device import DeviceWriter
-from zwriter.store.disk import passing
+from zwriter.store.disk import of_the_store
 from zwriter.store.scan_store import ScanStore
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Intake:
             try:
                 self.quarantine(rejected)
             except Exception as error:
-                if passing(error) or isinstance(error, Fenced):
+                if of_the_store(error):
                     raise
                 reason = f"{rejected.reason}; it cannot be kept: {type(error).__name__}: {error}"
                 self.quarantine(replace(rejected, reason=reason, source=None, update=None))

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import numpy as np
 
 from zwriter.assemble import Gathering, Room
-from zwriter.errors import BadMessage, Fenced, NotSynced
+from zwriter.errors import BadMessage, NotSynced
 from zwriter.master import write_master
 from zwriter.model import (
     Add,
@@ -34,7 +34,7 @@ from zwriter.protocol import Message, encode
 from zwriter.scan.intake import Intake
 from zwriter.settings import MasterMode, MasterSettings, SpoolSettings, StoreSettings
 from zwriter.ship import Shipment
-from zwriter.store.disk import Patience, passing, waiting
+from zwriter.store.disk import Patience, of_the_store, waiting
 from zwriter.store.patience import WaitForDisk
 from zwriter.store.record import ScanRecord
 from zwriter.store.scan_store import ScanStore
@@ -326,7 +326,7 @@ class ScanWriter:
         except BadMessage as error:
             self._intake.quarantine(Rejected("", kind, str(error), Source(raw)))
         except Exception as error:
-            if passing(error) or isinstance(error, Fenced):
+            if of_the_store(error):
                 raise
             log.exception("a control message (%s %s) cannot be taken", kind, name)
             self._intake.quarantine(

@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 
 from zwriter.assemble.blocks import reject
-from zwriter.errors import Fenced
 from zwriter.failpoint import failpoint
 from zwriter.model import Ledger, Mode, Position, Rejected, Run, Update, singly
 from zwriter.settings import StoreSettings
 from zwriter.store.ahead import ChunksAhead
 from zwriter.store.commits import CommitLog
-from zwriter.store.disk import make_folder, passing, remove, replace_file
+from zwriter.store.disk import make_folder, of_the_store, remove, replace_file
 from zwriter.store.signal import SignalWriter
 from zwriter.store.zarr_json import read_json
 
@@ -77,7 +76,7 @@ class DeviceWriter:
             try:
                 self.signals[name] = self._signal_at_commit(name)
             except Exception as error:
-                if passing(error):
+                if of_the_store(error):
                     raise
                 self.signals[name] = self._unreadable(name, state, error)
         self.touch_all()  # documents may be ahead of the commit
@@ -142,7 +141,7 @@ class DeviceWriter:
             count = len(singly(items))
             before.received += count
             before.quarantined += count
-            if isinstance(error, Exception) and not passing(error):
+            if isinstance(error, Exception) and not of_the_store(error):
                 self._fail(name, before, error)
                 return
             self._torn[name] = before, error
@@ -174,7 +173,7 @@ class DeviceWriter:
         try:
             signal = self._signal_at_commit(name)
         except Exception as second:
-            if passing(second):
+            if of_the_store(second):
                 raise
             signal = self._unreadable(name, committed, second)
         signal.ledger = replace(
@@ -231,7 +230,7 @@ class DeviceWriter:
             signal.publish()
             self._states[name] = self._state_of(name)
         except Exception as error:
-            if passing(error) or isinstance(error, Fenced):
+            if of_the_store(error):
                 raise
             if signal.ledger.failed:  # at its commit, and known to be so
                 log.debug("%s/%s: cannot be shown", self.name, name, exc_info=error)
@@ -303,7 +302,7 @@ class DeviceWriter:
             try:
                 self._seal(name)
             except Exception as error:
-                if passing(error):
+                if of_the_store(error):
                     raise
                 if not self.signals[name].ledger.failed:
                     self._fail(name, self.signals[name].ledger, error)
@@ -330,7 +329,7 @@ class DeviceWriter:
         try:
             self._seal(name)
         except Exception as error:
-            if passing(error):
+            if of_the_store(error):
                 raise
             log.error("%s/%s: its shards have no HDF5 side", self.name, name, exc_info=error)
             self._states[name] = self._as_committed(name)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 from uuid import uuid4
 
-from zwriter.errors import NotSynced
+from zwriter.errors import Fenced, NotSynced
 from zwriter.failpoint import failpoint
 from zwriter.store.exchange import take_place
 
@@ -56,6 +56,13 @@ def waiting(patience: Patience) -> Iterator[None]:
 def passing(error: BaseException) -> bool:
     """Whether it is the disk that refuses: a step may succeed later."""
     return isinstance(error, OSError) and error.errno in PASSING
+
+
+def of_the_store(error: BaseException) -> bool:
+    """Whether an error says nothing of what was being written: the disk refuses, or the store is
+    ours no more.
+    """
+    return passing(error) or isinstance(error, Fenced)
 
 
 def step(work: Callable[P, T]) -> Callable[P, T]:

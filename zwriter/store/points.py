@@ -8,11 +8,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from zwriter.errors import Fenced
 from zwriter.failpoint import failpoint
 from zwriter.settings import SignalSettings
 from zwriter.store.device import DeviceWriter
-from zwriter.store.disk import make_folder, passing
+from zwriter.store.disk import make_folder, of_the_store
 from zwriter.store.record import ScanRecord, SyncSignal
 from zwriter.store.whole import WholeArray
 from zwriter.store.zarr_json import group_json, write_json
@@ -34,7 +33,7 @@ def write_points(
             try:
                 _write_signal(folder / device / name, data, settings)
             except Exception as error:
-                if passing(error) or isinstance(error, Fenced):
+                if of_the_store(error):
                     raise
                 log.error("%s/%s: its points are not shown", device, signal, exc_info=error)
 
