@@ -50,7 +50,7 @@ def test_catalog_writes_a_table_and_brings_it_up_to_date(
 ):
     out = tmp_path / "scans.parquet"
     for read in (1, 0):
-        assert cli("catalog", scans.path, out).stdout == f"{out}: 1 scans, {read} of them read\n"
+        assert cli("catalog", scans.path, out).stdout == f"{out}: scans 1, read anew {read}\n"
     (row,) = pq.read_table(out).to_pylist()
     assert (row["scan_id"], row["path"]) == ("one", str(scan))
     assert row["master"] == str(scans / "S1_master.h5")

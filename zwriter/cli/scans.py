@@ -128,7 +128,7 @@ def catalog(
     from zwriter.reader import catalog as write_catalog
 
     done = write_catalog(root, out, storage_options=storage_options(storage_option))
-    typer.echo(f"{out}: {done.scans} scans, {done.read} of them read")
+    typer.echo(f"{out}: scans {done.scans}, read anew {done.read}")
 
 
 @app.command(rich_help_panel="Keep")

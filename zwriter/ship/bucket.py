@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +17,7 @@ from zwriter.errors import ServiceError, UsageError
 from zwriter.failpoint import failpoint
 from zwriter.objects import ObjectPath, contents
 from zwriter.objects.errors import requests_told
+from zwriter.ship.memory import memory_of
 from zwriter.ship.outage import Outage
 
 if TYPE_CHECKING:
@@ -42,12 +45,20 @@ class Bucket:
         self.sent_bytes = 0
         self._tags: dict[str, str | None] = {}  # of what was put
         self._uncertain: set[str] = set()  # keys of requests to put that got no answer
+        self._own = threading.BoundedSemaphore()  # for one large object
         self.before_writing: Callable[[], None] | None = None
 
     @cached_property
     def _client(self) -> S3Store:
         """Made by the first request: credentials may be renewed just now, or put in their place."""
         return self.folder.storage.writer(self.folder.bucket, self.folder.key)
+
+    @contextmanager
+    def memory(self, nbytes: int) -> Iterator[memoryview]:
+        """Memory for an object that is to be put, once others are there that have it now."""
+        room = memory_of(self.folder.storage.endpoint, self.folder.bucket)
+        with room.lend(nbytes, self._own, self.outage.pause) as data:
+            yield data
 
     def put(self, key: str, data: Data) -> None:
         """Make `data` the object, in place of what is there."""

@@ -230,10 +230,10 @@ class DeviceShipment:
 
     def _send_shard(self, work: _Work) -> None:
         shard, known = work.shard, work.known
-        data, places = known.object.version(shard, work.state)
-        self._bucket.put(work.key, data)
+        with known.object.version(shard, work.state, self._bucket.memory) as (data, places):
+            self._bucket.put(work.key, data)
+            known.chunks = list(_chunks(shard.number, data, places)) if work.cursors else []
         known.open = [[shard.number, chunk, *place] for chunk, place in sorted(places.items())]
-        known.chunks = list(_chunks(shard.number, data, places)) if work.cursors else []
         known.mark, known.nbytes = shard.mark, shard.nbytes
 
     def _places(self, array: str, state: dict[str, Any]) -> dict[str, list[Any]]:

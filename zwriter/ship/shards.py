@@ -8,8 +8,8 @@ a reader that has an older index finds a chunk that fits it, or one whose checks
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,8 @@ from zwriter.store.shard_index import (
     read_index,
 )
 
-# memory of a thread: the first touch of new one takes longer than a copy
-_reused = threading.local()
+Memory = Callable[[int], AbstractContextManager[memoryview]]
+"""Lends memory for as many bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,39 +103,26 @@ class ShardObject:
 
     owners: dict[int, int] = field(default_factory=dict)  # offset -> chunk whose version was there
 
-    def version(self, shard: ShardAt, state: dict[str, Any]) -> tuple[memoryview, Places]:
-        """The object's bytes, until the thread asks for others, and where in it the chunks are that
-        are not whole.
+    @contextmanager
+    def version(
+        self, shard: ShardAt, state: dict[str, Any], memory: Memory
+    ) -> Iterator[tuple[memoryview, Places]]:
+        """The object's bytes, in the block, and where in it the chunks are that are not whole.
 
         Raises Damaged if the file has gone on since the commit, and cannot tell any more.
         """
-        fd = _open(shard.path)
-        try:
-            if shard.sealed is not None:
-                data = _memory(shard.end)
-                _read_into(fd, data, 0)
-                return data, {}
-            return self._open_version(fd, shard, state)
-        finally:
-            os.close(fd)
-
-    def _open_version(
-        self, fd: int, shard: ShardAt, state: dict[str, Any]
-    ) -> tuple[memoryview, Places]:
-        index = _index_at(fd, shard, state)
-        places = self._places(shard)
-        end = max([shard.end, *(offset + nbytes for offset, nbytes in places.values())])
-        data = _memory(max(end, FIRST_CHUNK))
-        for gap in (slice(FIRST_CHUNK), slice(shard.end, None)):
-            data[gap] = bytes(len(data[gap]))
-        _read_into(fd, data[FIRST_CHUNK : shard.end], FIRST_CHUNK)
-        for number, (offset, nbytes) in places.items():
-            _read_into(fd, data[offset : offset + nbytes], shard.partial[number][0])
-            index[number] = offset, nbytes
-        data[: index_nbytes(len(index))] = index_bytes(index)
-        metadata = _hdf5_side(shard, state, index, len(data))
-        data[USER_BLOCK : USER_BLOCK + len(metadata)] = metadata
-        return data, places
+        places = {} if shard.sealed is not None else self._places(shard)
+        ends = [offset + nbytes for offset, nbytes in places.values()]
+        with memory(max([shard.end, *ends, FIRST_CHUNK])) as data:
+            fd = _open(shard.path)
+            try:
+                if shard.sealed is not None:
+                    _read_into(fd, data[: shard.end], 0)
+                else:
+                    _read_open(fd, data, shard, state, places)
+            finally:
+                os.close(fd)
+            yield data, places
 
     def _places(self, shard: ShardAt) -> Places:
         places = {}
@@ -146,6 +133,21 @@ class ShardObject:
             places[number] = (at, nbytes)
             at += nbytes
         return places
+
+
+def _read_open(
+    fd: int, data: memoryview, shard: ShardAt, state: dict[str, Any], places: Places
+) -> None:
+    index = _index_at(fd, shard, state)
+    for gap in (slice(FIRST_CHUNK), slice(shard.end, None)):
+        data[gap] = bytes(len(data[gap]))
+    _read_into(fd, data[FIRST_CHUNK : shard.end], FIRST_CHUNK)
+    for number, (offset, nbytes) in places.items():
+        _read_into(fd, data[offset : offset + nbytes], shard.partial[number][0])
+        index[number] = offset, nbytes
+    data[: index_nbytes(len(index))] = index_bytes(index)
+    metadata = _hdf5_side(shard, state, index, len(data))
+    data[USER_BLOCK : USER_BLOCK + len(metadata)] = metadata
 
 
 def _index_at(fd: int, shard: ShardAt, state: dict[str, Any]) -> NDArray[np.uint64]:
@@ -164,13 +166,6 @@ def _hdf5_side(shard: ShardAt, state: dict[str, Any], index: NDArray[np.uint64],
     each = len(index) * chunk[0]
     rows = min(state["shape"][0] - shard.number * each, each)
     return hdf5_metadata(codec_of(state), (rows, *chunk[1:]), chunk, index, end)
-
-
-def _memory(nbytes: int) -> memoryview:
-    known: bytearray = getattr(_reused, "data", bytearray())
-    if len(known) < nbytes:
-        known = _reused.data = bytearray(nbytes)
-    return memoryview(known)[:nbytes]
 
 
 def _read_into(fd: int, part: memoryview, offset: int) -> None:

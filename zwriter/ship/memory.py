@@ -1,0 +1,74 @@
+"""Memory of objects that are on their way into buckets: bounded, and used again."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+LARGE = 1024 * 1024  # bytes of an object
+SHARED = 6  # large objects that are on their way into a bucket, besides one of each scan
+
+_LOOK = 0.2  # seconds
+
+
+class Memory:
+    """For large objects of all scans that go to one bucket, used again: the first touch of new
+    memory takes longer than a copy.
+
+    Each scan may have one, and `shared` besides are for whoever comes: a scan whose requests are
+    refused keeps no other from sending.
+    """
+
+    def __init__(self, shared: int = SHARED) -> None:
+        self._shared = threading.BoundedSemaphore(shared)
+        self._free: deque[bytearray] = deque()
+
+    @contextmanager
+    def lend(
+        self, nbytes: int, own: threading.Semaphore, pause: Callable[[float], None]
+    ) -> Iterator[memoryview]:
+        """Memory for `nbytes`, in which anything may be.
+
+        own: of the scan; pause: called, with no seconds, while there is none: it may raise.
+        """
+        if nbytes < LARGE:
+            yield memoryview(bytearray(nbytes))
+            return
+        taken = self._room(own, pause)
+        try:
+            yield from self._lend(nbytes)
+        finally:
+            taken.release()
+
+    def _room(
+        self, own: threading.Semaphore, pause: Callable[[float], None]
+    ) -> threading.Semaphore:
+        while not own.acquire(blocking=False):
+            if self._shared.acquire(timeout=_LOOK):
+                return self._shared
+            pause(0)
+        return own
+
+    def _lend(self, nbytes: int) -> Iterator[memoryview]:
+        try:
+            data = self._free.pop()
+        except IndexError:
+            data = bytearray()
+        if len(data) < nbytes:
+            data = bytearray(nbytes)
+        try:
+            yield memoryview(data)[:nbytes]
+        finally:
+            self._free.append(data)
+
+
+_of_buckets: defaultdict[tuple[str, str], Memory] = defaultdict(Memory)
+_looking = threading.Lock()
+
+
+def memory_of(endpoint: str, bucket: str) -> Memory:
+    """That of all scans which go to a bucket."""
+    with _looking:
+        return _of_buckets[endpoint, bucket]
