@@ -22,6 +22,7 @@ from zwriter.testing.scans import ScanFolder
 LARGE = (900, 800)  # of uint16: not copied if it is not compressed
 LARGE_SETTINGS = [
     SignalSettings(codec="none"),
+    SignalSettings(codec="none", shard_bytes=3 * 1_440_000),
     SignalSettings(codec="none", chunk_bytes=2 * 1_440_000),
     SignalSettings(codec="none", chunk_bytes=700_000),
     SignalSettings(codec="lz4"),
@@ -117,10 +118,10 @@ def test_large_values_are_written_where_files_cannot_be_mapped(
         raise OSError(errno.ENODEV, "cannot be mapped")
 
     if first == "from the beginning":
-        monkeypatch.setattr("mmap.mmap", refuse)
+        monkeypatch.setattr("zwriter.store.shard.mapped", refuse)
     for n in range(5):
         scan.add("dev", "image", np.full(LARGE, n, "<u2"))
-    monkeypatch.setattr("mmap.mmap", refuse)
+    monkeypatch.setattr("zwriter.store.shard.mapped", refuse)
     with failing("signal.publishing", fault):
         scan.commit()
     scan.add("dev", "image", np.full(LARGE, 5, "<u2"))
@@ -186,7 +187,7 @@ def test_large_values_that_were_promoted_are_kept_if_their_signal_fails(
 
 
 @pytest.mark.parametrize("place", ["chunk.written", "signal.applying", "signal.applied"])
-@pytest.mark.parametrize("settings", LARGE_SETTINGS[:3], ids=str)
+@pytest.mark.parametrize("settings", LARGE_SETTINGS[:4], ids=str)
 def test_a_large_value_that_an_interrupt_cuts_off_harms_no_other(
     scans: ScanFolder, settings: SignalSettings, place: str
 ) -> None:

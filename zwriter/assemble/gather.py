@@ -21,8 +21,7 @@ PIECE_BYTES = 16 * 1024 * 1024
 FIRST_BYTES = 64 * 1024  # a block for what may end soon: of large ones, each touched page is large
 MOST = 8192  # updates in a run
 ALONE = 1024 * 1024  # bytes: larger values are chunks by themselves: of what comes fast, of 2 MiB
-ROOM_BYTES = 1024 * 1024  # what room in a file counts as: it is mapped
-SHARE = 8  # a value in a file counts as this part: it is read back if its signal fails
+SHARE = 8  # of what it is, that a value in a file counts as: it is kept if its signal fails
 _SCALARS: dict[type, np.dtype[Any]] = {float: np.dtype("f8"), int: np.dtype("i8")}
 
 Key = tuple[np.dtype[Any], tuple[int, ...]]
@@ -35,6 +34,8 @@ class Room(Protocol):
     def __setitem__(self, number: int, value: Any, /) -> None: ...
     def __getitem__(self, first: slice, /) -> NDArray[Any]: ...
 
+
+_NO_ROOM: Room = np.empty(0)
 
 Ahead = Callable[[str, str, Add, Key], Room | None]
 """Where values of a device's signal, of a mode and kind, go without a copy, if anywhere."""
@@ -75,17 +76,18 @@ class Gather:
         scalar = _SCALARS.get(self._kind)
         self._dtype = None if scalar else example.dtype
         self._shape = None if scalar else example.shape
-        self._key: Key = (scalar or example.dtype, self._shape or ())
-        self._of = device, signal, Add((None, *self._key[1]) if said is None else tuple(said))
-        self._value_bytes: int = scalar.itemsize if scalar else example.nbytes
-        self.held_bytes = self._value_bytes  # by each value, until it is committed
-        chunks = CHUNKS if self._value_bytes < SMALL else 1
-        self._room = max(1, min(MOST, CHUNK_BYTES // self._value_bytes * chunks))
-        self._values: Room = np.empty(0)
+        self.key: Key = (scalar or example.dtype, self._shape or ())
+        self.of = device, signal, Add((None, *self.key[1]) if said is None else tuple(said))
+        self.value_bytes: int = scalar.itemsize if scalar else example.nbytes
+        self.held_bytes = self.value_bytes  # by each value, until it is committed
+        self._chunk = max(1, min(MOST, CHUNK_BYTES // self.value_bytes))
+        chunks = CHUNKS if self.value_bytes < SMALL else 1
+        self._block = self._chunk * max(1, min(chunks, MOST // self._chunk))
+        self._values: Room = _NO_ROOM
         self._stamps: list[float] = []
         self._count = 0
-        self._first = max(1, min(self._room, FIRST_BYTES // self._value_bytes))
-        self._left = self._room  # until what was gathered in all is whole chunks
+        self._first = max(1, min(self._chunk, FIRST_BYTES // self.value_bytes))
+        self._left = self._chunk  # until what was gathered in all is whole chunks
         self._most = self._first
 
     def take(self, value: Any, timestamp: Any, said: Any, lend: Callable[[Gather], Room]) -> bool:
@@ -112,17 +114,17 @@ class Gather:
         self._count = count + 1
         return True
 
-    def block(self, blocks: Blocks) -> Room:
-        """Memory for its next values."""
-        self.held_bytes = self._value_bytes
-        return blocks.lend(self._key, self._first if self._most <= self._first else self._room)
-
-    def ahead(self, ahead: Ahead) -> Room | None:
-        """Where its next values go without a copy, if they are large and anywhere."""
-        room = ahead(*self._of, self._key) if self._value_bytes > ALONE else None
+    def go_to(self, room: Room | None, blocks: Blocks) -> Room:
+        """Have the next values in `room`, or in a block: a large one if one after another is full.
+        Which it is.
+        """
         if room is not None:
-            self._most, self.held_bytes = len(room), self._value_bytes // SHARE
-        return room
+            self._most, self.held_bytes = len(room), self.value_bytes // SHARE
+            return room
+        self.held_bytes = self.value_bytes
+        self._most = min(self._most, self._block)
+        sizes = (self._first, self._chunk, self._block)
+        return blocks.lend(self.key, next(size for size in sizes if self._most <= size))
 
     @property
     def full(self) -> bool:
@@ -131,13 +133,17 @@ class Gather:
     def run(self) -> Run | None:
         """What was gathered, if anything; the next update begins another run."""
         if not self._count:
+            self._values = _NO_ROOM
             return None
         values = self._values[: self._count]
         stamps = np.array(self._stamps[: self._count]) if self._stamps else None
-        run = Run(*self._of, values, stamps, None, "", None)
-        full, self._left = self.full, max(self._left - self._count, 0) or self._room
-        self._most = self._left if full else min(self._first, self._left)
-        self._values, self._stamps, self._count = np.empty(0), [], 0
+        run = Run(*self.of, values, stamps, None, "", None)
+        full, self._left = self.full, (self._left - self._count) % self._chunk or self._chunk
+        if not full:
+            self._most = min(self._first, self._left)
+        else:
+            self._most = self._block if self._left == self._chunk else self._left
+        self._values, self._stamps, self._count = _NO_ROOM, [], 0
         return run
 
 
@@ -157,11 +163,8 @@ class Gathering:
         self._lend = self._room_for  # bound once
 
     def _room_for(self, gather: Gather) -> Room:
-        room = None if self.ready else gather.ahead(self._ahead)
-        if room is None:
-            return gather.block(self._blocks)
-        self.nbytes += ROOM_BYTES
-        return room
+        large = gather.value_bytes > ALONE and not self.ready
+        return gather.go_to(self._ahead(*gather.of, gather.key) if large else None, self._blocks)
 
     def add(self, device: str, signal: str, value: Any, timestamp: Any, said: Any) -> bool:
         """Take an update; False if it is of a kind that is written singly, after what is `ready`.

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 
-from zwriter.assemble import Gathering, Room
+from zwriter.assemble import SHARE, Gathering, Room
 from zwriter.errors import BadMessage, NotSynced
 from zwriter.master import write_master
 from zwriter.model import (
@@ -46,6 +46,7 @@ POINTS_INTERVAL = 2.0  # seconds between writes of the sync data's arrays, which
 POINTS_SHARE = 0.1  # of the time, at most, that such writes may take,
 POINTS_LONGEST = 60.0  # as long as that does not mean to wait longer
 UNCOMMITTED_BYTES = 64 * 1024 * 1024
+IN_FILES = SHARE * UNCOMMITTED_BYTES  # of what is in memory nowhere else
 _PLAIN = (float, int, bool, complex, str, bytes, type(None))
 
 
@@ -278,7 +279,8 @@ class ScanWriter:
         self, device: str, signal: str, mode: Add, kind: tuple[np.dtype[Any], tuple[int, ...]]
     ) -> Room | None:
         known = self._store.devices.get(device)
-        if known is None or self._much_uncommitted:  # a commit that is due was refused
+        # if a commit that is due was refused, or if quarantine had no room for what comes till then
+        if known is None or self._much_uncommitted or self._settings.quarantine_bytes < IN_FILES:
             return None
         return known.ahead(signal, mode, *kind)
 

@@ -20,7 +20,7 @@ class ChunksAhead:
     It is used like an array of them, which is the mapped part of the file: they are set one after
     the other, and got as a slice, read-only. Those that are put then, in order, are not written
     again. Nothing else may be put into `shard` in between; what is put instead is written over
-    them.
+    them. refused: whether one could not be written.
 
     Raises OSError if that cannot be done here.
     """
@@ -29,19 +29,22 @@ class ChunksAhead:
         self._shard, self._codec = shard, codec
         self._begin = shard.low
         self._nbytes = math.prod(shape) * codec.dtype.itemsize + CRC_BYTES
-        stored = np.frombuffer(shard.mapped(self._begin, room * self._nbytes), np.uint8)
+        stored = shard.mapped(self._begin, room * self._nbytes)
         chunks = stored.reshape(room, self._nbytes)[:, :-CRC_BYTES]
         self._values: Array = chunks.view(codec.dtype).reshape(room, *shape)
         self._accepted = 0
+        self.refused = False
 
     def __len__(self) -> int:
         return len(self._values)
 
     def __setitem__(self, number: int, value: Array) -> None:
         """Write a value. Raises OSError, and has no effect, if it has to go the usual way."""
+        place = self._place(number)
         try:
-            self._shard.write_ahead(self._codec.encode(value), self._place(number))
+            self._shard.write_ahead(self._codec.encode(value), place)
         except Exception as error:  # which will come again where it is known what to do
+            self.refused = True
             raise OSError("not written ahead") from error
 
     def __getitem__(self, first: slice) -> Array:

@@ -20,6 +20,7 @@ from zwriter.store.sharded import Array, ShardedArray
 
 FAST_CHUNK = 2 * 1024 * 1024
 SLOW_CHUNK = 4096
+ROOM = 128 * 1024 * 1024  # bytes that are mapped at once
 
 
 class AppendArray(ShardedArray):
@@ -46,6 +47,8 @@ class AppendArray(ShardedArray):
         self._tail: Array | None = None
         self._spare: Array | None = None  # a tail that was written: its memory is warm
         self._flushed_rows = 0
+        self._ahead: ChunksAhead | None = None  # since the last `flush`
+        self._can_map = True
 
     @classmethod
     def restored(
@@ -80,13 +83,33 @@ class AppendArray(ShardedArray):
             self._choose_chunk()
 
     def ahead(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> ChunksAhead | None:
-        """Room in the file for the next values, a row each. None if these are no chunks just as
-        they are, or no numbers, if they are compressed, or this cannot be done now.
+        """Room in the file for the next values, a row each, as many as fit into their shard. None
+        if they are no chunks just as they are, or no numbers, if they are compressed, if the shard
+        is not begun yet, or if this cannot be done.
         """
         same = dtype == self.dtype and dtype.num == self.dtype.num and shape == self.row_shape
         if not same or dtype.kind not in NUMERIC or self.chunk_rows != 1:
             return None
-        return self._chunks_ahead(self.rows, shape) if self.codec.name == "none" else None
+        number, inside = divmod(self.rows, self.shard_chunks)
+        shard = self._shards.get(number)
+        refused = self._ahead is not None and self._ahead.refused
+        if self.codec.name != "none" or shard is None or refused or not self._can_map:
+            return None
+        self.write_all()
+        room = min(self.shard_chunks - inside, max(1, ROOM // self.row_bytes))
+        try:
+            self._ahead = ChunksAhead(shard, self.codec, shape, room)
+        except OSError:
+            self._can_map, self._ahead = False, None
+        return self._ahead
+
+    def _put(self, chunk: int, data: Array, *, whole: bool) -> bool:
+        place = self._ahead.accepted(data) if self._ahead is not None else None
+        if place is None:
+            return super()._put(chunk, data, whole=whole)
+        number, inside = divmod(chunk, self.shard_chunks)
+        self._shards[number].accept(inside, place)
+        return True
 
     def append_fill(self, rows: int) -> None:
         """Add `rows` rows of fill value."""
@@ -134,6 +157,7 @@ class AppendArray(ShardedArray):
 
     def flush(self) -> None:
         """Write the rows of the last, partial chunk, so that `publish` shows them."""
+        self._ahead = None
         if not self.chunk_rows and self._waiting_rows:
             self._choose_chunk()
         if self.rows == self._flushed_rows:

@@ -105,7 +105,10 @@ class DeviceWriter:
             return None
         try:
             return signal.ahead(mode, dtype, shape)
-        except Exception:  # what it is will be met, and dealt with, on the usual way
+        except Exception as error:
+            if of_the_store(error):
+                raise
+            # what it is will be met, and dealt with, on the usual way
             log.debug("%s/%s: no room ahead", self.name, name, exc_info=True)
             return None
 

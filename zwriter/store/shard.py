@@ -4,7 +4,6 @@ docs/format.md.
 
 from __future__ import annotations
 
-import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from zwriter.errors import Damaged
 from zwriter.failpoint import failpoint
 from zwriter.store.array_state import OpenShard
 from zwriter.store.disk import flush, make_folder, nbytes_of, passing, step, sync_names, write_all
+from zwriter.store.mapping import mapped
 from zwriter.store.reserve import reserve
 from zwriter.store.sealed import checked_chunk, index_of, reading, shard_checksum
 from zwriter.store.shard_index import (
@@ -121,16 +121,9 @@ class ShardFile:
         self._low += place.nbytes
         self.take(number, place)
 
-    def mapped(self, offset: int, nbytes: int) -> memoryview:
-        """What will be there, below `reach`, as read-only memory that is read when it is used.
-        Raises OSError where that cannot be done.
-        """
-        end = offset + nbytes
-        if os.fstat(self._fd).st_size < end:
-            os.ftruncate(self._fd, end)  # nothing is mapped behind the end of a file
-        first = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-        memory = mmap.mmap(self._fd, end - first, prot=mmap.PROT_READ, offset=first)
-        return memoryview(memory)[offset - first :]
+    def mapped(self, offset: int, nbytes: int) -> NDArray[np.uint8]:
+        """As `mapping.mapped`."""
+        return mapped(self._fd, offset, nbytes)
 
     def _reserve(self, nbytes: int, end: int) -> None:
         """Ask for room ahead of large chunks, about as much as was needed until now."""

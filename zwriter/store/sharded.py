@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from zwriter.assemble import fill_value
 from zwriter.failpoint import failpoint
-from zwriter.store.ahead import ChunksAhead
 from zwriter.store.array_state import (
     chunk_bound,
     chunks_in_shard,
@@ -36,8 +35,6 @@ from zwriter.store.zarr_json import (
 )
 
 Array = NDArray[Any]
-
-_AHEAD = 64  # chunks, so that a file does not become much longer than what is in it
 
 
 class ShardedArray:
@@ -66,7 +63,6 @@ class ShardedArray:
         self._sealed: dict[int, int] = {}  # number -> checksum of its index
         self._to_sync: list[ShardFile] = []  # sealed ones that may have to be synced
         self._on_their_way = OnTheirWay()
-        self._ahead: ChunksAhead | None = None
         self._document_synced: bool | None = None  # None: there never was one
 
     def _cut_in_chunks(self, chunk_rows: int) -> None:
@@ -119,8 +115,6 @@ class ShardedArray:
         number, inside = divmod(chunk, self.shard_chunks)
         shard = self._shard(number)
         self._sealed.pop(number, None)  # by a writer before us, which did not come to its end
-        if self._was_written_ahead(data, shard, inside):
-            return True
         if data.nbytes < LARGE:
             shard.put(inside, self.codec.encode(data), whole=whole)
             return True
@@ -128,28 +122,6 @@ class ShardedArray:
             self._written(self._on_their_way.next())
         self._on_their_way.send(self.codec, shard, inside, data, whole=whole)
         return False
-
-    def _chunks_ahead(self, chunk: int, shape: tuple[int, ...]) -> ChunksAhead | None:
-        """Room for values of `shape` that will be the chunks from `chunk` on, as many as fit into
-        their shard. None if this is not begun yet, or files cannot be mapped.
-        """
-        number, inside = divmod(chunk, self.shard_chunks)
-        shard = self._shards.get(number)
-        if shard is None:
-            return None
-        self.write_all()
-        try:
-            room = min(self.shard_chunks - inside, _AHEAD)
-            self._ahead = ChunksAhead(shard, self.codec, shape, room)
-        except OSError:
-            self._ahead = None
-        return self._ahead
-
-    def _was_written_ahead(self, data: Array, shard: ShardFile, inside: int) -> bool:
-        place = self._ahead.accepted(data) if self._ahead is not None else None
-        if place is not None:
-            shard.accept(inside, place)
-        return place is not None
 
     def _written(self, data: Array) -> None:
         """What was put is written, and may change again."""
@@ -174,7 +146,6 @@ class ShardedArray:
     def publish(self, dimension_names: list[str], attributes: dict[str, Any]) -> None:
         """Make what was put visible to readers: indices first, then the document."""
         self.write_all()
-        self._ahead = None
         self._close_sealed()
         for shard in self._shards.values():
             shard.publish()
@@ -261,7 +232,6 @@ class ShardedArray:
 
     def close(self) -> None:
         self._on_their_way.forget()
-        self._ahead = None
         self._close_sealed()
         for shard in self._shards.values():
             shard.close()
