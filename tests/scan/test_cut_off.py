@@ -222,3 +222,23 @@ def test_a_message_that_is_kept_at_the_second_try_is_kept_whole(scans: ScanFolde
     scan.finish()
     scan.close()
     assert [entry.raw for entry in scans.open().quarantine] == [b"raw"]
+
+
+@pytest.mark.parametrize("shape", [(), (900, 800)], ids=["numbers", "frames in the file"])
+@pytest.mark.parametrize("place", ["run.taking", "run.taken"])
+def test_what_was_added_before_an_interrupt_is_written_once(
+    scans: ScanFolder, place: str, shape: tuple[int, ...]
+) -> None:
+    store = SETTINGS.model_copy(update={"default": SignalSettings(codec="none")})
+    scan = scans.writer(settings=store, master=None)
+    for n in range(6):
+        scan.add("dev", "cnt", np.full(shape, n, "<u2") if shape else n)
+    with failing(place, interrupt), pytest.raises(KeyboardInterrupt):
+        scan.commit()
+    for n in range(6, 9):
+        scan.add("dev", "cnt", np.full(shape, n, "<u2") if shape else n)
+    assert scan.finish() is Verdict.COMPLETE
+    scan.close()
+    value = scans.open().devices["dev"]["cnt"].value[...]
+    assert value.reshape(9, -1).min(axis=1).tolist() == list(range(9))
+    assert value.reshape(9, -1).max(axis=1).tolist() == list(range(9))

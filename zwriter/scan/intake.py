@@ -68,6 +68,11 @@ class Intake:
         if not _bad_name(item):
             self._store.device(item.device).prepare(item.signal)
 
+    def has_taken(self, item: Update | Run) -> bool:
+        """Whether `item` was taken, and an interrupt came between that and what was to follow."""
+        device = self._store.devices.get(item.device)
+        return device is not None and device.has_taken(item)
+
     def take_made_here(self, item: Update | Run) -> None:
         """Take what a program has made."""
         reason = _bad_name(item)

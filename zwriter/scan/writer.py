@@ -14,6 +14,7 @@ import numpy as np
 
 from zwriter.assemble import SHARE, Gathering, Room
 from zwriter.errors import BadMessage, NotSynced
+from zwriter.failpoint import failpoint
 from zwriter.master import write_master
 from zwriter.model import (
     Add,
@@ -297,9 +298,13 @@ class ScanWriter:
     def _write_gathered(self) -> None:
         ready = self._gathering.ready
         while ready:
-            self._intake.prepare(ready[0])
-            run = ready.pop(0)
-            self._intake.take_made_here(run)
+            run = ready[0]
+            if not self._intake.has_taken(run):
+                self._intake.prepare(run)
+                failpoint("run.taking")
+                self._intake.take_made_here(run)
+                failpoint("run.taken")
+            ready.pop(0)
 
     @_patiently
     def apply(self, items: Iterable[Update | Run | Rejected]) -> None:

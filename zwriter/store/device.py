@@ -134,13 +134,15 @@ class DeviceWriter:
             self.rejected.extend(refused)
             return
         before = signal.ledger.copy()
-        self._pending.setdefault(name, []).extend(items)
         try:
+            self._pending.setdefault(name, []).extend(items)
             failpoint("signal.applying")
             rejected = signal.apply(items)
             failpoint("signal.applied")
             self.rejected.extend(rejected)
         except BaseException as error:
+            if not self.has_taken(items[-1]):  # an interrupt came before anything was done
+                raise
             count = len(singly(items))
             before.received += count
             before.quarantined += count
@@ -149,6 +151,11 @@ class DeviceWriter:
                 return
             self._torn[name] = before, error
             raise
+
+    def has_taken(self, item: Update | Run) -> bool:
+        """Whether this is what was taken last of its signal, since the last commit."""
+        taken = self._pending.get(item.signal)
+        return bool(taken) and taken[-1] is item
 
     def _fail_what_is_torn(self) -> None:
         """Signals that were interrupted while they took updates go back to their commits."""
