@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +35,10 @@ class Counting:
 
     def __init__(self) -> None:
         self.puts, self.sent = Counter[str](), Counter[str]()
+
+    @contextmanager
+    def memory(self, nbytes: int) -> Iterator[memoryview]:
+        yield memoryview(bytearray(nbytes))
 
     def put(self, key: str, data: Any) -> None:
         kind = "chunks" if "/c/" in key else "documents" if key.endswith("zarr.json") else "commits"
