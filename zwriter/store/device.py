@@ -154,7 +154,7 @@ class DeviceWriter:
 
     def has_taken(self, item: Update | Run) -> bool:
         """Whether this is what was taken last of its signal, since the last commit."""
-        taken = self._pending.get(item.signal)
+        taken = self._pending.get(item.signal, [])
         return bool(taken) and taken[-1] is item
 
     def _fail_what_is_torn(self) -> None:
