@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -53,12 +53,10 @@ class Bucket:
         """Made by the first request: credentials may be renewed just now, or put in their place."""
         return self.folder.storage.writer(self.folder.bucket, self.folder.key)
 
-    @contextmanager
-    def memory(self, nbytes: int) -> Iterator[memoryview]:
+    def memory(self, nbytes: int) -> AbstractContextManager[memoryview]:
         """Memory for an object that is to be put, once others are there that have it now."""
         room = memory_of(self.folder.storage.endpoint, self.folder.bucket)
-        with room.lend(nbytes, self._own, self.outage.pause) as data:
-            yield data
+        return room.lend(nbytes, self._own, self.outage.pause)
 
     def put(self, key: str, data: Data) -> None:
         """Make `data` the object, in place of what is there."""

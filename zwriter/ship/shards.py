@@ -37,8 +37,8 @@ from zwriter.store.shard_index import (
     read_index,
 )
 
-Memory = Callable[[int], AbstractContextManager[memoryview]]
-"""Lends memory for as many bytes."""
+Lend = Callable[[int], AbstractContextManager[memoryview]]
+"""Gives memory for as many bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class ShardObject:
 
     @contextmanager
     def version(
-        self, shard: ShardAt, state: dict[str, Any], memory: Memory
+        self, shard: ShardAt, state: dict[str, Any], lend: Lend
     ) -> Iterator[tuple[memoryview, Places]]:
         """The object's bytes, in the block, and where in it the chunks are that are not whole.
 
@@ -113,7 +113,7 @@ class ShardObject:
         """
         places = {} if shard.sealed is not None else self._places(shard)
         ends = [offset + nbytes for offset, nbytes in places.values()]
-        with memory(max([shard.end, *ends, FIRST_CHUNK])) as data:
+        with lend(max([shard.end, *ends, FIRST_CHUNK])) as data:
             fd = _open(shard.path)
             try:
                 if shard.sealed is not None:

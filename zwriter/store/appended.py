@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from zwriter.assemble import cast_exact, fill_value
+from zwriter.assemble.gather import CHUNK_BYTES
 from zwriter.assemble.values import NUMERIC
 from zwriter.store.ahead import ChunksAhead
 from zwriter.store.array_state import codec_of
@@ -18,7 +19,6 @@ from zwriter.store.codecs import ChunkCodec
 from zwriter.store.shard import LARGE
 from zwriter.store.sharded import Array, ShardedArray
 
-FAST_CHUNK = 2 * 1024 * 1024
 SLOW_CHUNK = 4096
 ROOM = 128 * 1024 * 1024  # bytes that are mapped at once
 
@@ -79,7 +79,7 @@ class AppendArray(ShardedArray):
             return
         self._waiting.append(rows)
         self._waiting_rows += len(rows)
-        if self._waiting_rows * self.row_bytes >= (self._chunk_bytes or FAST_CHUNK):
+        if self._waiting_rows * self.row_bytes >= (self._chunk_bytes or CHUNK_BYTES):
             self._choose_chunk()
 
     def ahead(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> ChunksAhead | None:
@@ -119,7 +119,7 @@ class AppendArray(ShardedArray):
     def _choose_chunk(self) -> None:
         elapsed = max(time.monotonic() - self._born, 0.1)
         wanted = self._chunk_bytes or min(
-            max(int(self._waiting_rows / elapsed * 10) * self.row_bytes, SLOW_CHUNK), FAST_CHUNK
+            max(int(self._waiting_rows / elapsed * 10) * self.row_bytes, SLOW_CHUNK), CHUNK_BYTES
         )
         chunk_rows = max(1, wanted // self.row_bytes)
         first = len(self._waiting[0])
