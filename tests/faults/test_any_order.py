@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from tests.faults import workload
 from tests.faults.workload import MODES, SCAN_ID, contents, stream_of, update
+from tests.scan.adding import Impatient
 from zwriter import failpoint
 from zwriter.errors import ZwriterError
 from zwriter.failpoint import at_pass
@@ -34,16 +35,6 @@ POINTS = 3
 
 class Killed(BaseException):
     """Stands for kill -9: nothing that catches errors catches this."""
-
-
-class Impatient:
-    """A writer that was replaced must not wait for anything."""
-
-    def refused(self, error: OSError) -> None:
-        raise error
-
-    def accepted(self) -> None:
-        """Nothing was refused."""
 
 
 def open_writer(path: Path) -> ScanWriter:
