@@ -1,11 +1,12 @@
 """A scan with some of everything: the same for the same numbers, whoever writes it, however often.
 
 Updates come from streams whose entries are numbered, as Redis' are: what was not committed is read
-again.
+again. Others are added by the program itself, which goes on behind what the store has.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from zwriter.protocol import Message, encode
 from zwriter.reader import open_scan
 from zwriter.reader.verify import verify
 from zwriter.scan import ScanWriter
-from zwriter.settings import MasterSettings, SignalSettings, StoreSettings
+from zwriter.settings import MasterSettings, SignalRule, SignalSettings, StoreSettings
 
 SCAN_ID = "5a3b8f4e-0000-4000-8000-000000000001"
 # chunks of a few rows, so that whole chunks, partial ones and several shards all occur
@@ -40,12 +41,15 @@ MODES: dict[str, Mode] = {
 }
 DEVICES = {"one": ["scalars", "vectors", "bad"], "two": ["ragged", "slices", "pieces"]}
 DEVICES["three"] = ["replaced", "words"]
+IMAGE = (1024, 520)  # large enough to be gathered in the file
+PLAIN = SignalRule(match="program/images", codec="none", chunk_bytes=64)
 BASELINE = {"samy": {"samy": {"value": 2.5, "timestamp": 1.0}}}
 
 
 def settings(durability: Any = "none", **changes: Any) -> StoreSettings:
     """Nothing is committed but when it is asked for."""
-    return StoreSettings(flush_interval=60, default=SMALL_CHUNKS, durability=durability, **changes)
+    settings = StoreSettings(flush_interval=60, default=SMALL_CHUNKS, durability=durability)
+    return settings.model_copy(update={"signals": (PLAIN,)} | changes)
 
 
 def value_of(signal: str, number: int) -> Any:
@@ -98,6 +102,16 @@ def send(writer: ScanWriter, signal: str, count: int) -> None:
     """Send what a stream has up to `count`."""
     first = read_up_to(writer, stream_of(signal))
     writer.apply([update(signal, number) for number in range(first, count)])
+
+
+def add(writer: ScanWriter, count: int) -> None:
+    """Add numbers up to `count`, and an image for each tenth of them."""
+    ledgers = writer.ledgers.get("program", {})
+    kept = {name: ledgers[name].written if name in ledgers else 0 for name in ("numbers", "images")}
+    for number in range(kept["numbers"], count):
+        writer.add("program", "numbers", number, float(number))
+    for number in range(kept["images"], count // 10):
+        writer.add("program", "images", np.full(IMAGE, number, "<u2"), float(number))
 
 
 def control_messages(writer: ScanWriter, points: int, state: str = "open") -> None:
@@ -157,6 +171,7 @@ def write(
                 send(writer, signal, count)
             if read_up_to(writer, undecodable(0).source.position.stream) == 0:
                 writer.apply([undecodable(0)])
+            add(writer, each["words"])
             if points % 2:
                 writer._store.write_points()
             writer.commit()
@@ -175,7 +190,7 @@ def contents(path: Path) -> dict[str, Any]:
         name = str(document.parent.relative_to(path))
         node = zarr.open(document.parent, mode="r", zarr_format=3)
         if isinstance(node, zarr.Array) and "entry/zwriter" not in name:
-            found[name] = (str(node.dtype), node.shape, repr(np.asarray(node[...]).tolist()))
+            found[name] = (str(node.dtype), node.shape, _said(np.asarray(node[...])))
             found[f"{name} attributes"] = dict(node.attrs)
     scan = open_scan(path)
     found["verdict"], found["status"] = scan.verdict, scan.status
@@ -198,6 +213,12 @@ def _frames(path: Path, name: str) -> list[list[Any]]:
     return [msgpack.unpackb(value[a:b]) for a, b in itertools.pairwise(offsets)]
 
 
+def _said(value: Any) -> str:
+    if isinstance(value, np.ndarray) and value.nbytes > 1024 * 1024:
+        return hashlib.sha256(value.tobytes()).hexdigest()
+    return repr(value.tolist() if hasattr(value, "tolist") else value)
+
+
 def _in_hdf5(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
@@ -210,7 +231,7 @@ def _in_hdf5(path: Path) -> dict[str, Any]:
                 found[node.name if node.file == file else f"{group.name}/{name}"] = (
                     str(node.dtype),
                     node.shape,
-                    repr(node[()].tolist() if hasattr(node[()], "tolist") else node[()]),
+                    _said(node[()]),
                 )
 
     with h5py.File(path) as file:
