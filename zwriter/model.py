@@ -125,6 +125,9 @@ class Update(_OfMessage):
     source: Source | None = None
 
 
+ENDS = 4096  # bytes at both ends of a message that tell it from others
+
+
 class Messages:
     """Consecutive messages of a stream, each `length` bytes, where they lie in `memory`.
 
@@ -167,6 +170,11 @@ class Messages:
         start = int(self._starts[i])
         return self._memory[start : start + self.length].data
 
+    def ends(self, i: int) -> tuple[memoryview, memoryview]:
+        """The first and the last `ENDS` bytes of message `i`, or all of it."""
+        raw = self.raw(i)
+        return raw[:ENDS], raw[-ENDS:]
+
     def one(self, i: int) -> Messages:
         """Message `i` alone."""
         return Messages(
@@ -193,6 +201,47 @@ class Messages:
         """Whether `values` lie in the same memory."""
         return np.may_share_memory(values, self._memory)
 
+    def around(self, value: NDArray[Any], elsewhere: NDArray[Any]) -> Around:
+        """The first of them, when its `value`, which it holds, is `elsewhere` as well."""
+        raw = self.raw(0)
+        begin = value.ctypes.data - self._memory.ctypes.data - int(self._starts[0])
+        parts = bytes(raw[:begin]), elsewhere, bytes(raw[begin + value.nbytes :])
+        first, last = self.ends(0)
+        return Around(self._entry(0), self.length, parts, (bytes(first), bytes(last)))
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """A message of a stream in `parts`: what is before its value, this, and what is behind it; and
+    its `both_ends`. Its memory is not needed any more.
+    """
+
+    id: str
+    length: int
+    parts: tuple[bytes, NDArray[Any], bytes]
+    both_ends: tuple[bytes, bytes]
+
+    def __len__(self) -> int:
+        return 1
+
+    @property
+    def nbytes(self) -> int:
+        """Without its value."""
+        return sum(len(part) for part in (self.parts[0], self.parts[2], *self.both_ends))
+
+    def entry(self, _: int) -> str:
+        return self.id
+
+    def ends(self, _: int) -> tuple[bytes, bytes]:
+        return self.both_ends
+
+    def pairs(self) -> list[tuple[str, bytes]]:
+        before, value, behind = self.parts
+        return [(self.id, b"".join((before, value.tobytes(), behind)))]
+
+    def holds(self, values: NDArray[Any]) -> bool:
+        return np.may_share_memory(values, self.parts[1])
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -210,7 +259,7 @@ class Run:
     timestamps: Any
     numbers: Any
     stream: str
-    messages: Messages | None
+    messages: Messages | Around | None
 
     def __len__(self) -> int:
         return len(self.values)

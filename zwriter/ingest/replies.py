@@ -11,7 +11,6 @@ import re
 import socket
 import ssl
 import struct
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -37,7 +36,6 @@ _LONGEST = 512 * 1024 * 1024  # what Redis lets a message be, unless told otherw
 _LOOK = 16  # entries that are compared with the first; more, if these were all alike
 _MANY = 128 * 1024  # bytes that are received at once
 _MOMENT = struct.pack("ll", 0, 5000)  # 5 ms in which they come, as the kernel has it
-_BREATH = 5e-6  # seconds
 _FOREVER = struct.pack("ll", 0, 0)
 _SHORTEST_ID, _LONGEST_ID = 15, 48  # bytes, with what is before it on its line
 _LINE_END = b"\r\n"
@@ -97,8 +95,9 @@ class _Incoming:
             self.end += size
 
     def receive_likely(self, end: int) -> None:
-        """Have the kernel wait for the bytes up to `end`, if these are many: each time that Python
-        does, threads that write change places. They may not come: it does not wait long.
+        """Have the kernel wait for the bytes up to `end`, if these are many: a thread that comes
+        back from it waits for the interpreter, which others need, too. They may not come: it does
+        not wait long.
         """
         end = min(end, self.end + _MOST_ROOM)
         if end - self.end < _MANY or isinstance(self._socket, ssl.SSLSocket):
@@ -108,9 +107,11 @@ class _Incoming:
         self._socket.settimeout(None)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _MOMENT)
         try:
-            while self.end < end and (size := self._socket.recv_into(self.data[self.end : end])):
+            while self.end < end:
+                size = self._socket.recv_into(self.data[self.end : end], 0, socket.MSG_WAITALL)
+                if not size:
+                    break
                 self.end += size
-                _breathe()
         except BlockingIOError:
             pass
         finally:
@@ -130,13 +131,6 @@ class _Incoming:
                 return None
             self.receive(self.end + 1)
         return found
-
-
-def _breathe() -> None:
-    """Let the server fill the socket: it is woken for nothing less then, which costs more."""
-    until = time.perf_counter() + _BREATH
-    while time.perf_counter() < until:
-        pass
 
 
 class _Groups:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 Batch = list[Update | Run | Rejected]
 
-_REPLY_BYTES = 4 * 1024 * 1024
+_REPLY_BYTES = 5 * 1024 * 1024  # two frames of 2 MiB, and what is around them
 _REPLIES = 3  # that may be needed to read every stream once, if there are many
 _ENTRY_BYTES = 64  # what one message takes besides its own bytes
 _TOGETHER = 1024 * 1024  # bytes of streams that are handed on at once

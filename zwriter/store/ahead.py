@@ -1,13 +1,18 @@
-"""Large values go from a program's memory to where the next chunks will be, without a copy."""
+"""Large values go from where they are to where the next chunks will be, without a copy, and need no
+other memory from then on.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
+from zwriter.assemble.gather import ALONE
+from zwriter.model import Messages, Run, Update
 from zwriter.store.codecs import CRC_BYTES, ChunkCodec
 from zwriter.store.shard import Place, ShardFile
 
@@ -63,3 +68,21 @@ class ChunksAhead:
             return None
         self._accepted += 1
         return self._place(self._accepted - 1)
+
+
+def is_large_message(item: Update | Run) -> TypeGuard[Run]:
+    """Whether it is a message with a large value and not much else."""
+    if type(item) is not Run or not isinstance(item.messages, Messages) or len(item) > 1:
+        return False
+    return bool(item.values.nbytes > ALONE) and item.messages.holds(item.values)
+
+
+def written_ahead(run: Run, room: ChunksAhead) -> Run:
+    """A large message, its value written into `room`, and not in memory any more.
+
+    Raises OSError, without effect, if it has to go the usual way.
+    """
+    assert isinstance(run.messages, Messages)
+    room[0] = run.values[0]
+    values = room[:1]
+    return replace(run, values=values, messages=run.messages.around(run.values, values))

@@ -21,7 +21,7 @@ from zwriter.assemble.blocks import reject
 from zwriter.failpoint import failpoint
 from zwriter.model import Ledger, Mode, Position, Rejected, Run, Update, singly
 from zwriter.settings import StoreSettings
-from zwriter.store.ahead import ChunksAhead
+from zwriter.store.ahead import ChunksAhead, is_large_message, written_ahead
 from zwriter.store.commits import CommitLog
 from zwriter.store.disk import make_folder, of_the_store, remove, replace_file
 from zwriter.store.signal import SignalWriter
@@ -122,7 +122,22 @@ class DeviceWriter:
         self._fail_what_is_torn()
         self.dirty = True
         for name, of_signal in groupby(items, key=attrgetter("signal")):
-            self._apply(name, list(of_signal))
+            same = list(of_signal)
+            if is_large_message(same[0]):
+                for item in same:
+                    self._apply(name, [self._written_ahead(name, item)])
+            else:
+                self._apply(name, same)
+
+    def _written_ahead(self, name: str, item: Update | Run) -> Update | Run:
+        """The item; if that can be, its value is where its chunk will be, and nowhere else."""
+        if not (is_large_message(item) and self.signal(name).follows(item)):
+            return item
+        room = self.ahead(name, item.mode, item.values.dtype, item.values.shape[1:])
+        try:
+            return item if room is None else written_ahead(item, room)
+        except OSError:
+            return item
 
     def _apply(self, name: str, items: list[Update | Run]) -> None:
         signal = self.signal(name)

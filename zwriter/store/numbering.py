@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from zwriter.model import Ledger, Rejected, Run, Update
+from zwriter.model import ENDS, Ledger, Rejected, Run, Update
 
 MAX_RANGES = 10_000  # of missing numbers: each is in every commit
-_ENDS = 4096
 
 
 @dataclass(slots=True)
@@ -67,7 +66,7 @@ class Numbering:
         if run.numbers is not None:
             self._ledger.next_number += len(run)
         if run.messages is not None:
-            self.last_content = content(run.messages.raw(len(run) - 1))
+            self.last_content = _checksum(run.messages.length, *run.messages.ends(len(run) - 1))
 
     def _follow_each_other(self, updates: list[Update]) -> bool:
         first = self._ledger.next_number
@@ -108,12 +107,15 @@ class Numbering:
 
 
 def _content(update: Update) -> int:
-    return content(update.source.raw) if update.source else 0
+    if update.source is None:
+        return 0
+    raw = update.source.raw
+    return _checksum(len(raw), raw[:ENDS], raw[-ENDS:])
 
 
-def content(raw: bytes | memoryview) -> int:
-    """A checksum of both ends of a message: its timestamps differ from those of any other."""
-    return zlib.crc32(raw[-_ENDS:], zlib.crc32(raw[:_ENDS], len(raw)))
+def _checksum(length: int, first: bytes | memoryview, last: bytes | memoryview) -> int:
+    """Of a message: its timestamps, at one of its ends, differ from those of any other."""
+    return zlib.crc32(last, zlib.crc32(first, length))
 
 
 def _by_number(updates: list[Update], first: int) -> list[Update]:

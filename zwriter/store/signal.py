@@ -53,6 +53,10 @@ class SignalWriter:
             return None
         return self._arrays.ahead(dtype, shape)
 
+    def follows(self, run: Run) -> bool:
+        """Whether nothing is missing before and in `run`, and nothing of it came before."""
+        return self._numbering.follows(run)
+
     def apply(self, items: list[Update | Run]) -> list[Rejected]:
         """Take updates; what cannot be taken, or was cut off, comes back."""
         self.dirty = True

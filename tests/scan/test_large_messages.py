@@ -1,0 +1,189 @@
+"""Large values that come in messages go to the file before they are taken, and nobody can tell."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.scan.adding import SETTINGS, interrupt
+from zwriter import open_scan, verify
+from zwriter.failpoint import enospc
+from zwriter.model import Messages, Run
+from zwriter.protocol import Message, encode
+from zwriter.protocol.alike import Alike
+from zwriter.reader import Scan
+from zwriter.scan import ScanWriter
+from zwriter.settings import SignalSettings
+from zwriter.testing.failpoints import failing, fault
+from zwriter.testing.scans import ScanFolder
+
+SHAPE = (900, 800)
+STREAM = "info/devices/async_signal/scan/dev/image"
+NOT_COMPRESSED = [
+    SignalSettings(codec="none"),
+    SignalSettings(codec="none", shard_bytes=3 * 1_440_000),
+    SignalSettings(codec="none", chunk_bytes=2 * 1_440_000),
+]
+
+
+def raw(number: int, value: int | None = None, dtype: str = "<u2") -> bytes:
+    """The message of update `number`: a frame full of `value`."""
+    frame = np.full(SHAPE, number if value is None else value, dtype)
+    reading = {"value": frame, "timestamp": 1.7e9 + number}
+    update = {"type": "add", "max_shape": [None, *SHAPE]}
+    metadata = {"async_update": update, "async_indices": {"image": number}}
+    return encode(Message("DeviceMessage", {"signals": {"image": reading}}, metadata))
+
+
+class Stream:
+    """Reads messages as they come from Redis."""
+
+    def __init__(self) -> None:
+        self._alike = Alike(STREAM, "dev")
+        self._entry = 0
+
+    def runs(self, message: bytes) -> list[Run]:
+        memory = np.frombuffer(message, np.uint8).copy()
+        self.memory = weakref.ref(memory)
+        self._entry += 1
+        entry = f"{self._entry}-0"
+        messages = Messages(memory, np.zeros(1, np.int64), len(message), lambda _: entry)
+        runs = self._alike.runs(messages)
+        assert runs is not None
+        return runs
+
+
+def store(signal: SignalSettings) -> Any:
+    return SETTINGS.model_copy(update={"default": signal})
+
+
+def frames(scan: Scan) -> list[tuple[int, int]]:
+    image = scan.devices["dev"]["image"]
+    rows = image.value if "value" in image.arrays else []
+    return [(int(frame.min()), int(frame.max())) for frame in rows]
+
+
+@pytest.mark.parametrize(
+    ("signal", "kept"), [(NOT_COMPRESSED[0], {0, 1}), (NOT_COMPRESSED[1], {0, 1, 3, 6})], ids=str
+)
+def test_their_memory_is_free_before_they_are_committed(
+    scans: ScanFolder, signal: SignalSettings, kept: set[int]
+) -> None:
+    """But for those that decide what a chunk is, or begin a shard."""
+    stream = Stream()
+    with scans.writer(settings=store(signal), master=None) as scan:
+        in_memory = set()
+        for number in range(8):
+            scan.apply(stream.runs(raw(number)))
+            gc.collect()
+            if stream.memory() is not None:
+                in_memory.add(number)
+        assert in_memory == kept
+    assert frames(scans.open()) == [(n, n) for n in range(8)]
+    assert verify(scans / "S1.zarr").problems == []
+
+
+@pytest.mark.parametrize("signal", NOT_COMPRESSED, ids=str)
+@pytest.mark.parametrize("committed", [0, 1])
+@pytest.mark.parametrize("place", ["signal.applying", "signal.applied", "signal.publishing"])
+def test_messages_of_a_signal_that_fails_are_kept_byte_for_byte(
+    scans: ScanFolder, signal: SignalSettings, committed: int, place: str
+) -> None:
+    stream, sent = Stream(), [raw(number) for number in range(8)]
+    scan = scans.writer(settings=store(signal), master=None)
+    for message in sent[:committed]:
+        scan.apply(stream.runs(message))
+        scan.commit()
+    for message in sent[committed:6]:
+        scan.apply(stream.runs(message))
+    with failing(place, fault):
+        scan.apply(stream.runs(sent[6]))
+        scan.commit()
+    scan.apply(stream.runs(sent[7]))
+    scan.finish()
+    scan.close()
+    read = scans.open()
+    assert [entry.raw for entry in read.quarantine] == sent[committed:]
+    assert frames(read) == [(n, n) for n in range(committed)]
+
+
+@pytest.mark.parametrize("signal", NOT_COMPRESSED, ids=str)
+def test_what_the_disk_refuses_once_is_written_the_usual_way(
+    scans: ScanFolder, signal: SignalSettings
+) -> None:
+    stream = Stream()
+    with scans.writer(settings=store(signal), master=None) as scan:
+        for number in range(3):
+            scan.apply(stream.runs(raw(number)))
+        with failing("chunk.written", enospc):
+            scan.apply(stream.runs(raw(3)))
+        for number in range(4, 6):
+            scan.apply(stream.runs(raw(number)))
+    assert frames(scans.open()) == [(n, n) for n in range(6)]
+    assert verify(scans / "S1.zarr").problems == []
+
+
+@pytest.mark.parametrize("place", ["chunk.written", "signal.applying", "signal.applied"])
+def test_who_is_interrupted_and_reads_again_behind_what_was_taken_loses_and_doubles_none(
+    scans: ScanFolder, place: str
+) -> None:
+    """What was interrupted half way makes its signal fail: then its messages are in quarantine."""
+    sent = [raw(number) for number in range(6)]
+    stream = Stream()
+    scan = scans.writer(settings=store(NOT_COMPRESSED[0]), master=None)
+    for message in sent[:3]:
+        scan.apply(stream.runs(message))
+    with failing(place, interrupt), suppress(KeyboardInterrupt):
+        scan.apply(stream.runs(sent[3]))
+    first = int(scan.positions.get(STREAM, "0-0").partition("-")[0])
+    for message in sent[first:]:
+        scan.apply(stream.runs(message))
+    scan.finish()
+    scan.close()
+    read = scans.open()
+    kept = [entry.raw for entry in read.quarantine]
+    assert frames(read) == [(n, n) for n in range(6 - len(set(kept)))]
+    assert set(kept) == set(sent[6 - len(set(kept)) :])
+    assert verify(scans / "S1.zarr").problems == []
+
+
+NUMBERS = st.lists(st.integers(0, 9), min_size=1, max_size=8)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    numbers=NUMBERS,
+    wide=st.integers(0, 8),
+    commits=st.sets(st.integers(0, 7)),
+    signal=st.sampled_from(NOT_COMPRESSED),
+)
+def test_they_are_written_as_if_they_had_come_one_by_one(
+    numbers: list[int], wide: int, commits: set[int], signal: SignalSettings
+) -> None:
+    """Numbers that are missing, late, or come again; from `wide` on another dtype."""
+    written = []
+    with tempfile.TemporaryDirectory() as folder:
+        for together in (True, False):
+            stream, path = Stream(), Path(folder) / f"{together}.zarr"
+            with ScanWriter(path, settings=store(signal), master=None) as scan:
+                for i, number in enumerate(numbers):
+                    runs = stream.runs(raw(number, i, "<u2" if i < wide else "<u4"))
+                    scan.apply(runs if together else [u for run in runs for u in run.updates()])
+                    if i in commits:
+                        scan.commit()
+            read = open_scan(path)
+            assert verify(path).problems == []
+            image = read.devices["dev"]["image"]
+            stamps = repr(image.timestamp[...].tolist())
+            kept = [entry.raw for entry in read.quarantine]
+            written.append((frames(read), stamps, image.ledger.to_json(), kept, read.verdict))
+    assert written[0] == written[1]
