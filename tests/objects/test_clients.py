@@ -5,17 +5,21 @@ from __future__ import annotations
 import subprocess
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import numpy as np
 import obstore
 import pytest
 
+from zwriter import ScanWriter, open_scan, verify
 from zwriter.errors import ServiceError, UsageError
 from zwriter.objects import place
 from zwriter.objects.clients import ObjectStorage
 from zwriter.objects.errors import requests_told
-from zwriter.settings import StorageSettings, load_settings
+from zwriter.settings import SpoolSettings, StorageSettings, load_settings
 from zwriter.testing.moto import moto
 from zwriter.testing.s3 import S3Server
+from zwriter.testing.s3_faults import S3Faults
 
 pytestmark = pytest.mark.s3
 KEYS = {"access_key_id": "AKIAKEY", "secret_access_key": "hidden"}
@@ -176,7 +180,31 @@ def test_the_bucket_is_in_the_path_or_in_the_name_of_the_host():
         assert storage.writer("data").config["endpoint"] == expected
 
 
-def test_a_server_with_a_certificate_of_our_own_is_trusted_if_we_say_so(tmp_path: Path):
+def test_a_scan_is_written_and_read_with_the_bucket_in_the_name_of_the_host(
+    s3: S3Server, bucket, s3_network: S3Faults, monkeypatch, tmp_path: Path
+):
+    """Nobody resolves such names here: requests go by way of a proxy, which leads to the server."""
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, s3_network.server.endpoint)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+    host = f"localhost:{urlsplit(s3.endpoint).port}"
+    options = s3.options | {"endpoint": f"http://{host}", "path_style": False}
+    assert reaches(ObjectStorage(StorageSettings(**options)), bucket)
+    url = f"s3://{bucket}/scans/S1.zarr"
+    spool = SpoolSettings(folder=tmp_path / "spool")
+    with ScanWriter(url, storage_options=options, spool=spool) as scan:
+        for number in range(5):
+            scan.add("adc", "trace", np.full(10, number), float(number))
+    read = open_scan(url, storage_options=options)
+    assert read.devices["adc"]["trace"].value[:, 0].tolist() == list(range(5))
+    assert verify(url, storage_options=options).problems == []
+    assert {request.key.split("/")[2] for request in s3_network.log} == {f"{bucket}.{host}"}
+
+
+def test_a_server_with_a_certificate_of_our_own_is_trusted_if_we_say_so(
+    tmp_path: Path, monkeypatch
+):
     ca, key, certificate = (tmp_path / name for name in ("ca.pem", "key.pem", "chain.pem"))
     make = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2")
     for command in (
@@ -199,3 +227,5 @@ def test_a_server_with_a_certificate_of_our_own_is_trusted_if_we_say_so(tmp_path
         assert trusting.filesystem.cat_file("new/x") == b"content"
         with pytest.raises(ServiceError, match="set `ca_file`"):
             ObjectStorage(StorageSettings(**server.options)).filesystem.cat_file("new/x")
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(ca))
+        assert reaches(ObjectStorage(StorageSettings(**server.options)), "new")

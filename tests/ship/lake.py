@@ -49,8 +49,10 @@ class Lake:
     def shipment(
         self, spool: str = "spool", network: S3Faults | None = None, **options: Any
     ) -> Shipment:
-        """options: those of Shipment; limit: that of its spool."""
-        path = place(self.url, (network or self.network).options)
+        """options: those of Shipment; limit: that of its spool; keys: whether it is told which."""
+        known = (network or self.network).options
+        named = known if options.pop("keys", True) else {"endpoint": known["endpoint"]}
+        path = place(self.url, named)
         assert isinstance(path, ObjectPath)
         settings = SpoolSettings(folder=self.folder / spool, limit=options.pop("limit", 2**30))
         interval = SETTINGS.flush_interval

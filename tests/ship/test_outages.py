@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -76,7 +79,7 @@ def test_in_the_middle_of_a_scan(lake: Lake, fault: Fault) -> None:
 
 
 @pytest.mark.slow
-@some("gone", "answers are lost", "AccessDenied always", "SlowDown always")
+@some("gone", "answers are lost", "answers are held", "AccessDenied always", "SlowDown always")
 def test_from_before_the_start(lake: Lake, fault: Fault) -> None:
     fault(lake.network)
     with lake.writer() as scan:
@@ -121,3 +124,43 @@ def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends(lake: Lake,
     assert begin.startswith(f"{lake.url} waits in the spool, the scan goes on: ")
     assert over == f"{lake.url} is sent again"
     lake.check(60)
+
+
+GIVE_KEYS = """
+import json, sys, datetime
+soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=60)
+key, secret = open(sys.argv[1]).read().split()
+said = {"Version": 1, "AccessKeyId": key, "SecretAccessKey": secret}
+print(json.dumps(said | {"Expiration": soon.isoformat()}))
+"""
+
+
+@pytest.fixture
+def keys(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that a program gives our keys from; they expire so soon that it is asked again and
+    again. Nothing else says who we are."""
+    server, file, program = lake.network.server, tmp_path / "keys", tmp_path / "give_keys.py"
+    file.write_text(f"{server.access_key_id} {server.secret_access_key}")
+    program.write_text(GIVE_KEYS)
+    config = tmp_path / "config"
+    config.write_text(f"[default]\ncredential_process = {sys.executable} {program} {file}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setattr("zwriter.objects.clients.CREDENTIALS_LAST", timedelta(0))
+    return file
+
+
+@pytest.mark.slow
+def test_keys_that_cannot_be_renewed_for_a_while(lake: Lake, keys: Path) -> None:
+    with lake.writer(lake.shipment(keys=False)) as scan:
+        push(scan, range(10))
+        scan.flush()
+        keys.rename(keys.with_suffix(".away"))
+        push(scan, range(10, 20))
+        scan.commit()
+        until(lambda: lake.told, "an outage")
+        keys.with_suffix(".away").rename(keys)
+        push(scan, range(20, 30))
+    assert "cannot be renewed" in lake.told[0]
+    lake.check(30)

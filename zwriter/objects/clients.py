@@ -49,7 +49,7 @@ class ObjectStorage:
             region = settings.region or self._session.get_config_variable("region")
             self._ca = settings.ca_file or self._session.get_config_variable("ca_bundle")
         self.region: str = region or DEFAULT_REGION
-        self._clients: dict[str, S3Store] = {}
+        self._clients: dict[tuple[str, Any], S3Store] = {}
         self._filesystem: BucketFileSystem | None = None
         self._known: Any = None  # the key that it was made with
         self._looked = time.monotonic()  # when the key was read
@@ -77,10 +77,11 @@ class ObjectStorage:
             config_kwargs=_CONFIG | {"s3": {"addressing_style": self._addressing}},
         )
 
-    def writer(self, bucket: str, prefix: str = "") -> S3Store:
-        """To write with, below a prefix of a bucket. Nothing is tried again: after an error an
-        object may be there or not. Raises UsageError without credentials."""
-        return self._client(bucket, prefix, {"max_retries": 0}, _TIMEOUTS)
+    def writer(self, bucket: str, prefix: str = "", *, little: bool = False) -> S3Store:
+        """To write with, below a prefix of a bucket; `little`: what takes seconds at most. Nothing
+        is tried again: after an error an object may be there or not. Raises UsageError without
+        credentials."""
+        return self._client(bucket, prefix, {"max_retries": 0}, _OF_LITTLE if little else _OF_MUCH)
 
     def ask(self, bucket: str) -> None:
         """Return if the server answers for a bucket, and takes who we are. Raises as `read` does,
@@ -112,7 +113,7 @@ class ObjectStorage:
 
     def sizes(self, bucket: str, folder: str) -> dict[str, int]:
         """Key -> bytes of all objects in a folder, however deep. Raises as `read` does."""
-        client = self._whole_objects(bucket)
+        client = self._names(bucket)
         with requests_told(bucket, lambda: self.endpoint):
             pages = obstore.list(client, folder)
             return {entry["path"]: entry["size"] for page in pages for entry in page}
@@ -125,13 +126,13 @@ class ObjectStorage:
 
     def delete(self, bucket: str, key: str) -> None:
         """Make sure that there is no such object. Raises as `read` does."""
-        client = self._whole_objects(bucket)
+        client = self._names(bucket)
         with requests_told(bucket, lambda: self.endpoint):
             obstore.delete(client, key)
 
     def contents(self, bucket: str, folder: str) -> dict[str, bool]:
         """The names in a folder, and whether each is a folder. Raises as `read` does."""
-        client = self._whole_objects(bucket)
+        client = self._names(bucket)
         with requests_told(bucket, lambda: self.endpoint):
             found = obstore.list_with_delimiter(client, folder or None)
         folders = {path.rpartition("/")[2]: True for path in found["common_prefixes"]}
@@ -172,10 +173,17 @@ class ObjectStorage:
             obstore.put(client, key, file, chunk_size=part, max_concurrency=4)
 
     def _whole_objects(self, bucket: str) -> S3Store:
+        return self._patient_client(bucket, _OF_MUCH)
+
+    def _names(self, bucket: str) -> S3Store:
+        return self._patient_client(bucket, _OF_LITTLE)
+
+    def _patient_client(self, bucket: str, timeouts: ClientConfig) -> S3Store:
+        known = bucket, timeouts["timeout"]
         with self._making:
-            if bucket not in self._clients:
-                self._clients[bucket] = self._client(bucket, "", _RETRIES, _TIMEOUTS)
-            return self._clients[bucket]
+            if known not in self._clients:
+                self._clients[known] = self._client(bucket, "", _RETRIES, timeouts)
+            return self._clients[known]
 
     def _client(
         self,
@@ -285,7 +293,8 @@ class ObjectStorage:
 AWS_DESCRIPTIONS = botocore.loaders.create_loader()
 # Errors that pass are tried again for a few seconds: by obstore, by botocore, and by s3fs, twice.
 _RETRIES: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
-_TIMEOUTS: ClientConfig = {"connect_timeout": "5s", "timeout": "2m"}  # the latter: a whole object
+_OF_MUCH: ClientConfig = {"connect_timeout": "5s", "timeout": "2m"}  # a whole, large object
+_OF_LITTLE: ClientConfig = {"connect_timeout": "5s", "timeout": "20s"}
 _QUICK: ClientConfig = {"connect_timeout": "2s", "timeout": "5s"}
 _PART, _PARTS = 16 * 1024 * 1024, 9000  # S3 takes no more than 10000 parts
 _CONFIG: dict[str, Any] = {

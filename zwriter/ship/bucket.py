@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _WHOLE = 128 * 1024 * 1024  # bytes of an object that is sent by one request
 _PART = 8 * 1024 * 1024
+_LITTLE = 1024 * 1024
 
 Data = bytes | bytearray | memoryview
 T = TypeVar("T")
@@ -53,6 +54,11 @@ class Bucket:
         """Made by the first request: credentials may be renewed just now, or put in their place."""
         return self.folder.storage.writer(self.folder.bucket, self.folder.key)
 
+    @cached_property
+    def _quick(self) -> S3Store:
+        """For what takes seconds at most: a server that takes all and answers nothing is told."""
+        return self.folder.storage.writer(self.folder.bucket, self.folder.key, little=True)
+
     def memory(self, nbytes: int) -> AbstractContextManager[memoryview]:
         """Memory for an object that is to be put, once others are there that have it now."""
         room = memory_of(self.folder.storage.endpoint, self.folder.bucket)
@@ -66,7 +72,7 @@ class Bucket:
             again = len(attempts) > 1  # in parts, each of which has its time: the way may be slow
             in_parts = len(data) > (_PART if again else _WHOLE)
             answer = obstore.put(
-                self._client,
+                self._quick if len(data) <= _LITTLE else self._client,
                 key,
                 data,
                 use_multipart=in_parts,
@@ -106,7 +112,7 @@ class Bucket:
     def _head(self, key: str) -> ObjectMeta | None:
         def head() -> ObjectMeta | None:
             try:
-                return obstore.head(self._client, key)
+                return obstore.head(self._quick, key)
             except FileNotFoundError as error:
                 return _missing(error, None)
 
@@ -119,7 +125,7 @@ class Bucket:
 
         def create() -> bool:
             try:
-                obstore.put(self._client, key, data, mode="create", use_multipart=False)
+                obstore.put(self._quick, key, data, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 return False
             return True
@@ -139,7 +145,7 @@ class Bucket:
         def read() -> bytes | None:
             try:
                 if nbytes is not None:
-                    return bytes(obstore.get_range(self._client, key, start=0, length=nbytes))
+                    return bytes(obstore.get_range(self._quick, key, start=0, length=nbytes))
                 return bytes(obstore.get(self._client, key).bytes())
             except FileNotFoundError as error:
                 return _missing(error, None)
@@ -154,7 +160,7 @@ class Bucket:
         """All objects below a folder, and what tells each from what was there before."""
 
         def tags() -> dict[str, str]:
-            listing = obstore.list(self._client, f"{key}/")
+            listing = obstore.list(self._quick, f"{key}/")
             return {found["path"]: found["e_tag"] or "" for part in listing for found in part}
 
         return self._until_done("LIST", tags)
@@ -166,7 +172,7 @@ class Bucket:
 
     def _delete(self, key: str) -> None:
         try:
-            obstore.delete(self._client, key)
+            obstore.delete(self._quick, key)
         except FileNotFoundError as error:
             _missing(error, None)
 
