@@ -23,7 +23,7 @@ from zwriter.settings import RedisSettings
 _XREAD, _CLIENT = "XREAD alone", "XREAD by redis-py"
 _HERE, _RARE, _SERVICE = "in one process", "one commit", "zwriter run"
 _QUEUE = RedisSettings().queue_bytes
-_SERVICE_FLUSH = 0.25  # seconds: a commit's delay is part of what is measured
+_SERVICE_FLUSH = 0.1  # seconds: a commit's delay is part of what is measured
 
 
 def redis_to_store(sizes: Sizes, folder: Path) -> Group:

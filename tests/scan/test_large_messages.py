@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.scan.adding import SETTINGS, interrupt
 from zwriter import open_scan, verify
 from zwriter.failpoint import enospc
-from zwriter.model import Messages, Run
+from zwriter.model import Messages, Run, Update
 from zwriter.protocol import Message, encode
 from zwriter.protocol.alike import Alike
 from zwriter.reader import Scan
@@ -156,34 +156,71 @@ def test_who_is_interrupted_and_reads_again_behind_what_was_taken_loses_and_doub
     assert verify(scans / "S1.zarr").problems == []
 
 
-NUMBERS = st.lists(st.integers(0, 9), min_size=1, max_size=8)
+def test_a_message_with_two_large_values_shares_its_memory(scans: ScanFolder) -> None:
+    """What is around each value is the other one: it would be in memory twice."""
+    frames = {name: np.full(SHAPE, number, "<u2") for number, name in enumerate(("one", "two"))}
+    update = {"type": "add", "max_shape": [None, *SHAPE]}
+    readings = {name: {"value": frame} for name, frame in frames.items()}
+    message = encode(Message("DeviceMessage", {"signals": readings}, {"async_update": update}))
+    stream = Stream()
+    with scans.writer(settings=store(NOT_COMPRESSED[0]), master=None) as scan:
+        for _ in range(4):
+            runs = stream.runs(message)
+            scan.apply(runs)
+            kept = scan._store.devices["dev"]._pending["one"][-1]
+            assert isinstance(kept, Run)
+            assert kept.messages is runs[0].messages
+    devices = scans.open().devices["dev"]
+    assert [int(frame.max()) for frame in devices["two"].value] == [1] * 4
 
 
 @settings(max_examples=20, deadline=None)
 @given(
-    numbers=NUMBERS,
+    numbers=st.lists(st.integers(0, 9), min_size=1, max_size=8),
     wide=st.integers(0, 8),
+    singly=st.sets(st.integers(0, 7)),
+    batches=st.sets(st.integers(0, 7)),
     commits=st.sets(st.integers(0, 7)),
     signal=st.sampled_from(NOT_COMPRESSED),
 )
-def test_they_are_written_as_if_they_had_come_one_by_one(
-    numbers: list[int], wide: int, commits: set[int], signal: SignalSettings
+def test_they_are_written_as_if_they_had_gone_the_usual_way(
+    numbers: list[int],
+    wide: int,
+    singly: set[int],
+    batches: set[int],
+    commits: set[int],
+    signal: SignalSettings,
 ) -> None:
-    """Numbers that are missing, late, or come again; from `wide` on another dtype."""
+    """Numbers that are missing, late, or come again; from `wide` on another dtype; some are updates
+    by themselves."""
     written = []
-    with tempfile.TemporaryDirectory() as folder:
-        for together in (True, False):
-            stream, path = Stream(), Path(folder) / f"{together}.zarr"
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        for how in ("ahead", "usual"):
+            stream, path = Stream(), Path(folder) / f"{how}.zarr"
+            batch: list[Run | Update] = []
             with ScanWriter(path, settings=store(signal), master=None) as scan:
                 for i, number in enumerate(numbers):
-                    runs = stream.runs(raw(number, i, "<u2" if i < wide else "<u4"))
-                    scan.apply(runs if together else [u for run in runs for u in run.updates()])
+                    for run in stream.runs(raw(number, i, "<u2" if i < wide else "<u4")):
+                        batch += run.updates() if i in singly else [run]
+                    if i in batches | commits:
+                        scan.apply(batch)
+                        batch = []
                     if i in commits:
                         scan.commit()
+                scan.apply(batch)
             read = open_scan(path)
             assert verify(path).problems == []
             image = read.devices["dev"]["image"]
             stamps = repr(image.timestamp[...].tolist())
             kept = [entry.raw for entry in read.quarantine]
             written.append((frames(read), stamps, image.ledger.to_json(), kept, read.verdict))
+            patch.setattr("zwriter.store.device.is_large_message", lambda item: False)
     assert written[0] == written[1]
+
+
+def test_what_comes_behind_one_is_still_put_in_the_order_of_its_numbers(scans: ScanFolder) -> None:
+    stream = Stream()
+    runs = [run for number in (0, 2, 1) for run in stream.runs(raw(number))]
+    with scans.writer(settings=store(NOT_COMPRESSED[0]), master=None) as scan:
+        scan.apply([runs[0], *runs[1].updates(), *runs[2].updates()])
+    assert frames(scans.open()) == [(0, 0), (1, 1), (2, 2)]

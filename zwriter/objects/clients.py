@@ -49,7 +49,7 @@ class ObjectStorage:
             region = settings.region or self._session.get_config_variable("region")
             self._ca = settings.ca_file or self._session.get_config_variable("ca_bundle")
         self.region: str = region or DEFAULT_REGION
-        self._clients: dict[tuple[str, Any], S3Store] = {}
+        self._clients: dict[str, S3Store] = {}
         self._filesystem: BucketFileSystem | None = None
         self._known: Any = None  # the key that it was made with
         self._looked = time.monotonic()  # when the key was read
@@ -78,7 +78,7 @@ class ObjectStorage:
         )
 
     def writer(self, bucket: str, prefix: str = "", *, little: bool = False) -> S3Store:
-        """To write with, below a prefix of a bucket; `little`: what takes seconds at most. Nothing
+        """To write with, below a prefix of a bucket; little: what usually takes no second. Nothing
         is tried again: after an error an object may be there or not. Raises UsageError without
         credentials."""
         return self._client(bucket, prefix, {"max_retries": 0}, _OF_LITTLE if little else _OF_MUCH)
@@ -113,7 +113,7 @@ class ObjectStorage:
 
     def sizes(self, bucket: str, folder: str) -> dict[str, int]:
         """Key -> bytes of all objects in a folder, however deep. Raises as `read` does."""
-        client = self._names(bucket)
+        client = self._whole_objects(bucket)
         with requests_told(bucket, lambda: self.endpoint):
             pages = obstore.list(client, folder)
             return {entry["path"]: entry["size"] for page in pages for entry in page}
@@ -126,17 +126,15 @@ class ObjectStorage:
 
     def delete(self, bucket: str, key: str) -> None:
         """Make sure that there is no such object. Raises as `read` does."""
-        client = self._names(bucket)
+        client = self._whole_objects(bucket)
         with requests_told(bucket, lambda: self.endpoint):
             obstore.delete(client, key)
 
     def contents(self, bucket: str, folder: str) -> dict[str, bool]:
         """The names in a folder, and whether each is a folder. Raises as `read` does."""
-        client = self._names(bucket)
+        client = self._whole_objects(bucket)
         with requests_told(bucket, lambda: self.endpoint):
-            found = obstore.list_with_delimiter(client, folder or None)
-        folders = {path.rpartition("/")[2]: True for path in found["common_prefixes"]}
-        return folders | {entry["path"].rpartition("/")[2]: False for entry in found["objects"]}
+            return names_in(client, folder)
 
     def now(self, bucket: str) -> float:
         """The server's time, in seconds."""
@@ -173,17 +171,10 @@ class ObjectStorage:
             obstore.put(client, key, file, chunk_size=part, max_concurrency=4)
 
     def _whole_objects(self, bucket: str) -> S3Store:
-        return self._patient_client(bucket, _OF_MUCH)
-
-    def _names(self, bucket: str) -> S3Store:
-        return self._patient_client(bucket, _OF_LITTLE)
-
-    def _patient_client(self, bucket: str, timeouts: ClientConfig) -> S3Store:
-        known = bucket, timeouts["timeout"]
         with self._making:
-            if known not in self._clients:
-                self._clients[known] = self._client(bucket, "", _RETRIES, timeouts)
-            return self._clients[known]
+            if bucket not in self._clients:
+                self._clients[bucket] = self._client(bucket, "", _RETRIES, _OF_MUCH)
+            return self._clients[bucket]
 
     def _client(
         self,
@@ -287,6 +278,13 @@ class ObjectStorage:
         session = botocore.session.Session(profile=self.settings.profile)
         session.register_component("data_loader", AWS_DESCRIPTIONS)
         return self._with_credentials(session)
+
+
+def names_in(client: S3Store, folder: str) -> dict[str, bool]:
+    """The names in a folder, and whether each is a folder."""
+    found = obstore.list_with_delimiter(client, folder or None)
+    folders = {path.rpartition("/")[2]: True for path in found["common_prefixes"]}
+    return folders | {entry["path"].rpartition("/")[2]: False for entry in found["objects"]}
 
 
 # What botocore knows of AWS is read once, not by each session: that takes 0.1 s.

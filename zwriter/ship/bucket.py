@@ -15,7 +15,8 @@ from obstore.exceptions import AlreadyExistsError
 
 from zwriter.errors import ServiceError, UsageError
 from zwriter.failpoint import failpoint
-from zwriter.objects import ObjectPath, contents
+from zwriter.objects import ObjectPath
+from zwriter.objects.clients import names_in
 from zwriter.objects.errors import requests_told
 from zwriter.ship.memory import memory_of
 from zwriter.ship.outage import Outage
@@ -56,7 +57,7 @@ class Bucket:
 
     @cached_property
     def _quick(self) -> S3Store:
-        """For what takes seconds at most: a server that takes all and answers nothing is told."""
+        """For what usually takes no second."""
         return self.folder.storage.writer(self.folder.bucket, self.folder.key, little=True)
 
     def memory(self, nbytes: int) -> AbstractContextManager[memoryview]:
@@ -67,12 +68,12 @@ class Bucket:
     def put(self, key: str, data: Data) -> None:
         """Make `data` the object, in place of what is there."""
 
-        def put() -> str | None:
+        def put(client: S3Store) -> str | None:
             attempts.append(key)
             again = len(attempts) > 1  # in parts, each of which has its time: the way may be slow
             in_parts = len(data) > (_PART if again else _WHOLE)
             answer = obstore.put(
-                self._quick if len(data) <= _LITTLE else self._client,
+                client,
                 key,
                 data,
                 use_multipart=in_parts,
@@ -82,7 +83,7 @@ class Bucket:
             return answer["e_tag"]
 
         attempts: list[str] = []
-        self._tags[key] = self._until_done("PUT", put)
+        self._tags[key] = self._until_done("PUT", put, little=len(data) <= _LITTLE)
         self._uncertain.update(attempts[1:])
         self.sent_bytes += len(data)
 
@@ -107,12 +108,12 @@ class Bucket:
 
     def now(self) -> float:
         """The server's time, in seconds."""
-        return self._until_done("HEAD", lambda: self.folder.storage.now(self.folder.bucket))
+        return self._until_done("HEAD", lambda _: self.folder.storage.now(self.folder.bucket))
 
     def _head(self, key: str) -> ObjectMeta | None:
-        def head() -> ObjectMeta | None:
+        def head(client: S3Store) -> ObjectMeta | None:
             try:
-                return obstore.head(self._quick, key)
+                return obstore.head(client, key)
             except FileNotFoundError as error:
                 return _missing(error, None)
 
@@ -123,9 +124,9 @@ class Bucket:
         is, it was ours, and only the answer was lost.
         """
 
-        def create() -> bool:
+        def create(client: S3Store) -> bool:
             try:
-                obstore.put(self._quick, key, data, mode="create", use_multipart=False)
+                obstore.put(client, key, data, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 return False
             return True
@@ -139,28 +140,28 @@ class Bucket:
         self.sent_bytes += len(data)
         return True
 
-    def read(self, key: str, nbytes: int | None = None) -> bytes | None:
-        """An object, or its first `nbytes` bytes; None if there is none."""
+    def read(self, key: str, nbytes: int | None = None, *, little: bool = True) -> bytes | None:
+        """An object, or its first `nbytes` bytes; None if there is none. little: it is no shard."""
 
-        def read() -> bytes | None:
+        def read(client: S3Store) -> bytes | None:
             try:
                 if nbytes is not None:
-                    return bytes(obstore.get_range(self._quick, key, start=0, length=nbytes))
-                return bytes(obstore.get(self._client, key).bytes())
+                    return bytes(obstore.get_range(client, key, start=0, length=nbytes))
+                return bytes(obstore.get(client, key).bytes())
             except FileNotFoundError as error:
                 return _missing(error, None)
 
-        return self._until_done("GET", read)
+        return self._until_done("GET", read, little=little)
 
     def names(self, key: str) -> list[str]:
         """The names in a folder."""
-        return list(self._until_done("LIST", lambda: contents(self.folder / key)))
+        return self._until_done("LIST", lambda client: list(names_in(client, key)))
 
     def tags(self, key: str) -> dict[str, str]:
         """All objects below a folder, and what tells each from what was there before."""
 
-        def tags() -> dict[str, str]:
-            listing = obstore.list(self._quick, f"{key}/")
+        def tags(client: S3Store) -> dict[str, str]:
+            listing = obstore.list(client, f"{key}/")
             return {found["path"]: found["e_tag"] or "" for part in listing for found in part}
 
         return self._until_done("LIST", tags)
@@ -168,15 +169,13 @@ class Bucket:
     def delete(self, keys: Iterable[str]) -> None:
         """Make sure that the objects are gone."""
         for key in keys:
-            self._until_done("DELETE", partial(self._delete, key))
+            self._until_done("DELETE", partial(_delete, key))
 
-    def _delete(self, key: str) -> None:
-        try:
-            obstore.delete(self._quick, key)
-        except FileNotFoundError as error:
-            _missing(error, None)
-
-    def _until_done(self, method: str, request: Callable[[], T]) -> T:
+    def _until_done(
+        self, method: str, request: Callable[[S3Store], T], *, little: bool = True
+    ) -> T:
+        """Its answer. The first time not much time is given to what has `little` to say: a server
+        that takes requests and answers none is told soon."""
         attempt = 0
         while True:
             attempt += 1
@@ -184,7 +183,7 @@ class Bucket:
                 self.before_writing()
             try:
                 with requests_told(self.folder.bucket, lambda: self.folder.storage.endpoint):
-                    answer = request()
+                    answer = request(self._quick if little and attempt == 1 else self._client)
             except (ServiceError, UsageError) as error:
                 self.outage.failed(error, attempt)
             except Exception:  # an answer as well
@@ -205,6 +204,13 @@ def side_by_side(
     wait(futures)
     for future in futures:
         future.result()
+
+
+def _delete(key: str, client: S3Store) -> None:
+    try:
+        obstore.delete(client, key)
+    except FileNotFoundError as error:
+        _missing(error, None)
 
 
 def _missing(error: FileNotFoundError, answer: T) -> T:

@@ -75,7 +75,9 @@ def restore(bucket: Bucket, store: str, side: str, devices: str, into: Path) -> 
 def _copy_log(bucket: Bucket, key: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        parts = [bucket.read(f"{key}/{part.name}") for part in chosen(bucket.names(key))]
+        parts = [
+            bucket.read(f"{key}/{part.name}", little=False) for part in chosen(bucket.names(key))
+        ]
         if None not in parts:
             break
         bucket.outage.pause(0.1)  # some were joined with others meanwhile
@@ -146,7 +148,7 @@ class _Restored:
         return {**known, "open": places}
 
     def _value(self, node: str, state: dict[str, Any]) -> bool:
-        stored = self._bucket.read(f"{self._key}/{node}/{shard_key(state, 0)}") or b""
+        stored = self._bucket.read(f"{self._key}/{node}/{shard_key(state, 0)}", little=False) or b""
         if not intact(stored, state["crc"]):
             log.warning("%s/%s: its value is lost", self._bucket.folder, node)
             return False
@@ -194,7 +196,7 @@ class _Restored:
 
     def _read(self, node: str, name: str, nbytes: int | None = None) -> bytes:
         key = f"{self._key}/{node}/{name}"
-        data = self._bucket.read(key, nbytes)
+        data = self._bucket.read(key, nbytes, little=False)
         if data is None:
             raise StoreError(f"{self._bucket.folder}/{key}: is missing")
         return data

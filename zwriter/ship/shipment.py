@@ -143,7 +143,7 @@ class Shipment:
         """Bring the chunks of a shard file of the spool back, which have left it."""
         inside = shard.resolve().relative_to(self.path.resolve())
         key = f"{self.store.name}/{inside.as_posix()}"
-        data = self.bucket.read(key)
+        data = self.bucket.read(key, little=False)
         if data is None:
             raise FileNotFoundError(f"{self.bucket.folder}/{key}: is missing")
         replace_file(shard, data, sync=True)

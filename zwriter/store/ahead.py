@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from zwriter.assemble.gather import ALONE
+from zwriter.assemble.gather import ALONE, SHARE
 from zwriter.model import Messages, Run, Update
 from zwriter.store.codecs import CRC_BYTES, ChunkCodec
 from zwriter.store.shard import Place, ShardFile
@@ -74,7 +74,9 @@ def is_large_message(item: Update | Run) -> TypeGuard[Run]:
     """Whether it is a message with a large value and not much else."""
     if type(item) is not Run or not isinstance(item.messages, Messages) or len(item) > 1:
         return False
-    return bool(item.values.nbytes > ALONE) and item.messages.holds(item.values)
+    value: int = item.values.nbytes
+    rest = item.messages.length - value  # which stays in memory, for each signal of the message
+    return value > ALONE and rest * SHARE <= value and item.messages.holds(item.values)
 
 
 def written_ahead(run: Run, room: ChunksAhead) -> Run:

@@ -122,22 +122,23 @@ class DeviceWriter:
         self._fail_what_is_torn()
         self.dirty = True
         for name, of_signal in groupby(items, key=attrgetter("signal")):
-            same = list(of_signal)
-            if is_large_message(same[0]):
-                for item in same:
-                    self._apply(name, [self._written_ahead(name, item)])
-            else:
-                self._apply(name, same)
+            for part in _with_large_ones_apart(list(of_signal)):
+                if is_large_message(part[0]):
+                    self._apply(name, [self._written_ahead(name, part[0])])
+                else:
+                    self._apply(name, part)
 
-    def _written_ahead(self, name: str, item: Update | Run) -> Update | Run:
-        """The item; if that can be, its value is where its chunk will be, and nowhere else."""
-        if not (is_large_message(item) and self.signal(name).follows(item)):
-            return item
-        room = self.ahead(name, item.mode, item.values.dtype, item.values.shape[1:])
+    def _written_ahead(self, name: str, run: Run) -> Run:
+        """A large message; if that can be, its value is where its chunk will be, and nowhere
+        else."""
+        if not self.signal(name).follows(run):
+            return run
+        room = self.ahead(name, run.mode, run.values.dtype, run.values.shape[1:])
         try:
-            return item if room is None else written_ahead(item, room)
-        except OSError:
-            return item
+            return run if room is None else written_ahead(run, room)
+        except Exception:  # it goes the usual way, where it is known what to do
+            log.debug("%s/%s: not written ahead", self.name, name, exc_info=True)
+            return run
 
     def _apply(self, name: str, items: list[Update | Run]) -> None:
         signal = self.signal(name)
@@ -398,3 +399,14 @@ def _of_sync_data(signal: Path) -> bool:
     except (FileNotFoundError, ValueError):
         return False
     return bool(own.get("layout") == "points")
+
+
+def _with_large_ones_apart(items: list[Update | Run]) -> list[list[Update | Run]]:
+    """Each large message by itself, what is between them together."""
+    if Run not in set(map(type, items)):
+        return [items]
+    parts: list[list[Update | Run]] = []
+    for large, group in groupby(items, key=is_large_message):
+        same = list(group)
+        parts += [[item] for item in same] if large else [same]
+    return parts

@@ -80,7 +80,8 @@ class Broker:
         assert self._process is not None
         with self.client as client:
             try:
-                return bool(client.info("server")["process_id"] == self._process.pid)
+                same = client.info("server")["process_id"] == self._process.pid
+                return bool(same and client.ping())  # not while it loads, unlike INFO
             except redis.ConnectionError:
                 return False
 
