@@ -74,14 +74,19 @@ def restore(bucket: Bucket, store: str, side: str, devices: str, into: Path) -> 
 
 def _copy_log(bucket: Bucket, key: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        parts = [
-            bucket.read(f"{key}/{part.name}", little=False) for part in chosen(bucket.names(key))
-        ]
-        if None not in parts:
-            break
-        bucket.outage.pause(0.1)  # some were joined with others meanwhile
-    path.write_bytes(b"".join(part for part in parts if part))
+    while not _is_copied(bucket, key, path):
+        bucket.outage.pause(0.1)
+
+
+def _is_copied(bucket: Bucket, key: str, path: Path) -> bool:
+    """Copy a log; False if some of its parts were joined with others meanwhile."""
+    with path.open("wb") as file:
+        for part in chosen(bucket.names(key)):
+            data = bucket.read(f"{key}/{part.name}", little=False)
+            if data is None:
+                return False
+            file.write(data)
+    return True
 
 
 class _Restored:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 from dataclasses import dataclass
 from typing import IO, Self
 
 from zwriter.objects import AnyPath, ObjectPath, contents, each
 
 _ATTEMPTS = 20
+_IN_MEMORY = 16 * 1024 * 1024  # bytes of a log
+_AT_ONCE = 8  # parts that are read side by side
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,22 @@ def open_log(path: AnyPath) -> IO[bytes]:
         if not parts:
             raise FileNotFoundError(str(path))
         try:
-            read = each(path, lambda part: (path / part.name).read_bytes(), parts)
+            return _joined(path, parts)
         except FileNotFoundError:
             continue  # it was joined with others meanwhile
-        return io.BytesIO(b"".join(read))
     raise OSError(f"{path} changes too fast to be read")
+
+
+def _joined(path: ObjectPath, parts: list[LogPart]) -> IO[bytes]:
+    """What is in the parts, in a file of nobody else's if it is much. Raises FileNotFoundError."""
+    joined = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
+    try:
+        for first in range(0, len(parts), _AT_ONCE):
+            some = parts[first : first + _AT_ONCE]
+            for data in each(path, lambda part: (path / part.name).read_bytes(), some):
+                joined.write(data)
+        joined.seek(0)
+    except BaseException:
+        joined.close()
+        raise
+    return joined
