@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import groupby
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -77,6 +78,17 @@ def is_large_message(item: Update | Run) -> TypeGuard[Run]:
     value: int = item.values.nbytes
     rest = item.messages.length - value  # which stays in memory, for each signal of the message
     return value > ALONE and rest * SHARE <= value and item.messages.holds(item.values)
+
+
+def large_ones_apart(items: list[Update | Run]) -> list[list[Update | Run]]:
+    """Each large message by itself, what is between them together."""
+    if Run not in set(map(type, items)):
+        return [items]
+    parts: list[list[Update | Run]] = []
+    for large, group in groupby(items, key=is_large_message):
+        same = list(group)
+        parts += [[item] for item in same] if large else [same]
+    return parts
 
 
 def written_ahead(run: Run, room: ChunksAhead) -> Run:

@@ -21,7 +21,7 @@ from zwriter.assemble.blocks import reject
 from zwriter.failpoint import failpoint
 from zwriter.model import Ledger, Mode, Position, Rejected, Run, Update, singly
 from zwriter.settings import StoreSettings
-from zwriter.store.ahead import ChunksAhead, is_large_message, written_ahead
+from zwriter.store.ahead import ChunksAhead, is_large_message, large_ones_apart, written_ahead
 from zwriter.store.commits import CommitLog
 from zwriter.store.disk import make_folder, of_the_store, remove, replace_file
 from zwriter.store.signal import SignalWriter
@@ -122,7 +122,7 @@ class DeviceWriter:
         self._fail_what_is_torn()
         self.dirty = True
         for name, of_signal in groupby(items, key=attrgetter("signal")):
-            for part in _with_large_ones_apart(list(of_signal)):
+            for part in large_ones_apart(list(of_signal)):
                 if is_large_message(part[0]):
                     self._apply(name, [self._written_ahead(name, part[0])])
                 else:
@@ -399,14 +399,3 @@ def _of_sync_data(signal: Path) -> bool:
     except (FileNotFoundError, ValueError):
         return False
     return bool(own.get("layout") == "points")
-
-
-def _with_large_ones_apart(items: list[Update | Run]) -> list[list[Update | Run]]:
-    """Each large message by itself, what is between them together."""
-    if Run not in set(map(type, items)):
-        return [items]
-    parts: list[list[Update | Run]] = []
-    for large, group in groupby(items, key=is_large_message):
-        same = list(group)
-        parts += [[item] for item in same] if large else [same]
-    return parts
