@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 MaxShape = tuple[int | None, ...]
+Raw = TypeVar("Raw", bytes, memoryview)
 
 
 class ScanState(StrEnum):
@@ -125,7 +126,12 @@ class Update(_OfMessage):
     source: Source | None = None
 
 
-ENDS = 4096  # bytes at both ends of a message that tell it from others
+_ENDS = 4096
+
+
+def ends_of(raw: Raw) -> tuple[Raw, Raw]:
+    """The first and the last bytes of a message, or all of it: they tell it from others."""
+    return raw[:_ENDS], raw[-_ENDS:]
 
 
 class Messages:
@@ -171,9 +177,8 @@ class Messages:
         return self._memory[start : start + self.length].data
 
     def ends(self, i: int) -> tuple[memoryview, memoryview]:
-        """The first and the last `ENDS` bytes of message `i`, or all of it."""
-        raw = self.raw(i)
-        return raw[:ENDS], raw[-ENDS:]
+        """As `ends_of`, of message `i`."""
+        return ends_of(self.raw(i))
 
     def one(self, i: int) -> Messages:
         """Message `i` alone."""
@@ -206,7 +211,7 @@ class Messages:
         raw = self.raw(0)
         begin = value.ctypes.data - self._memory.ctypes.data - int(self._starts[0])
         parts = bytes(raw[:begin]), elsewhere, bytes(raw[begin + value.nbytes :])
-        first, last = self.ends(0)
+        first, last = ends_of(raw)
         return Around(self._entry(0), self.length, parts, (bytes(first), bytes(last)))
 
 

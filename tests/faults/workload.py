@@ -46,10 +46,11 @@ PLAIN = SignalRule(match="program/images", codec="none", chunk_bytes=64)
 BASELINE = {"samy": {"samy": {"value": 2.5, "timestamp": 1.0}}}
 
 
-def settings(durability: Any = "none", **changes: Any) -> StoreSettings:
+def settings(durability: Any = "none") -> StoreSettings:
     """Nothing is committed but when it is asked for."""
-    settings = StoreSettings(flush_interval=60, default=SMALL_CHUNKS, durability=durability)
-    return settings.model_copy(update={"signals": (PLAIN,)} | changes)
+    return StoreSettings(
+        flush_interval=60, default=SMALL_CHUNKS, signals=(PLAIN,), durability=durability
+    )
 
 
 def value_of(signal: str, number: int) -> Any:

@@ -215,7 +215,6 @@ def test_they_are_written_as_if_they_had_gone_the_usual_way(
             kept = [entry.raw for entry in read.quarantine]
             written.append((frames(read), stamps, image.ledger.to_json(), kept, read.verdict))
             patch.setattr("zwriter.store.device.large_ones_apart", lambda items: [items])
-            patch.setattr("zwriter.store.device.is_large_message", lambda item: False)
     assert written[0] == written[1]
 
 

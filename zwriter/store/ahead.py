@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,7 @@ class ChunksAhead:
         return self._place(self._accepted - 1)
 
 
-def is_large_message(item: Update | Run) -> TypeGuard[Run]:
+def _is_large_message(item: Update | Run) -> bool:
     """Whether it is a message with a large value and not much else."""
     if type(item) is not Run or not isinstance(item.messages, Messages) or len(item) > 1:
         return False
@@ -80,14 +80,14 @@ def is_large_message(item: Update | Run) -> TypeGuard[Run]:
     return value > ALONE and rest * SHARE <= value and item.messages.holds(item.values)
 
 
-def large_ones_apart(items: list[Update | Run]) -> list[list[Update | Run]]:
-    """Each large message by itself, what is between them together."""
+def large_ones_apart(items: list[Update | Run]) -> list[Run | list[Update | Run]]:
+    """Each large message by itself, what is between them in a list."""
     if Run not in set(map(type, items)):
         return [items]
-    parts: list[list[Update | Run]] = []
-    for large, group in groupby(items, key=is_large_message):
+    parts: list[Any] = []
+    for large, group in groupby(items, key=_is_large_message):
         same = list(group)
-        parts += [[item] for item in same] if large else [same]
+        parts += same if large else [same]
     return parts
 
 

@@ -21,7 +21,7 @@ from zwriter.assemble.blocks import reject
 from zwriter.failpoint import failpoint
 from zwriter.model import Ledger, Mode, Position, Rejected, Run, Update, singly
 from zwriter.settings import StoreSettings
-from zwriter.store.ahead import ChunksAhead, is_large_message, large_ones_apart, written_ahead
+from zwriter.store.ahead import ChunksAhead, large_ones_apart, written_ahead
 from zwriter.store.commits import CommitLog
 from zwriter.store.disk import make_folder, of_the_store, remove, replace_file
 from zwriter.store.signal import SignalWriter
@@ -123,8 +123,8 @@ class DeviceWriter:
         self.dirty = True
         for name, of_signal in groupby(items, key=attrgetter("signal")):
             for part in large_ones_apart(list(of_signal)):
-                if is_large_message(part[0]):
-                    self._apply(name, [self._written_ahead(name, part[0])])
+                if isinstance(part, Run):
+                    self._apply(name, [self._written_ahead(name, part)])
                 else:
                     self._apply(name, part)
 

@@ -81,7 +81,7 @@ def open_log(path: AnyPath) -> IO[bytes]:
 
 def _joined(path: ObjectPath, parts: list[LogPart]) -> IO[bytes]:
     """What is in the parts, in a file of nobody else's if it is much. Raises FileNotFoundError."""
-    joined = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
+    joined = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - its reader closes it
     try:
         for first in range(0, len(parts), _AT_ONCE):
             some = parts[first : first + _AT_ONCE]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zwriter.model import ENDS, Ledger, Rejected, Run, Update
+from zwriter.model import Ledger, Rejected, Run, Update, ends_of
 
 MAX_RANGES = 10_000  # of missing numbers: each is in every commit
 
@@ -110,7 +110,7 @@ def _content(update: Update) -> int:
     if update.source is None:
         return 0
     raw = update.source.raw
-    return _checksum(len(raw), raw[:ENDS], raw[-ENDS:])
+    return _checksum(len(raw), *ends_of(raw))
 
 
 def _checksum(length: int, first: bytes | memoryview, last: bytes | memoryview) -> int:
