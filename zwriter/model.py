@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
-from numpy.typing import NDArray
+
+from zwriter.raw import Around, Messages
 
 MaxShape = tuple[int | None, ...]
-Raw = TypeVar("Raw", bytes, memoryview)
 
 
 class ScanState(StrEnum):
@@ -126,128 +125,6 @@ class Update(_OfMessage):
     source: Source | None = None
 
 
-_ENDS = 4096
-
-
-def ends_of(raw: Raw) -> tuple[Raw, Raw]:
-    """The first and the last bytes of a message, or all of it: they tell it from others."""
-    return raw[:_ENDS], raw[-_ENDS:]
-
-
-class Messages:
-    """Consecutive messages of a stream, each `length` bytes, where they lie in `memory`.
-
-    memory: (n,) uint8, which does not change any more; starts: (k,) where each message begins;
-    entry: gives the id of message i.
-    """
-
-    __slots__ = ("_entry", "_memory", "_starts", "length")
-
-    def __init__(
-        self,
-        memory: NDArray[np.uint8],
-        starts: NDArray[np.int64],
-        length: int,
-        entry: Callable[[int], str],
-    ) -> None:
-        self._memory, self._starts, self.length, self._entry = memory, starts, length, entry
-
-    @classmethod
-    def of(cls, entries: Sequence[tuple[str, bytes]]) -> Messages:
-        """Of (id, message), all of one length."""
-        memory = np.frombuffer(b"".join([raw for _, raw in entries]), np.uint8)
-        length = len(entries[0][1])
-        starts = np.arange(len(entries), dtype=np.int64) * length
-        return cls(memory, starts, length, [entry for entry, _ in entries].__getitem__)
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    @property
-    def nbytes(self) -> int:
-        return len(self) * self.length
-
-    def entry(self, i: int) -> str:
-        """The id of message `i`, from 0."""
-        return self._entry(i)
-
-    def raw(self, i: int) -> memoryview:
-        """Message `i`, from 0, not copied."""
-        start = int(self._starts[i])
-        return self._memory[start : start + self.length].data
-
-    def ends(self, i: int) -> tuple[memoryview, memoryview]:
-        """As `ends_of`, of message `i`."""
-        return ends_of(self.raw(i))
-
-    def one(self, i: int) -> Messages:
-        """Message `i` alone."""
-        return Messages(
-            self._memory, self._starts[i : i + 1], self.length, lambda _: self._entry(i)
-        )
-
-    def pairs(self) -> list[tuple[str, bytes]]:
-        """(id, message) of each, copied."""
-        return [(self._entry(i), bytes(self.raw(i))) for i in range(len(self))]
-
-    def bytes_of_each(self) -> NDArray[np.uint8]:
-        """(k, length): copied only where the messages do not lie at equal distances."""
-        first, count = int(self._starts[0]), len(self)
-        step = int(self._starts[-1] - first) // max(count - 1, 1)
-        if count < 3 or (self._starts == np.arange(first, first + step * count, step)).all():
-            return as_strided(self._memory[first:], (count, self.length), (step, 1))
-        places = len(self._memory) - self.length + 1
-        result: NDArray[np.uint8] = as_strided(self._memory, (places, self.length), (1, 1))[
-            self._starts
-        ]
-        return result
-
-    def holds(self, values: NDArray[Any]) -> bool:
-        """Whether `values` lie in the same memory."""
-        return np.may_share_memory(values, self._memory)
-
-    def around(self, value: NDArray[Any], elsewhere: NDArray[Any]) -> Around:
-        """The first of them, when its `value`, which it holds, is `elsewhere` as well."""
-        raw = self.raw(0)
-        begin = value.ctypes.data - self._memory.ctypes.data - int(self._starts[0])
-        parts = bytes(raw[:begin]), elsewhere, bytes(raw[begin + value.nbytes :])
-        first, last = ends_of(raw)
-        return Around(self._entry(0), self.length, parts, (bytes(first), bytes(last)))
-
-
-@dataclass(frozen=True, slots=True)
-class Around:
-    """A message of a stream in `parts`: what is before its value, this, and what is behind it; and
-    its `both_ends`. Its memory is not needed any more.
-    """
-
-    id: str
-    length: int
-    parts: tuple[bytes, NDArray[Any], bytes]
-    both_ends: tuple[bytes, bytes]
-
-    def __len__(self) -> int:
-        return 1
-
-    @property
-    def nbytes(self) -> int:
-        """Without its value."""
-        return sum(len(part) for part in (self.parts[0], self.parts[2], *self.both_ends))
-
-    def entry(self, _: int) -> str:
-        return self.id
-
-    def ends(self, _: int) -> tuple[bytes, bytes]:
-        return self.both_ends
-
-    def pairs(self) -> list[tuple[str, bytes]]:
-        before, value, behind = self.parts
-        return [(self.id, b"".join((before, value.tobytes(), behind)))]
-
-    def holds(self, values: NDArray[Any]) -> bool:
-        return np.may_share_memory(values, self.parts[1])
-
-
 @dataclass(frozen=True, slots=True)
 class Run:
     """Consecutive updates of one signal that are alike but for their values.
@@ -271,11 +148,8 @@ class Run:
 
     @property
     def nbytes(self) -> int:
-        """Memory that it keeps."""
-        if self.messages is None:
-            return int(self.values.nbytes)
-        own = 0 if self.messages.holds(self.values) else int(self.values.nbytes)
-        return self.messages.nbytes + own
+        """Of its messages."""
+        return 0 if self.messages is None else self.messages.nbytes
 
     @property
     def position(self) -> Position | None:
@@ -306,6 +180,15 @@ def singly(items: Iterable[Update | Run]) -> list[Update]:
     for item in items:
         found += item.updates() if isinstance(item, Run) else [item]
     return found
+
+
+def kept(item: Update | Run) -> Update | Run:
+    """What is kept of it once it is written, should it have to go to quarantine: of a run its
+    messages, if there are any; they have the values, too.
+    """
+    if not isinstance(item, Run) or item.messages is None:
+        return item
+    return replace(item, values=(None,) * len(item), timestamps=None, numbers=None)
 
 
 def stored_as_they_come(dtype: np.dtype[Any]) -> bool:

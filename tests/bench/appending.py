@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -17,7 +17,8 @@ from tests.bench.turns import Rates, fresh, in_turns
 from tests.bench.work import Kind, blocks, frames, spectra, vectors
 from zwriter.settings import Codec
 
-_ADD, _APPLY, _PLAIN, _CODEC = "add", "apply", "a plain file", "the codec alone, two threads"
+_ADD, _APPLY, _SINGLY = "add", "apply", "apply, one by one"
+_PLAIN, _CODEC = "a plain file", "the codec alone, two threads"
 _GOALS = {
     ("acquire-zarr", "frames", "none"): Goal(4),
     ("h5py resize + write + flush", "frames", "none"): Goal(1.5),
@@ -36,7 +37,8 @@ def appending(sizes: Sizes, folder: Path) -> Group:
     remark = """
         From nothing until every row is committed; values without timestamps, as the rivals write
         them; nothing is synced, except by acquire-zarr, which cannot do without. `add`: one call a
-        message. `apply`: updates in batches, as the service reads them from Redis.
+        message. `apply`: batches of messages as the service has decoded them (which is measured
+        below); `apply, one by one`: of messages that differ in more than their values.
     """
     return Group("Appending, without Redis", remark, lines)
 
@@ -54,6 +56,8 @@ def _lines(
 
     limit = _PLAIN if codec == "none" else _CODEC
     lines = [line(how, limit, goal) for how in (_ADD, _APPLY)]
+    if _SINGLY in rates:
+        lines.append(line(_SINGLY, limit, None))
     if kind is vectors():
         speed = median(rates[_APPLY]) / 1e6
         work = f"{name}, {_APPLY}: millions of updates a second"
@@ -67,11 +71,14 @@ def _lines(
 
 
 def _measure(sizes: Sizes, folder: Path, kind: Kind, count: int, codec: Codec) -> Rates:
-    batches = kind.batches(count)
+    batches = list(kind.batches(count))
 
     def placed(write: Callable[[Path], float]) -> float:
         with fresh(folder, count * kind.nbytes) as place:
             return write(place)
+
+    def apply(given: Sequence[ours.Batch]) -> float:
+        return placed(lambda place: ours.by_apply(place, kind, count, given, codec))
 
     contenders: dict[str, Callable[[], float]] = {}
     if codec == "none":
@@ -80,7 +87,10 @@ def _measure(sizes: Sizes, folder: Path, kind: Kind, count: int, codec: Codec) -
         pool = len(kind.values)
         contenders[_CODEC] = lambda: codec_alone(kind, max(count, pool), threads=2) / kind.nbytes
     contenders[_ADD] = lambda: placed(lambda place: ours.by_add(place, kind, count, codec))
-    contenders[_APPLY] = lambda: placed(lambda place: ours.by_apply(place, kind, batches, codec))
+    contenders[_APPLY] = lambda: apply(batches)
+    if kind is vectors():
+        updates = list(kind.singly(count))
+        contenders[_SINGLY] = lambda: apply(updates)
     wanted = RIVALS if kind.name in sizes.rivals_for else {}
     for name, rival in wanted.items():
         fitting = _fitting_count(rival, folder, kind, count, codec, sizes.rival_seconds)

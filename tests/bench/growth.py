@@ -11,8 +11,6 @@ from tests.bench.sizes import Sizes
 from tests.bench.turns import fresh
 from tests.bench.work import Kind, scalars, vectors
 
-_BATCH = 8192
-
 
 def growth(sizes: Sizes, folder: Path) -> Group:
     """`ScanWriter.apply` with commits each second; CPU time of the process a message, since what
@@ -38,17 +36,19 @@ def _line(folder: Path, kind: Kind, count: int) -> Line:
 def _cpu_by_tenth(folder: Path, kind: Kind, count: int) -> list[float]:
     tenths = [0.0] * 10
     with fresh(folder) as warm:
-        ours.by_apply(warm, kind, kind.batches(count // 10))
+        ours.by_apply(warm, kind, count // 10, list(kind.batches(count // 10)))
     with fresh(folder) as place:
         writer = ours.writer_in(place, ours.settings())
-        writer.apply(list(kind.updates(0, _BATCH)))
+        batches = kind.batches(count)
+        writer.apply(next(batches))
         writer.commit()  # the files are made: that is not a message's cost
-        for first in range(_BATCH, count, _BATCH):
-            batch = list(kind.updates(first, min(_BATCH, count - first)))
+        done = 0
+        for batch in batches:
+            done += sum(map(len, batch))
             began = time.process_time()
             writer.apply(batch)
             writer.commit_due()
-            tenths[first * 10 // count] += time.process_time() - began
+            tenths[done * 10 // (count + 1)] += time.process_time() - began
         writer.commit()
         writer.close()
         ours.check(writer.path, kind, count)

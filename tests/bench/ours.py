@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tests.bench.work import DEVICE, Kind
 from zwriter import ScanWriter, open_scan
-from zwriter.model import Update
+from zwriter.model import Run, Update
 from zwriter.settings import Codec, SignalSettings, StoreSettings
+
+Batch = list[Run] | list[Update]
 
 
 def settings(codec: Codec = "none", flush_interval: float = 1.0) -> StoreSettings:
@@ -39,9 +42,10 @@ def by_add(folder: Path, kind: Kind, count: int, codec: Codec = "none") -> float
     return count / seconds
 
 
-def by_apply(folder: Path, kind: Kind, batches: list[list[Update]], codec: Codec = "none") -> float:
-    """Messages a second, in batches as the service reads them, until all is committed."""
-    count = sum(map(len, batches))
+def by_apply(
+    folder: Path, kind: Kind, count: int, batches: Sequence[Batch], codec: Codec = "none"
+) -> float:
+    """Messages a second, `count` in batches, until all is committed."""
     began = time.perf_counter()
     writer = writer_in(folder, settings(codec))
     for batch in batches:

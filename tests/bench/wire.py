@@ -79,25 +79,19 @@ class Producer:
 
     def push(self, number: int, timestamp: float, *, keep: int | None = None) -> bytes:
         """The two commands for message `number`; `keep`: how many the stream holds at most."""
-        mode = {"type": "add", "max_shape": list(self._kind.max_shape)}
         value = self._kind.value(number)
-        signals = {self.signal: {"value": value, "timestamp": timestamp}}
-        numbers = {self.signal: number}
-        data = Message(
-            "DeviceMessage",
-            {"signals": signals},
-            {"async_update": mode, "async_indices": numbers},
-        )
+        data = self._kind.message(number, timestamp, self.signal)
+        mode = {"type": "add", "max_shape": list(self._kind.max_shape), "index": None}
         index = {
             "scan_id": self.scan_id,
             "device": self.device,
             "signal": self.signal,
             "shapes": {self.signal: list(getattr(value, "shape", ()))},
-            "indices": numbers,
-            "async_update": {**mode, "index": None},
+            "indices": {self.signal: number},
+            "async_update": mode,
         }
         trim: tuple[Argument, ...] = () if keep is None else ("MAXLEN", "~", keep)
-        return command("XADD", self.stream, *trim, "*", "data", encode(data)) + command(
+        return command("XADD", self.stream, *trim, "*", "data", data) + command(
             "RPUSH", self._index, encode(Message("DeviceAsyncSignalIndexMessage", index))
         )
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tests.bench.sizes import MiB
-from zwriter.model import Add, Position, Source, Update
+from zwriter.model import Add, Position, Run, Source, Update
+from zwriter.protocol import Message, encode
+from zwriter.protocol.alike import Alike
+from zwriter.raw import Messages
 
 DEVICE = "det"
+_STREAM = "stream"
+_BATCH_BYTES = 8 * MiB  # of messages that the service reads at once
+_SAME_WIDTH = 2**17  # numbers from here on take as many bytes in a message
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,19 +67,62 @@ class Kind:
         """How many messages are `nbytes`, at least one."""
         return max(1, nbytes // self.nbytes)
 
-    def updates(self, first: int, count: int, stream: str = "stream") -> Iterator[Update]:
-        """As they come out of the stream's messages."""
-        mode = Add(self.max_shape)
-        for i in range(first, first + count):
-            source = Source(b"", Position(stream, f"1-{i}"))
-            yield Update(DEVICE, self.signal, mode, self.value(i), None, i, source)
+    def message(self, number: int, timestamp: float | None = None, signal: str = "") -> bytes:
+        """Message `number`, as a BEC device sends it."""
+        name = signal or self.signal
+        reading = {"value": self.value(number)}
+        if timestamp is not None:
+            reading["timestamp"] = timestamp
+        metadata = {
+            "async_update": {"type": "add", "max_shape": list(self.max_shape)},
+            "async_indices": {name: number},
+        }
+        return encode(Message("DeviceMessage", {"signals": {name: reading}}, metadata))
 
-    def batches(self, count: int, batch_bytes: int = 8 * MiB) -> list[list[Update]]:
-        """`count` updates in batches of the size that the service reads at once."""
-        step = max(1, batch_bytes // (self.nbytes + 1024))
-        return [
-            list(self.updates(first, min(step, count - first))) for first in range(0, count, step)
-        ]
+    def batches(self, count: int) -> Iterator[list[Run]]:
+        """`count` messages, as many at once as the service reads, decoded as it does that.
+
+        They lie in memory one behind the other, as in a reply, and are used in turn; only their
+        numbers are made new.
+        """
+        step, in_turn = min(self._step, count), len(self.values)
+        raw = [self.message(_SAME_WIDTH + i) for i in range(min(in_turn + step, count))]
+        length = len(raw[0])
+        memory, starts = np.frombuffer(b"".join(raw), np.uint8), np.arange(len(raw)) * length
+        alike = Alike(_STREAM, DEVICE)
+        for first in range(0, count, step):
+            here = starts[first % in_turn :][: min(step, count - first)]
+            runs = alike.runs(Messages(memory, here, length, partial(_entry, first)))
+            assert runs is not None
+            yield [*_numbered(runs, first)]
+
+    def singly(self, count: int) -> Iterator[list[Update]]:
+        """The same, of messages that differ in more than their values."""
+        mode = Add(self.max_shape)
+        for first in range(0, count, self._step):
+            numbers = range(first, min(first + self._step, count))
+            yield [
+                Update(DEVICE, self.signal, mode, self.value(i), None, i, _source(i))
+                for i in numbers
+            ]
+
+    @property
+    def _step(self) -> int:
+        return max(1, _BATCH_BYTES // (self.nbytes + 1024))
+
+
+def _entry(first: int, i: int) -> str:
+    return f"1-{first + i}"
+
+
+def _source(number: int) -> Source:
+    return Source(b"", Position(_STREAM, _entry(0, number)))
+
+
+def _numbered(runs: list[Run], first: int) -> Iterator[Run]:
+    for run in runs:
+        yield replace(run, numbers=np.arange(first, first + len(run)))
+        first += len(run)
 
 
 @cache

@@ -22,10 +22,11 @@ from zwriter.errors import BadMessage
 from zwriter.master.layouts.metadata import experiment, metadata, motors, readout_priority, user
 from zwriter.master.layouts.reference import reference_tree
 from zwriter.master.tree import describe_group
-from zwriter.model import Add, Messages, Position, Rejected, Source, Update
+from zwriter.model import Add, Position, Rejected, Source, Update
 from zwriter.protocol import CONTROL, DATA, Message, ScanStatus, decode, encode, messages_in
 from zwriter.protocol.alike import Alike
 from zwriter.protocol.updates import updates_in
+from zwriter.raw import Messages
 from zwriter.service.paths import paths_for
 from zwriter.settings import MasterSettings, Settings, SignalSettings, StoreSettings
 from zwriter.store.record import ScanRecord, journal_entry

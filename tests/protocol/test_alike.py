@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zwriter.model import Messages, Run, Source, Update
+from zwriter.model import Run, Source, Update
 from zwriter.protocol import Message, encode, updates_in
 from zwriter.protocol.alike import Alike, equal_lengths
 from zwriter.protocol.codec import messages_in
+from zwriter.raw import Messages
 
 STREAM = "info/devices/async_signal/scan/dev/sig"
 

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from tests.scan.adding import SETTINGS, interrupt
 from zwriter import open_scan, verify
 from zwriter.failpoint import enospc
-from zwriter.model import Messages, Run, Update
+from zwriter.model import Run, Update
 from zwriter.protocol import Message, encode
 from zwriter.protocol.alike import Alike
+from zwriter.raw import Messages
 from zwriter.reader import Scan
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import redis
 
-from zwriter.model import Messages
+from zwriter.raw import Messages
 
 Key = str | bytes
 Entry = tuple[bytes, dict[bytes, bytes]]

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from redis.connection import DefaultParser
 
 from zwriter.ingest.commands import WrongType
-from zwriter.model import Messages
-from zwriter.protocol.alike import equal_lengths
+from zwriter.protocol.alike import LONG, equal_lengths
+from zwriter.raw import Messages
 
 Bytes = NDArray[np.uint8]
 Beginnings = NDArray[np.int64]
@@ -95,9 +95,9 @@ class _Incoming:
             self.end += size
 
     def receive_likely(self, end: int) -> None:
-        """Have the kernel wait for the bytes up to `end`, if these are many: a thread that comes
-        back from it waits for the interpreter, which others need, too. They may not come: it does
-        not wait long.
+        """Have the kernel wait for the bytes of long messages up to `end`, if these are many: a
+        thread that comes back from it waits for the interpreter, which others need, too. They may
+        not come: it does not wait long.
         """
         end = min(end, self.end + _MOST_ROOM)
         if end - self.end < _MANY or isinstance(self._socket, ssl.SSLSocket):
@@ -249,7 +249,8 @@ def _read_entries(incoming: _Incoming, count: int, at: int) -> tuple[_Groups, in
             return None
         size = start + length + len(_LINE_END) - at
         if incoming.end < at + size:
-            incoming.receive_likely(at + count * (size + min(_SHORTEST_ID - int(entry[1]), 0)))
+            if length >= LONG:
+                incoming.receive_likely(at + count * (size + min(_SHORTEST_ID - int(entry[1]), 0)))
             incoming.receive(at + size)
         there = min(count, (incoming.end - at) // size, look)
         alike = _alike(incoming.memory, start - tail, tail, size, there)

@@ -19,10 +19,11 @@ from zwriter.ingest.commands import Commands, WrongType
 from zwriter.ingest.connection import until_it_works
 from zwriter.ingest.discovery import Discovery, StreamName
 from zwriter.ingest.resume import BEGINNING, divided, later, resume
-from zwriter.model import Messages, Position, Rejected, Run, Source, Update
+from zwriter.model import Position, Rejected, Run, Source, Update
 from zwriter.protocol.alike import FEWEST, LONG, Alike, equal_lengths
 from zwriter.protocol.codec import DATA, messages_in
 from zwriter.protocol.updates import updates_in
+from zwriter.raw import Messages
 
 log = logging.getLogger(__name__)
 

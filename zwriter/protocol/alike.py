@@ -21,16 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zwriter.errors import BadMessage
-from zwriter.model import Add, Messages, Mode, Run, Source, Update, stored_as_they_come
+from zwriter.model import Add, Mode, Run, Source, Update, stored_as_they_come
 from zwriter.protocol.codec import DATA, messages_in
 from zwriter.protocol.updates import MAX_NUMBER, updates_in
+from zwriter.raw import Messages
 
 LONG = 64 * 1024  # bytes: messages from here on are not joined, their values stay where they are
 FEWEST = 4  # of short messages, at once
+_SHORT, _FEW = 4096, 16  # bytes of messages, and parts of them that do not change
 _TEMPLATES = 16  # of one stream, kept: running numbers make messages longer now and then
 _GIVE_UP = 8  # messages of as many lengths in a row that were not alike
 
-Bytes = NDArray[np.uint8]
 _INTEGERS = {0xCC: ">u1", 0xCD: ">u2", 0xCE: ">u4", 0xCF: ">u8", 0xD0: ">i1", 0xD1: ">i2"}
 _INTEGERS |= {0xD2: ">i4", 0xD3: ">i8"}
 _UNSIGNED_AND_SMALL = ("<u1", ">u1", ">u2", ">u4")
@@ -62,9 +63,9 @@ class Region:
         """The bytes of the region that are not value."""
         return [self.start + i * self.step for i in range(self.count * bool(self.lead))]
 
-    def read(self, messages: Bytes) -> NDArray[Any]:
+    def read(self, messages: Messages) -> NDArray[Any]:
         """The values (k, *shape) of k messages, little-endian; not copied where that can be."""
-        raw = messages[:, self.start : self.end]
+        raw = messages.part(self.start, self.end)
         if self.lead:
             raw = raw.reshape(len(messages), self.count, self.step)[:, :, self.lead :]
             raw = np.ascontiguousarray(raw).reshape(len(messages), -1)
@@ -123,8 +124,8 @@ class _Template:
                     varies[region.start : region.end] = True
                     varies[region.constant()] = False
         edges = np.flatnonzero(np.diff(varies, prepend=True, append=True))
-        fixed = [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
-        self._fixed = [(part, raw[part]) for part in fixed]
+        fixed = [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
+        self._fixed = [((begin, end), raw[begin:end]) for begin, end in fixed]
 
     def reads(self, raw: bytes) -> bool:
         """Whether the message that it was made from gives what it gives when it is decoded."""
@@ -147,8 +148,10 @@ class _Template:
         return found
 
     def _runs(self, messages: Messages, stream: str) -> list[Run] | None:
-        each, count = messages.bytes_of_each(), len(messages)
-        if any(each[:, part].tobytes() != fixed * count for part, fixed in self._fixed):
+        each, count = messages, len(messages)
+        if not each.evenly and (self._length < _SHORT or len(self._fixed) > _FEW):
+            each = each.joined()  # once, instead of part by part
+        if any(each.part(*at).tobytes() != fixed * count for at, fixed in self._fixed):
             return None
         runs = []
         for signal in self._signals:

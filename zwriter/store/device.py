@@ -19,9 +19,9 @@ import numpy as np
 
 from zwriter.assemble.blocks import reject
 from zwriter.failpoint import failpoint
-from zwriter.model import Ledger, Mode, Position, Rejected, Run, Update, singly
+from zwriter.model import Ledger, Mode, Position, Rejected, Run, Update, kept, singly
 from zwriter.settings import StoreSettings
-from zwriter.store.ahead import ChunksAhead, large_ones_apart, written_ahead
+from zwriter.store.ahead import IN_FILES, ChunksAhead, large_ones_apart, written_ahead
 from zwriter.store.commits import CommitLog
 from zwriter.store.disk import make_folder, of_the_store, remove, replace_file
 from zwriter.store.signal import SignalWriter
@@ -52,6 +52,7 @@ class DeviceWriter:
         self._states: dict[str, dict[str, Any]] = {}  # as the next commit says
         self._committed: dict[str, dict[str, Any]] = {}  # as the last one says
         self._pending: dict[str, list[Update | Run]] = {}  # taken since the last commit
+        self.held = 0  # bytes of messages, for as long
         self.rejected: deque[Rejected] = deque()  # until somebody has kept it
         self._torn: dict[str, tuple[Ledger, BaseException]] = {}  # interrupted: half taken
         self._left: set[str] = set()  # signals that cannot be continued
@@ -103,6 +104,8 @@ class DeviceWriter:
         signal = self.signals.get(name)
         if signal is None or signal.ledger.failed or self._torn or self.rejected:
             return None
+        if self._settings.quarantine_bytes < IN_FILES:  # no room for what may come till a commit
+            return None
         try:
             return signal.ahead(mode, dtype, shape)
         except Exception as error:
@@ -151,10 +154,13 @@ class DeviceWriter:
             return
         before = signal.ledger.copy()
         try:
-            self._pending.setdefault(name, []).extend(items)
+            pending = self._pending.setdefault(name, [])
+            pending.extend(items)
             failpoint("signal.applying")
             rejected = signal.apply(items)
             failpoint("signal.applied")
+            pending[-len(items) :] = map(kept, items)
+            self.held += sum([item.nbytes for item in items])
             self.rejected.extend(rejected)
         except BaseException as error:
             if not self.has_taken(items[-1]):  # an interrupt came before anything was done
@@ -294,6 +300,7 @@ class DeviceWriter:
         self._last = self._log.commit({**self._state(), "lag": self._lag()}, sync=sync)
         self._committed = dict(self._states)
         self._pending.clear()
+        self.held = 0
         self._read_since = None
         self._show()
         self.dirty = False

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from zwriter.model import Ledger, Rejected, Run, Update, ends_of
+from zwriter.model import Ledger, Rejected, Run, Update
+from zwriter.raw import ends_of
 
 MAX_RANGES = 10_000  # of missing numbers: each is in every commit
 

@@ -1,0 +1,156 @@
+"""Messages as they came, where they lie in memory. Nothing but numpy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHARE = 8  # of what it is, that a value in a file counts as: it is kept if its signal fails
+
+Raw = TypeVar("Raw", bytes, memoryview)
+
+_ENDS = 4096
+
+
+def ends_of(raw: Raw) -> tuple[Raw, Raw]:
+    """The first and the last bytes of a message, or all of it: they tell it from others."""
+    return raw[:_ENDS], raw[-_ENDS:]
+
+
+class Messages:
+    """Consecutive messages of a stream, each `length` bytes, where they lie in `memory`.
+
+    memory: (n,) uint8, which does not change any more; starts: (k,) where each message begins;
+    entry: gives the id of message i.
+    """
+
+    __slots__ = ("_entry", "_memory", "_starts", "_step", "length")
+
+    def __init__(
+        self,
+        memory: NDArray[np.uint8],
+        starts: NDArray[np.int64],
+        length: int,
+        entry: Callable[[int], str],
+    ) -> None:
+        self._memory, self._starts, self.length, self._entry = memory, starts, length, entry
+        self._step = -1  # between them; 0: not always the same, -1: not known
+
+    @classmethod
+    def of(cls, entries: Sequence[tuple[str, bytes]]) -> Messages:
+        """Of (id, message), all of one length."""
+        memory = np.frombuffer(b"".join([raw for _, raw in entries]), np.uint8)
+        length = len(entries[0][1])
+        starts = np.arange(len(entries), dtype=np.int64) * length
+        return cls(memory, starts, length, [entry for entry, _ in entries].__getitem__)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @property
+    def nbytes(self) -> int:
+        return len(self) * self.length
+
+    def entry(self, i: int) -> str:
+        """The id of message `i`, from 0."""
+        return self._entry(i)
+
+    def raw(self, i: int) -> memoryview:
+        """Message `i`, from 0, not copied."""
+        start = int(self._starts[i])
+        return self._memory[start : start + self.length].data
+
+    def ends(self, i: int) -> tuple[memoryview, memoryview]:
+        """As `ends_of`, of message `i`."""
+        return ends_of(self.raw(i))
+
+    def one(self, i: int) -> Messages:
+        """Message `i` alone."""
+        return Messages(
+            self._memory, self._starts[i : i + 1], self.length, lambda _: self._entry(i)
+        )
+
+    def pairs(self) -> list[tuple[str, bytes]]:
+        """(id, message) of each, copied."""
+        return [(self._entry(i), bytes(self.raw(i))) for i in range(len(self))]
+
+    @property
+    def evenly(self) -> bool:
+        """Whether they lie at equal distances."""
+        if self._step < 0:
+            self._step = _distance(self._starts)
+        return self._step > 0
+
+    def joined(self) -> Messages:
+        """The same, copied to lie one behind the other."""
+        starts = np.arange(len(self), dtype=np.int64) * self.length
+        return Messages(self.part(0, self.length).reshape(-1), starts, self.length, self._entry)
+
+    def part(self, begin: int, end: int) -> NDArray[np.uint8]:
+        """(k, end - begin): these bytes of each, copied only where the messages do not lie at equal
+        distances.
+        """
+        memory, width = self._memory, end - begin
+        if self.evenly:
+            at = int(self._starts[0]) + begin
+            return np.ndarray((len(self), width), np.uint8, memory, at, (self._step, 1))
+        anywhere = (len(memory) - end + 1, width)
+        result = np.ndarray(anywhere, np.uint8, memory, begin, (1, 1))[self._starts]
+        return cast("NDArray[np.uint8]", result)
+
+    def holds(self, values: NDArray[Any]) -> bool:
+        """Whether `values` lie in the same memory."""
+        return np.may_share_memory(values, self._memory)
+
+    def around(self, value: NDArray[Any], elsewhere: NDArray[Any]) -> Around:
+        """The first of them, when its `value`, which it holds, is `elsewhere` as well."""
+        raw = self.raw(0)
+        begin = value.ctypes.data - self._memory.ctypes.data - int(self._starts[0])
+        parts = bytes(raw[:begin]), elsewhere, bytes(raw[begin + value.nbytes :])
+        first, last = ends_of(raw)
+        return Around(self._entry(0), self.length, parts, (bytes(first), bytes(last)))
+
+
+def _distance(starts: NDArray[np.int64]) -> int:
+    """From each to the next, 0 if that varies."""
+    if len(starts) < 2:
+        return 1
+    step = int(starts[1] - starts[0])
+    even = np.arange(starts[0], starts[0] + step * len(starts), step)
+    return step if starts.tobytes() == even.tobytes() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """A message of a stream in `parts`: what is before its value, this, and what is behind it; and
+    its `both_ends`. Its memory is not needed any more.
+    """
+
+    id: str
+    length: int
+    parts: tuple[bytes, NDArray[Any], bytes]
+    both_ends: tuple[bytes, bytes]
+
+    def __len__(self) -> int:
+        return 1
+
+    @property
+    def nbytes(self) -> int:
+        """That it counts as: its value is in a file."""
+        before, value, behind = self.parts
+        in_memory = sum(len(part) for part in (before, behind, *self.both_ends))
+        return in_memory + int(value.nbytes) // SHARE
+
+    def entry(self, _: int) -> str:
+        return self.id
+
+    def ends(self, _: int) -> tuple[bytes, bytes]:
+        return self.both_ends
+
+    def pairs(self) -> list[tuple[str, bytes]]:
+        before, value, behind = self.parts
+        return [(self.id, b"".join((before, value.tobytes(), behind)))]
