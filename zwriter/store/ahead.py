@@ -44,6 +44,16 @@ class ChunksAhead:
         self._accepted = 0
         self.refused = False
 
+    def goes_on(self) -> bool:
+        """Whether there is room behind those that were put, and nothing else was; it is all that
+        there is then.
+        """
+        begin, taken = self._begin + self._accepted * self._nbytes, self._accepted
+        if self.refused or taken == len(self) or begin != self._shard.low:
+            return False
+        self._begin, self._values, self._accepted = begin, self._values[taken:], 0
+        return True
+
     def __len__(self) -> int:
         return len(self._values)
 

@@ -96,6 +96,8 @@ class AppendArray(ShardedArray):
         if self.codec.name != "none" or shard is None or refused or not self._can_map:
             return None
         self.write_all()
+        if self._ahead is not None and self._ahead.goes_on():
+            return self._ahead
         room = min(self.shard_chunks - inside, max(1, ROOM // self.row_bytes))
         try:
             self._ahead = ChunksAhead(shard, self.codec, shape, room)

@@ -23,7 +23,8 @@ from zwriter.model import Ledger, Mode, Position, Rejected, Run, Update, kept, s
 from zwriter.settings import StoreSettings
 from zwriter.store.ahead import IN_FILES, ChunksAhead, large_ones_apart, written_ahead
 from zwriter.store.commits import CommitLog
-from zwriter.store.disk import make_folder, of_the_store, remove, replace_file
+from zwriter.store.disk import make_folder, of_the_store, remove
+from zwriter.store.document import Document
 from zwriter.store.signal import SignalWriter
 from zwriter.store.zarr_json import read_json
 
@@ -46,6 +47,7 @@ class DeviceWriter:
         self._settings = settings
         self._check = check
         self._log = CommitLog(commits)
+        self._document = Document(path / "zarr.json")
         self.positions: dict[str, str] = {}
         self._read_since: Position | None = None  # the newest message since the last commit
         self.signals: dict[str, SignalWriter] = {}
@@ -319,8 +321,8 @@ class DeviceWriter:
         make_folder(self.path)
         attributes = b'{"NX_class":"NXcollection","zwriter":%b}' % self._log.text
         failpoint("device.showing")
-        document = b'{"zarr_format":3,"node_type":"group","attributes":%b}' % attributes
-        replace_file(self.path / "zarr.json", document)
+        text = b'{"zarr_format":3,"node_type":"group","attributes":%b}' % attributes
+        self._document.replace(text)
         failpoint("device.shown")
 
     def ledgers(self) -> dict[str, Ledger]:
@@ -373,6 +375,7 @@ class DeviceWriter:
             signal.trim()
 
     def close(self) -> None:
+        self._document.tidy()
         for signal in self.signals.values():
             signal.close()
 

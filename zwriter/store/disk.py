@@ -115,12 +115,13 @@ def replace_file(path: Path, data: bytes, *, sync: bool = False) -> None:
     """Put `data` at `path` in one step, in place of what is there; sync: also after a power cut."""
     temporary = temporary_of(path)
     try:
-        _write_anew(temporary, data, sync)
+        write_anew(temporary, data, sync=sync)
         failpoint("file.renaming")
         if sync:
             os.rename(temporary, path)  # noqa: PTH104
-        else:
-            take_place(temporary, os.fspath(path))
+        elif take_place(temporary, os.fspath(path)):
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)  # noqa: PTH108
     except OSError:
         with suppress(OSError):
             os.unlink(temporary)  # noqa: PTH108
@@ -155,7 +156,8 @@ def _create(path: Path, data: bytes, sync: bool) -> None:
             temporary.unlink()
 
 
-def _write_anew(path: str, data: bytes, sync: bool) -> None:
+def write_anew(path: str, data: bytes, *, sync: bool = False) -> None:
+    """Write `data` into a file of its own at `path`, whatever is there."""
     try:
         _write(path, data, os.O_EXCL, sync)
     except FileExistsError:  # of a writer that died; others may still read it

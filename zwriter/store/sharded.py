@@ -19,7 +19,8 @@ from zwriter.store.array_state import (
     shard_chunks,
 )
 from zwriter.store.codecs import ChunkCodec
-from zwriter.store.disk import make_folder, replace_file, sync_file, sync_names
+from zwriter.store.disk import make_folder, sync_file, sync_names
+from zwriter.store.document import Document
 from zwriter.store.hdf5_header import hdf5_metadata
 from zwriter.store.sealed import read_sealed_chunk, trim
 from zwriter.store.shard import LARGE, ShardFile
@@ -57,7 +58,8 @@ class ShardedArray:
         self._cut_in_chunks(chunk_rows)
         self.shown: tuple[Any, ...] = ()  # what zarr.json says: rows, dtype, dimensions
         self._zarr_json = path / "zarr.json"
-        self._document: GrowingArray | None = None
+        self._document = Document(self._zarr_json)
+        self._text: GrowingArray | None = None
         self._shards: dict[int, ShardFile] = {}
         self._made: set[int] = set()  # shards whose file is ours; any other is a leftover
         self._sealed: dict[int, int] = {}  # number -> checksum of its index
@@ -154,9 +156,9 @@ class ShardedArray:
             return
         if not self.shown:
             make_folder(self.path)
-        if self._document is None or shown[1:] != self.shown[1:]:
-            self._document = self._described(dimension_names, attributes)
-        replace_file(self._zarr_json, self._document.text(self.rows))
+        if self._text is None or shown[1:] != self.shown[1:]:
+            self._text = self._described(dimension_names, attributes)
+        self._document.replace(self._text.text(self.rows))
         self._document_synced = None if self._document_synced is None else False
         self.shown = shown
         self._seal_full()
@@ -231,6 +233,7 @@ class ShardedArray:
             self._document_synced = True
 
     def close(self) -> None:
+        self._document.tidy()
         self._on_their_way.forget()
         self._close_sealed()
         for shard in self._shards.values():
