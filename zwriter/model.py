@@ -148,8 +148,8 @@ class Run:
 
     @property
     def nbytes(self) -> int:
-        """Of its messages."""
-        return 0 if self.messages is None else self.messages.nbytes
+        """Of its messages, or of its values if a program made it."""
+        return int(self.values.nbytes) if self.messages is None else self.messages.nbytes
 
     @property
     def position(self) -> Position | None:

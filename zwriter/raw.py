@@ -9,8 +9,6 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-SHARE = 8  # of what it is, that a value in a file counts as: it is kept if its signal fails
-
 Raw = TypeVar("Raw", bytes, memoryview)
 
 _ENDS = 4096
@@ -140,10 +138,8 @@ class Around:
 
     @property
     def nbytes(self) -> int:
-        """That it counts as: its value is in a file."""
-        before, value, behind = self.parts
-        in_memory = sum(len(part) for part in (before, behind, *self.both_ends))
-        return in_memory + int(value.nbytes) // SHARE
+        """Of the message, also of its value, which is in a file: it is kept if its signal fails."""
+        return self.length
 
     def entry(self, _: int) -> str:
         return self.id

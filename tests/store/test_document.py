@@ -1,121 +1,128 @@
-"""A document that is replaced again and again: of two files one is it, and the other is next."""
+"""A document whose number of rows grows is written in place; any other version is a new file."""
 
 from __future__ import annotations
 
-import os
+import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from zwriter.store import document, exchange
-from zwriter.store.disk import temporary_of
 from zwriter.store.document import Document
+from zwriter.store.zarr_json import GrowingArray, array_json
 from zwriter.testing.failpoints import failing
 
 
-def cut_off() -> None:
-    raise KeyboardInterrupt
+def growing(dimensions: int = 1) -> GrowingArray:
+    document = array_json(
+        (0, 1024), np.dtype("<f8"), chunk_grid=(64, 1024), codecs=[], generation=0,
+        dimension_names=["row", "x"], attributes={"units": "s" * dimensions},
+    )  # fmt: skip
+    return GrowingArray(document)
 
 
-@pytest.fixture
-def nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(document, "READING", 0.0)
+def replace(document: Document, text: GrowingArray, rows: int) -> None:
+    document.replace(text.text(rows), text.word)
 
 
-@pytest.fixture(params=["exchanged", "not known here", "only renamed"])
-def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Systems that exchange names, do not, and say that they do."""
-
-    def rename(_: int, new: bytes, __: int, path: bytes, ___: object) -> int:
-        Path(new.decode()).rename(path.decode())
-        return 0
-
-    if request.param == "not known here":
-        monkeypatch.setattr(exchange, "_renameat2", None)
-    elif request.param == "only renamed":
-        monkeypatch.setattr(exchange, "_renameat2", rename)
-    return str(request.param)
+def rows_in(text: bytes) -> int:
+    rows: int = json.loads(text)["shape"][0]
+    return rows
 
 
-@pytest.mark.usefixtures("system")
-@pytest.mark.parametrize("reading", [0.0, 60.0])
-def test_each_version_takes_the_place_of_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reading: float
+@given(st.integers(1, 9), st.lists(st.integers(0, 2**63 - 1), min_size=1))
+def test_of_two_texts_only_an_aligned_word_differs_unless_millions_of_rows_lie_between(
+    dimensions: int, numbers: list[int]
 ) -> None:
-    monkeypatch.setattr(document, "READING", reading)
+    text = growing(dimensions)
+    word = text.word
+    assert word.start % 8 == 0
+    assert word.stop == word.start + 8
+    before = text.text(0)
+    for rows in numbers:
+        now = text.text(rows)
+        assert rows_in(now) == rows
+        if rows < 10**8:
+            assert now[: word.start] == before[: word.start]
+            assert now[word.stop :] == before[word.stop :]
+
+
+def test_a_document_that_grows_stays_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "zarr.json"
-    replaced = Document(path)
-    for text in (b"a long one", b"one", b"a longer one than all", b"", b"another", b"the last"):
-        replaced.replace(text)
-        assert path.read_bytes() == text
-        assert len(list(tmp_path.iterdir())) <= 2
-    replaced.tidy()
-    assert [file.name for file in tmp_path.iterdir()] == ["zarr.json"]
+    document, text = Document(path), growing()
+    files = set()
+    for rows in (0, 1, 9, 10, 99_999, 99_999_999):
+        replace(document, text, rows)
+        files.add(path.stat().st_ino)
+        assert rows_in(path.read_bytes()) == rows
+        assert [file.name for file in tmp_path.iterdir()] == ["zarr.json"]
+    assert len(files) == 1
 
 
-@pytest.mark.usefixtures("nobody_reads")
-def test_no_file_is_made_once_there_are_two(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [10**8, 10**12])
+def test_a_version_that_differs_in_more_is_another_file(tmp_path: Path, rows: int) -> None:
     path = tmp_path / "zarr.json"
-    replaced = Document(path)
-    files = []
-    for number in range(6):
-        replaced.replace(b"%d" % number)
-        files.append(path.stat().st_ino)
-    assert files == files[:2] * 3
+    document, text = Document(path), growing()
+    replace(document, text, 5)
+    with path.open("rb") as reader:
+        replace(document, text, rows)
+        replace(document, growing(2), rows)
+        assert rows_in(reader.read()) == 5
+    assert rows_in(path.read_bytes()) == rows
 
 
-def test_who_has_just_opened_it_reads_it_whatever_comes_after(tmp_path: Path) -> None:
+def test_a_document_that_is_gone_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "zarr.json"
-    replaced = Document(path)
-    for number in range(10):
-        replaced.replace(b"%d" % number)
-        with path.open("rb") as reader:
-            replaced.replace(b"another")
-            replaced.replace(b"and one more")
-            assert reader.read() == b"%d" % number
+    document, text = Document(path), growing()
+    replace(document, text, 5)
+    path.unlink()
+    replace(document, text, 6)
+    assert rows_in(path.read_bytes()) == 6
 
 
-@pytest.mark.usefixtures("nobody_reads")
-def test_a_version_that_a_backup_has_linked_is_not_written_over(tmp_path: Path) -> None:
-    path, backup = tmp_path / "zarr.json", tmp_path / "backup"
-    replaced = Document(path)
-    replaced.replace(b"first")
-    os.link(path, backup)
-    for text in (b"second", b"third", b"fourth"):
-        replaced.replace(text)
-        assert path.read_bytes() == text
-    assert backup.read_bytes() == b"first"
-
-
-@pytest.mark.parametrize("step", ["file.renaming", "file.exchanged"])
-@pytest.mark.usefixtures("nobody_reads")
-def test_a_version_is_not_written_over_after_an_interrupt(tmp_path: Path, step: str) -> None:
-    """It is not known which of the two is which, or since when."""
+@pytest.mark.parametrize("step", ["document.writing", "document.written"])
+def test_after_an_interrupt_it_is_written_as_a_whole(tmp_path: Path, step: str) -> None:
     path = tmp_path / "zarr.json"
-    replaced = Document(path)
-    for text in (b"first", b"second", b"third"):
-        replaced.replace(text)
+    document, text = Document(path), growing()
+    replace(document, text, 5)
+    was = path.stat().st_ino
+
+    def cut_off() -> None:
+        raise KeyboardInterrupt
+
     with failing(step, cut_off), pytest.raises(KeyboardInterrupt):
-        replaced.replace(b"fourth")
-    with path.open("rb") as shown, Path(temporary_of(path)).open("rb") as other:
-        was = shown.read(), other.read()
-        replaced.replace(b"fifth")
-        shown.seek(0)
-        other.seek(0)
-        assert (shown.read(), other.read()) == was
-    assert path.read_bytes() == b"fifth"
+        replace(document, text, 6)
+    replace(document, text, 6)
+    assert rows_in(path.read_bytes()) == 6
+    assert path.stat().st_ino != was
 
 
-@pytest.mark.usefixtures("nobody_reads")
-def test_another_file_in_its_place_is_not_written_over(tmp_path: Path) -> None:
-    path, elsewhere = tmp_path / "zarr.json", tmp_path / "elsewhere"
-    elsewhere.write_bytes(b"not ours")
-    replaced = Document(path)
-    for text in (b"first", b"second"):
-        replaced.replace(text)
-    Path(temporary_of(path)).unlink()
-    Path(temporary_of(path)).symlink_to(elsewhere)
-    replaced.replace(b"third")
-    assert path.read_bytes() == b"third"
-    assert not path.is_symlink()
-    assert elsewhere.read_bytes() == b"not ours"
+def test_another_process_reads_whole_versions_only(tmp_path: Path) -> None:
+    """All digits change each time."""
+    path = tmp_path / "zarr.json"
+    document, text = Document(path), growing()
+    replace(document, text, 11_111_111)
+    reads = f"""
+import json, pathlib
+path, seen = pathlib.Path({str(path)!r}), set()
+print("ready", flush=True)
+for _ in range(50_000):
+    seen.add(json.loads(path.read_bytes())["shape"][0])
+print(sorted(seen))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", reads], stdout=subprocess.PIPE, text=True
+    ) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "ready\n"
+        number = 0
+        while reader.poll() is None:
+            number = (number + 1) % 9
+            replace(document, text, 11_111_111 * (number + 1))
+        seen = json.loads(reader.stdout.read())
+    assert len(seen) > 1
+    assert set(seen) <= {11_111_111 * digit for digit in range(1, 10)}

@@ -1,7 +1,7 @@
 """Updates of one signal -> blocks of rows. Pure numpy: knows neither Redis nor Zarr."""
 
 from zwriter.assemble.blocks import Block, assemble, join
-from zwriter.assemble.gather import Gathering, Room
+from zwriter.assemble.gather import SHARE, Gathering, Room
 from zwriter.assemble.layouts import (
     Layout,
     Pieces,
@@ -14,6 +14,7 @@ from zwriter.assemble.layouts import (
 from zwriter.assemble.values import as_array, cast_exact, common_dtype, fill_value, widest
 
 __all__ = [
+    "SHARE",
     "Block",
     "Gathering",
     "Layout",

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from zwriter.assemble.values import NUMERIC
 from zwriter.model import Add, Run, stored_as_they_come
-from zwriter.raw import SHARE
 
 CHUNK_BYTES = 2 * 1024 * 1024  # a chunk of what comes fast, which is then written as it lies here
 CHUNKS = 4  # in a block, which is a run: that costs as much as dozens of values
@@ -22,6 +21,7 @@ PIECE_BYTES = 16 * 1024 * 1024
 FIRST_BYTES = 64 * 1024  # a block for what may end soon: of large ones, each touched page is large
 MOST = 8192  # updates in a run
 ALONE = 1024 * 1024  # bytes: larger values are chunks by themselves: of what comes fast, of 2 MiB
+SHARE = 8  # of what it is, that a value in a file counts as: it is kept if its signal fails
 _SCALARS: dict[type, np.dtype[Any]] = {float: np.dtype("f8"), int: np.dtype("i8")}
 
 Key = tuple[np.dtype[Any], tuple[int, ...]]

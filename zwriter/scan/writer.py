@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 
-from zwriter.assemble import Gathering, Room
+from zwriter.assemble import SHARE, Gathering, Room
 from zwriter.errors import BadMessage, NotSynced
 from zwriter.failpoint import failpoint
 from zwriter.master import write_master
@@ -32,11 +32,9 @@ from zwriter.model import (
 )
 from zwriter.objects import AnyPath, ObjectPath, place
 from zwriter.protocol import Message, encode
-from zwriter.raw import SHARE
 from zwriter.scan.intake import Intake
 from zwriter.settings import MasterMode, MasterSettings, SpoolSettings, StoreSettings
 from zwriter.ship import Shipment
-from zwriter.store.ahead import IN_FILES
 from zwriter.store.disk import Patience, of_the_store, waiting
 from zwriter.store.patience import WaitForDisk
 from zwriter.store.record import ScanRecord
@@ -48,7 +46,8 @@ log = logging.getLogger(__name__)
 POINTS_INTERVAL = 2.0  # seconds between writes of the sync data's arrays, which are written whole
 POINTS_SHARE = 0.1  # of the time, at most, that such writes may take,
 POINTS_LONGEST = 60.0  # as long as that does not mean to wait longer
-UNCOMMITTED_BYTES = IN_FILES // SHARE
+UNCOMMITTED_BYTES = 64 * 1024 * 1024
+IN_FILES = SHARE * UNCOMMITTED_BYTES  # of what is in memory nowhere else
 _PLAIN = (float, int, bool, complex, str, bytes, type(None))
 
 
@@ -154,7 +153,7 @@ class ScanWriter:
         self._points_due = time.monotonic() + POINTS_INTERVAL
         self._due = time.monotonic() + self._settings.flush_interval
         self._gathering = Gathering(self._ahead)
-        self._uncommitted = 0  # bytes of what was not gathered; kept in case their signal fails
+        self._uncommitted = 0  # bytes; they are kept, in case their signal fails
 
     def _ship(self, shipment: Shipment, scan_id: str | None, scan_number: int | None) -> None:
         """Have the store sent; first, if it has lost something that was, have that brought back."""
@@ -281,15 +280,15 @@ class ScanWriter:
         self, device: str, signal: str, mode: Add, kind: tuple[np.dtype[Any], tuple[int, ...]]
     ) -> Room | None:
         known = self._store.devices.get(device)
-        if known is None or self._much_uncommitted:  # a commit that is due was refused
+        # if a commit that is due was refused, or if quarantine had no room for what comes till then
+        if known is None or self._much_uncommitted or self._settings.quarantine_bytes < IN_FILES:
             return None
         return known.ahead(signal, mode, *kind)
 
     @property
     def _much_uncommitted(self) -> bool:
         """With whole blocks, which are whole chunks; what is more is more than that."""
-        held = self._gathering.nbytes + self._uncommitted + self._store.held
-        return held >= UNCOMMITTED_BYTES
+        return self._gathering.nbytes + self._uncommitted >= UNCOMMITTED_BYTES
 
     def _write_all_gathered(self) -> None:
         self._gathering.end_all()
@@ -312,6 +311,7 @@ class ScanWriter:
         """Take in updates, and what could not be read. Bad input never raises."""
         batch = list(items)
         self._write_all_gathered()
+        self._uncommitted += sum([item.nbytes for item in batch])
         self._intake.take(batch)
 
     @_patiently

@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zwriter.assemble.gather import ALONE
+from zwriter.assemble.gather import ALONE, SHARE
 from zwriter.model import Run, Update
-from zwriter.raw import SHARE, Messages
+from zwriter.raw import Messages
 from zwriter.store.codecs import CRC_BYTES, ChunkCodec
 from zwriter.store.shard import Place, ShardFile
-
-IN_FILES = 512 * 1024 * 1024  # bytes of values that are in memory nowhere else, between commits
 
 Array = NDArray[Any]
 

@@ -21,10 +21,9 @@ from zwriter.assemble.blocks import reject
 from zwriter.failpoint import failpoint
 from zwriter.model import Ledger, Mode, Position, Rejected, Run, Update, kept, singly
 from zwriter.settings import StoreSettings
-from zwriter.store.ahead import IN_FILES, ChunksAhead, large_ones_apart, written_ahead
+from zwriter.store.ahead import ChunksAhead, large_ones_apart, written_ahead
 from zwriter.store.commits import CommitLog
-from zwriter.store.disk import make_folder, of_the_store, remove
-from zwriter.store.document import Document
+from zwriter.store.disk import make_folder, of_the_store, remove, replace_file
 from zwriter.store.signal import SignalWriter
 from zwriter.store.zarr_json import read_json
 
@@ -47,14 +46,12 @@ class DeviceWriter:
         self._settings = settings
         self._check = check
         self._log = CommitLog(commits)
-        self._document = Document(path / "zarr.json")
         self.positions: dict[str, str] = {}
         self._read_since: Position | None = None  # the newest message since the last commit
         self.signals: dict[str, SignalWriter] = {}
         self._states: dict[str, dict[str, Any]] = {}  # as the next commit says
         self._committed: dict[str, dict[str, Any]] = {}  # as the last one says
         self._pending: dict[str, list[Update | Run]] = {}  # taken since the last commit
-        self.held = 0  # bytes of messages, for as long
         self.rejected: deque[Rejected] = deque()  # until somebody has kept it
         self._torn: dict[str, tuple[Ledger, BaseException]] = {}  # interrupted: half taken
         self._left: set[str] = set()  # signals that cannot be continued
@@ -105,8 +102,6 @@ class DeviceWriter:
         """
         signal = self.signals.get(name)
         if signal is None or signal.ledger.failed or self._torn or self.rejected:
-            return None
-        if self._settings.quarantine_bytes < IN_FILES:  # no room for what may come till a commit
             return None
         try:
             return signal.ahead(mode, dtype, shape)
@@ -161,8 +156,6 @@ class DeviceWriter:
             failpoint("signal.applying")
             rejected = signal.apply(items)
             failpoint("signal.applied")
-            pending[-len(items) :] = map(kept, items)
-            self.held += sum([item.nbytes for item in items])
             self.rejected.extend(rejected)
         except BaseException as error:
             if not self.has_taken(items[-1]):  # an interrupt came before anything was done
@@ -175,6 +168,7 @@ class DeviceWriter:
                 return
             self._torn[name] = before, error
             raise
+        pending[-len(items) :] = map(kept, items)
 
     def has_taken(self, item: Update | Run) -> bool:
         """Whether this is what was taken last of its signal, since the last commit."""
@@ -302,7 +296,6 @@ class DeviceWriter:
         self._last = self._log.commit({**self._state(), "lag": self._lag()}, sync=sync)
         self._committed = dict(self._states)
         self._pending.clear()
-        self.held = 0
         self._read_since = None
         self._show()
         self.dirty = False
@@ -322,7 +315,7 @@ class DeviceWriter:
         attributes = b'{"NX_class":"NXcollection","zwriter":%b}' % self._log.text
         failpoint("device.showing")
         text = b'{"zarr_format":3,"node_type":"group","attributes":%b}' % attributes
-        self._document.replace(text)
+        replace_file(self.path / "zarr.json", text)
         failpoint("device.shown")
 
     def ledgers(self) -> dict[str, Ledger]:
@@ -375,7 +368,6 @@ class DeviceWriter:
             signal.trim()
 
     def close(self) -> None:
-        self._document.tidy()
         for signal in self.signals.values():
             signal.close()
 

@@ -115,13 +115,12 @@ def replace_file(path: Path, data: bytes, *, sync: bool = False) -> None:
     """Put `data` at `path` in one step, in place of what is there; sync: also after a power cut."""
     temporary = temporary_of(path)
     try:
-        write_anew(temporary, data, sync=sync)
+        _write_anew(temporary, data, sync)
         failpoint("file.renaming")
         if sync:
             os.rename(temporary, path)  # noqa: PTH104
-        elif take_place(temporary, os.fspath(path)):
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)  # noqa: PTH108
+        else:
+            take_place(temporary, os.fspath(path))
     except OSError:
         with suppress(OSError):
             os.unlink(temporary)  # noqa: PTH108
@@ -156,8 +155,7 @@ def _create(path: Path, data: bytes, sync: bool) -> None:
             temporary.unlink()
 
 
-def write_anew(path: str, data: bytes, *, sync: bool = False) -> None:
-    """Write `data` into a file of its own at `path`, whatever is there."""
+def _write_anew(path: str, data: bytes, sync: bool) -> None:
     try:
         _write(path, data, os.O_EXCL, sync)
     except FileExistsError:  # of a writer that died; others may still read it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from zwriter.failpoint import failpoint
@@ -30,9 +31,8 @@ def exchange(one: str | Path, other: str | Path) -> bool:
     raise OSError(number, os.strerror(number), str(other))
 
 
-def take_place(new: str, path: str) -> bool:
-    """As `os.rename`, but for what a power cut may leave there; whether what was there before is at
-    `new` now. (Some file systems only rename, and say that they exchanged.)
+def take_place(new: str, path: str) -> None:
+    """As `os.rename`, but for what a power cut may leave there.
 
     A rename onto a file makes ext4 find room for the new one, and write it, there and then: that
     takes five times as long as all else that a small document needs.
@@ -43,5 +43,7 @@ def take_place(new: str, path: str) -> bool:
         exchanged = False
     if not exchanged:
         os.rename(new, path)  # noqa: PTH104
+        return
     failpoint("file.exchanged")
-    return exchanged
+    with suppress(FileNotFoundError):  # some file systems only rename, and say that they exchanged
+        os.unlink(new)  # noqa: PTH108

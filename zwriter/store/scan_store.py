@@ -172,11 +172,6 @@ class ScanStore:
             self.devices[name] = device
         return self.devices[name]
 
-    @property
-    def held(self) -> int:
-        """Bytes of messages that are kept until the next commit, should their signal fail."""
-        return sum([device.held for device in self.devices.values()])
-
     def commit(self, device: DeviceWriter) -> None:
         """Commit what the device has published. Raises Fenced."""
         if device.to_be_synced:

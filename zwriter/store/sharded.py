@@ -158,7 +158,7 @@ class ShardedArray:
             make_folder(self.path)
         if self._text is None or shown[1:] != self.shown[1:]:
             self._text = self._described(dimension_names, attributes)
-        self._document.replace(self._text.text(self.rows))
+        self._document.replace(self._text.text(self.rows), self._text.word)
         self._document_synced = None if self._document_synced is None else False
         self.shown = shown
         self._seal_full()
@@ -233,7 +233,6 @@ class ShardedArray:
             self._document_synced = True
 
     def close(self) -> None:
-        self._document.tidy()
         self._on_their_way.forget()
         self._close_sealed()
         for shard in self._shards.values():

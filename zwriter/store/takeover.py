@@ -8,6 +8,7 @@ is looked at; what a power cut has damaged is left behind, back to the newest co
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from contextlib import AbstractContextManager, suppress
@@ -28,7 +29,6 @@ from zwriter.store.framed import copy_whole_frames
 from zwriter.store.layout import LOGS
 from zwriter.store.sealed import check_sealed
 from zwriter.store.shard import copy_committed
-from zwriter.store.zarr_json import read_json
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +201,9 @@ def _checked_replaced(path: Path, signal: dict[str, Any]) -> dict[str, Any]:
 
 
 def _link_tree(path: Path, tree: Path) -> None:
-    """The same files, in folders of our own; without what is being written, or cannot be read."""
+    """The same files, in folders of our own; without what is being written, or cannot be read.
+    Documents are copied: they are written in place.
+    """
     if not path.exists():
         return
     for folder, names, files in walk(path):
@@ -209,17 +211,21 @@ def _link_tree(path: Path, tree: Path) -> None:
         for name in names:
             (target / name).mkdir()
         for name in files:
-            if name.startswith(".") or (name == "zarr.json" and not _is_json(folder / name)):
-                continue
-            with suppress(FileNotFoundError):  # its writer may be alive
-                (target / name).hardlink_to(folder / name)
+            if name == "zarr.json":
+                _copy_document(folder / name, target / name)
+            elif not name.startswith("."):
+                with suppress(FileNotFoundError):  # its writer may be alive
+                    (target / name).hardlink_to(folder / name)
 
 
-def _is_json(path: Path) -> bool:
+def _copy_document(path: Path, copy: Path) -> None:
     try:
-        return isinstance(read_json(path), dict)
+        text = path.read_bytes()
+        readable = isinstance(json.loads(text), dict)
     except (OSError, ValueError):
-        return False
+        return
+    if readable:
+        copy.write_bytes(text)
 
 
 def _exchange(one: Path, other: Path) -> None:

@@ -16,6 +16,7 @@ from zarr.dtype import parse_dtype
 from zwriter.assemble import fill_value
 from zwriter.store.disk import replace_file, walk
 
+_WORD = 8  # bytes, which a processor copies in one go
 GENERATIONS = (("default", "/"), ("default", "."), ("v2", "."))
 
 
@@ -108,10 +109,13 @@ class GrowingArray:
         shape = ["rows", *document["shape"][1:]]
         text = to_text({**document, "shape": shape})
         self._before, _, self._behind = text.partition(b'"rows"')  # no name stands before it
+        end = (len(self._before) // _WORD + 2) * _WORD
+        self.word = slice(end - _WORD, end)  # of a text, where the last digits are
+        self._width = end - len(self._before)
 
     def text(self, rows: int) -> bytes:
         """The document of the array while it has so many rows."""
-        return b"%b%d%b" % (self._before, rows, self._behind)
+        return b"%b%*d%b" % (self._before, self._width, rows, self._behind)
 
 
 @lru_cache(1000)
