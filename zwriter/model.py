@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, ClassVar
@@ -188,7 +188,10 @@ def kept(item: Update | Run) -> Update | Run:
     """
     if not isinstance(item, Run) or item.messages is None:
         return item
-    return replace(item, values=(None,) * len(item), timestamps=None, numbers=None)
+    nothing = (None,) * len(item)
+    return Run(
+        item.device, item.signal, item.mode, nothing, None, None, item.stream, item.messages
+    )  # fmt: skip
 
 
 def stored_as_they_come(dtype: np.dtype[Any]) -> bool:

@@ -23,7 +23,8 @@ class Messages:
     """Consecutive messages of a stream, each `length` bytes, where they lie in `memory`.
 
     memory: (n,) uint8, which does not change any more; starts: (k,) where each message begins;
-    entry: gives the id of message i.
+    entry: gives the id of message i; step: from each to the next, 0 if that varies, -1 if it is not
+    known.
     """
 
     __slots__ = ("_entry", "_memory", "_starts", "_step", "length")
@@ -34,9 +35,10 @@ class Messages:
         starts: NDArray[np.int64],
         length: int,
         entry: Callable[[int], str],
+        step: int = -1,
     ) -> None:
         self._memory, self._starts, self.length, self._entry = memory, starts, length, entry
-        self._step = -1  # between them; 0: not always the same, -1: not known
+        self._step = step
 
     @classmethod
     def of(cls, entries: Sequence[tuple[str, bytes]]) -> Messages:
@@ -44,7 +46,7 @@ class Messages:
         memory = np.frombuffer(b"".join([raw for _, raw in entries]), np.uint8)
         length = len(entries[0][1])
         starts = np.arange(len(entries), dtype=np.int64) * length
-        return cls(memory, starts, length, [entry for entry, _ in entries].__getitem__)
+        return cls(memory, starts, length, [entry for entry, _ in entries].__getitem__, length)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -86,7 +88,8 @@ class Messages:
     def joined(self) -> Messages:
         """The same, copied to lie one behind the other."""
         starts = np.arange(len(self), dtype=np.int64) * self.length
-        return Messages(self.part(0, self.length).reshape(-1), starts, self.length, self._entry)
+        memory = self.part(0, self.length).reshape(-1)
+        return Messages(memory, starts, self.length, self._entry, self.length)
 
     def part(self, begin: int, end: int) -> NDArray[np.uint8]:
         """(k, end - begin): these bytes of each, copied only where the messages do not lie at equal

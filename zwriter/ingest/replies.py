@@ -147,7 +147,8 @@ class _Groups:
     def messages(self, memory: Bytes) -> Iterator[Messages]:
         for length, parts in self._groups:
             starts = np.fromiter(chain.from_iterable(parts), np.int64, sum(map(len, parts)))
-            yield Messages(memory, starts, length, _ids(memory, starts, length))
+            step = parts[0].step if len(parts) == 1 else -1
+            yield Messages(memory, starts, length, _ids(memory, starts, length), step)
 
 
 def _ids(memory: Bytes, starts: Beginnings, length: int) -> Any:
