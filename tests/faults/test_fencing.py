@@ -21,6 +21,7 @@ STOPS = [
     "index.writing@20",
     "file.renaming@30",
     "file.renamed@60",
+    "document.writing@5",
     "whole.written@4",
     "commit.linking@5",
     "commit.linked@8",
