@@ -14,7 +14,7 @@ class Document:
 
     A version in which only one aligned word of 8 bytes is another is written in place: such a word
     is copied in one go, so who reads sees the one or the other, and a power cut leaves the one or
-    the other. To make a file for each version, and remove the one before, costs ext4 50 times as
+    the other. To make a file for each version, and remove the one before, costs ext4 30 times as
     much (decision 2).
     """
 
