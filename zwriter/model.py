@@ -149,7 +149,9 @@ class Run:
     @property
     def nbytes(self) -> int:
         """Of its messages, or of its values if a program made it."""
-        return int(self.values.nbytes) if self.messages is None else self.messages.nbytes
+        if self.messages is None:
+            return int(self.values.nbytes)
+        return len(self) * self.messages.length
 
     @property
     def position(self) -> Position | None:

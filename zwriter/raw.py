@@ -139,11 +139,6 @@ class Around:
     def __len__(self) -> int:
         return 1
 
-    @property
-    def nbytes(self) -> int:
-        """Of the message, also of its value, which is in a file: it is kept if its signal fails."""
-        return self.length
-
     def entry(self, _: int) -> str:
         return self.id
 

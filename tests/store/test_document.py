@@ -35,7 +35,7 @@ def rows_in(text: bytes) -> int:
 
 
 @given(st.integers(1, 9), st.lists(st.integers(0, 2**63 - 1), min_size=1))
-def test_of_two_texts_only_an_aligned_word_differs_unless_millions_of_rows_lie_between(
+def test_of_two_texts_only_an_aligned_word_differs_below_a_hundred_million_rows(
     dimensions: int, numbers: list[int]
 ) -> None:
     text = growing(dimensions)

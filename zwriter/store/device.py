@@ -314,8 +314,8 @@ class DeviceWriter:
         make_folder(self.path)
         attributes = b'{"NX_class":"NXcollection","zwriter":%b}' % self._log.text
         failpoint("device.showing")
-        text = b'{"zarr_format":3,"node_type":"group","attributes":%b}' % attributes
-        replace_file(self.path / "zarr.json", text)
+        document = b'{"zarr_format":3,"node_type":"group","attributes":%b}' % attributes
+        replace_file(self.path / "zarr.json", document)
         failpoint("device.shown")
 
     def ledgers(self) -> dict[str, Ledger]:
