@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -47,6 +49,19 @@ class Messages:
         length = len(entries[0][1])
         starts = np.arange(len(entries), dtype=np.int64) * length
         return cls(memory, starts, length, [entry for entry, _ in entries].__getitem__, length)
+
+    @classmethod
+    def together(cls, groups: Sequence[Messages]) -> Messages:
+        """Those of all `groups`, of one length, copied to lie one behind the other."""
+        length = groups[0].length
+        memory = np.concatenate([group.part(0, length) for group in groups]).reshape(-1)
+        ends = list(accumulate(map(len, groups)))
+
+        def entry(i: int) -> str:
+            which = bisect_right(ends, i)
+            return groups[which].entry(i - ends[which] + len(groups[which]))
+
+        return cls(memory, np.arange(ends[-1], dtype=np.int64) * length, length, entry, length)
 
     def __len__(self) -> int:
         return len(self._starts)

@@ -47,3 +47,30 @@ def test_closing_lets_everybody_go_and_what_is_in_it_can_be_taken():
     assert results == [False]
     assert queue.get() == 0
     assert queue.get(60) is None
+
+
+def test_who_gets_may_wait_for_more_and_gets_the_oldest_once_it_is_enough():
+    queue = ByteQueue[str](100)
+    queue.put("a", 30)
+    assert queue.get(enough=50) is None
+    queue.put("b", 30)
+    assert queue.get(enough=50) == "a"
+    assert queue.get(enough=50) is None
+    assert queue.get() == "b"
+
+
+def test_nobody_waits_for_more_where_there_is_no_room_for_it():
+    queue = ByteQueue[str](100)
+    queue.put("a", 30)
+    thread = threading.Thread(target=lambda: queue.put("large", 80), daemon=True)
+    thread.start()
+    assert queue.get(60, enough=100) == "a"
+    thread.join(60)
+    assert queue.get(60, enough=80) == "large"
+
+
+def test_closing_lets_who_waits_for_more_go():
+    queue = ByteQueue[str](100)
+    queue.put("a", 30)
+    queue.close()
+    assert queue.get(60, enough=50) == "a"

@@ -271,6 +271,42 @@ def test_a_stream_that_a_device_says_is_not_to_be_saved_is_not_read(client, publ
             assert reader.get() is None
 
 
+def test_small_messages_that_were_read_in_turns_are_decoded_together_when_they_have_gathered(
+    client, publisher
+):
+    with publisher.open_scan(scan_number=1) as scan, reading(client, scan.scan_id) as reader:
+        entries = {}
+        for i in range(12):
+            for signal in ("one", "other"):
+                scan.add("d", signal, i / 2, max_shape=(None,))
+                key = keys.async_signal(scan.scan_id, "d", signal)
+                entries[key] = client.xrevrange(key, count=1)[0][0].decode()
+            moment = time.monotonic()
+            until(lambda since=moment: reader.emptied(since))
+            assert reader.get(gathering=True) is None
+        runs = reader.get()
+    assert [type(run) for run in runs] == [Run, Run]
+    for run in runs:
+        assert run.values.tolist() == [i / 2 for i in range(12)]
+        assert run.numbers.tolist() == list(range(12))
+        assert run.position.entry == entries[run.position.stream]
+        assert [u.source.position for u in run.updates()][-1] == run.position
+
+
+def test_what_is_much_does_not_gather(client, publisher):
+    with (
+        publisher.open_scan(scan_number=1) as scan,
+        reading(client, scan.scan_id, queue_bytes=MiB) as reader,
+    ):
+        for i in range(4):
+            scan.add("d", "s", np.full(MiB // 8, i), max_shape=(None, MiB // 8))
+        values = []
+        while len(values) < 4:
+            batch = reader.get(60, gathering=len(values) < 3)
+            values += [value for run in batch for value in run.values[:, 0].tolist()]
+        assert values == [0, 1, 2, 3]
+
+
 def test_all_signals_of_a_message_are_in_one_batch(client, publisher):
     from zwriter.model import Add
 

@@ -208,3 +208,10 @@ def test_floats_of_32_bits_are_read_singly(value: Any) -> None:
 def test_numbers_that_are_stored_as_smaller_ones_are_read_singly() -> None:
     raws = [message(n, np.full(3, n, np.longdouble), shape=(None, 3)) for n in range(8)]
     assert Alike(STREAM, "dev").runs(of_one_length(raws)) is None
+
+
+def test_groups_that_are_put_together_are_the_same_messages_with_the_same_ids():
+    groups = [[("1-0", b"abc"), ("1-1", b"def")], [("2-0", b"ghi")], [("3-0", b"jkl")]]
+    together = Messages.together([Messages.of(group) for group in groups])
+    assert together.pairs() == [pair for group in groups for pair in group]
+    assert together.evenly

@@ -6,7 +6,8 @@ from zwriter.ingest.control import ControlEvent, events_in, listen
 from zwriter.ingest.gaps import Announced, Counts
 from zwriter.ingest.kept import Kept
 from zwriter.ingest.states import BeamlineStates
-from zwriter.ingest.streams import Batch, StreamReader
+from zwriter.ingest.stream import Batch
+from zwriter.ingest.streams import StreamReader
 
 __all__ = [
     "Announced",

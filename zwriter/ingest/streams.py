@@ -8,87 +8,32 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import redis
 
-from zwriter.errors import BadMessage
 from zwriter.failpoint import failpoint
 from zwriter.ingest.byte_queue import ByteQueue
 from zwriter.ingest.commands import Commands, WrongType
 from zwriter.ingest.connection import until_it_works
 from zwriter.ingest.discovery import Discovery, StreamName
 from zwriter.ingest.resume import BEGINNING, divided, later, resume
-from zwriter.model import Position, Rejected, Run, Source, Update
-from zwriter.protocol.alike import FEWEST, LONG, Alike, equal_lengths
-from zwriter.protocol.codec import DATA, messages_in
-from zwriter.protocol.updates import updates_in
+from zwriter.ingest.stream import ENTRY_BYTES, Batch, Read, Stream, by_stream
+from zwriter.model import Position
+from zwriter.protocol.alike import FEWEST, LONG, equal_lengths
 from zwriter.raw import Messages
 
 log = logging.getLogger(__name__)
 
-Batch = list[Update | Run | Rejected]
-
 _REPLY_BYTES = 5 * 1024 * 1024  # two frames of 2 MiB, and what is around them
 _REPLIES = 3  # that may be needed to read every stream once, if there are many
-_ENTRY_BYTES = 64  # what one message takes besides its own bytes
-_TOGETHER = 1024 * 1024  # bytes of streams that are handed on at once
+_TOGETHER = 8 * 1024 * 1024  # bytes of streams that are handed on at once; less may wait for more
 _SHORTEST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.25
 _IDLE_PAUSE = 0.1  # while nothing comes: a burst may follow
 _GATHERED = 32  # messages of the busiest stream, and
 _GATHERED_BYTES = 4 * 1024 * 1024  # bytes of all, that a pause may let gather in Redis, which trims
 _REFUSED_PAUSE = 1.0
-
-
-@dataclass(slots=True)
-class Stream:
-    """One stream and how far it was read; `size` is what its messages take lately, 0: not known."""
-
-    name: StreamName
-    position: str = BEGINNING
-    size: int = 0
-    again: str = BEGINNING  # up to here, what is read may be known already
-    got: str = BEGINNING  # the entry that was handed on last
-    behind: bool = False  # there was more than the last reading took
-    unsure: bool = False  # whether it is still the stream that was read up to `position`
-    refused: float = 0.0  # until then (time.monotonic) it is left alone; for ever, if it is none
-    alike: Alike = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.alike = Alike(self.name.key, self.name.device)
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """Messages of one stream; `again`: they may be known already."""
-
-    stream: Stream
-    groups: list[Messages]
-    again: bool
-
-    @property
-    def last(self) -> str:
-        """The id of the last one."""
-        return self.groups[-1].entry(len(self.groups[-1]) - 1)
-
-    @property
-    def nbytes(self) -> int:
-        """That its messages take, with what belongs to them."""
-        return sum(messages.nbytes + _ENTRY_BYTES * len(messages) for messages in self.groups)
-
-    def decoded(self) -> Batch:
-        batch: Batch = []
-        name = self.stream.name
-        for messages in self.groups:
-            runs = None if self.again else self.stream.alike.runs(messages)
-            if runs is not None:
-                batch.extend(runs)
-                continue
-            for entry, raw in messages.pairs():
-                source = Source(raw, Position(name.key, entry), self.again)
-                batch.extend(_updates(source, name.device))
-        return batch
 
 
 @dataclass(slots=True)
@@ -115,13 +60,14 @@ class StreamReader:
         queue_bytes: int,
         devices: Iterable[str] = (),
     ) -> None:
-        self._waiting: ByteQueue[_Read] = ByteQueue(queue_bytes)
+        self._waiting: ByteQueue[Read] = ByteQueue(queue_bytes)
         self.troubles: deque[str] = deque(maxlen=100)  # what somebody should be told
         self._client = client
         self._scan_id = scan_id
         self._positions = positions
         self._devices = list(devices)
         self._reply_bytes = min(_REPLY_BYTES, queue_bytes)
+        self._enough = min(_TOGETHER, queue_bytes // 2)
         self._discovery = Discovery(client, scan_id)
         self._streams: dict[str, Stream] = {}
         self._looked_at = 0.0
@@ -300,24 +246,30 @@ class StreamReader:
         self.troubles.append(text)
 
     def _take(self, stream: Stream, groups: list[Messages], *, again: bool = False) -> None:
-        read = _Read(stream, groups, again)
-        stream.size = max(messages.length for messages in groups) + _ENTRY_BYTES
+        read = Read(stream, groups, again)
+        stream.size = max(messages.length for messages in groups) + ENTRY_BYTES
         self._nbytes += read.nbytes
         if self._waiting.put(read, read.nbytes):
             failpoint("ingest.queued")
             stream.position = read.last
 
-    def get(self, timeout: float = 0.0) -> Batch | None:
+    def get(self, timeout: float = 0.0, *, gathering: bool = False) -> Batch | None:
         """What was read first, decoded, with what was read behind it as long as that is little;
-        None if nothing is there within `timeout` seconds.
+        None if nothing is there within `timeout` seconds. If it may go on `gathering`, also what
+        is little is left for later: decoding costs as much for a few messages as for many.
 
         For one thread. All updates of a message are in one batch.
         """
-        batch: Batch = []
+        reads: list[Read] = []
         nbytes = 0
-        while nbytes < _TOGETHER and (read := self._waiting.get(0.0 if nbytes else timeout)):
-            batch += read.decoded()
+        enough = self._enough if gathering else 0
+        while nbytes < _TOGETHER and (read := self._waiting.get(timeout, enough)):
+            reads.append(read)
             nbytes += read.nbytes
+            timeout, enough = 0.0, 0
+        batch: Batch = []
+        for read in by_stream(reads):
+            batch += read.decoded()
             read.stream.got = read.last
         return batch or None
 
@@ -358,11 +310,3 @@ def calls(streams: Iterable[Stream], budget: int) -> list[_Call]:
         else:
             result.append(_Call(count, [stream], nbytes))
     return result
-
-
-def _updates(source: Source, device: str) -> Iterable[Update | Rejected]:
-    try:
-        messages = messages_in(source.raw, DATA)
-    except BadMessage as error:
-        return [Rejected(device, "", str(error), source, time.time())]
-    return [update for message in messages for update in updates_in(message, device, source)]

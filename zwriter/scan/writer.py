@@ -409,13 +409,17 @@ class ScanWriter:
         if self._shipment:
             self._shipment.flush()
 
+    @property
+    def commits_in(self) -> float:
+        """Seconds until `commit_due` commits, if nothing more comes."""
+        return 0.0 if self._much_uncommitted else max(self._due - time.monotonic(), 0.0)
+
     @_patiently
     def commit_due(self) -> None:
         """Commit if `flush_interval` has gone by since the last time. To be called often."""
-        now = time.monotonic()
-        if now >= self._due or self._much_uncommitted:
+        if not self.commits_in:
             self.commit()
-        if self._points_dirty and now >= self._points_due:
+        if self._points_dirty and time.monotonic() >= self._points_due:
             begun = time.monotonic()
             self._store.write_points()
             ended = time.monotonic()

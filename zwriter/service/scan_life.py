@@ -7,7 +7,7 @@ import time
 
 import redis
 
-from zwriter.ingest import Announced, Counts, StreamReader
+from zwriter.ingest import Announced, Batch, Counts, StreamReader
 from zwriter.scan import UNCOMMITTED_BYTES, ScanWriter
 from zwriter.service.alarms import BadInput, Reading, SlowDisk
 from zwriter.service.control_messages import ControlMessages, Inbox
@@ -17,6 +17,7 @@ from zwriter.service.shared import Shared
 log = logging.getLogger(__name__)
 
 _TICK = 0.1  # seconds without data until something else is looked after
+_LONGEST_GATHERING = 1.0  # seconds that messages wait for others to be decoded with
 _LOOK_INTERVAL = 1.0  # seconds between looks at the keys of the scan
 _SETTLE = 0.5  # seconds without news after which a scan that seems whole is finished
 _LONG = (
@@ -59,6 +60,7 @@ class ScanLife:
         self._reading = Reading(shared.outbox, shared.client, scan_id, self._reader)
         self._drain_timeout = shared.settings.redis.drain_timeout
         self._last_news = time.monotonic()
+        self._gather_until = 0.0
         self._last_look = 0.0
         self._ended_at: float | None = None  # time.monotonic
         self._end = 0.0  # the same moment by the server's clock, in seconds since 1970
@@ -85,7 +87,7 @@ class ScanLife:
 
     def _step(self) -> None:
         """Take what has come, and make visible what is due."""
-        batch = self._reader.get(_TICK)
+        batch = self._what_has_come()
         if batch:
             with self._slow.watched():
                 self._writer.apply(batch)
@@ -98,6 +100,18 @@ class ScanLife:
             self._look()
         with self._slow.watched():
             self._writer.commit_due()
+
+    def _what_has_come(self) -> Batch | None:
+        """What is to be written now: before a commit all there is, else what is worth it."""
+        now, wait = time.monotonic(), _TICK
+        if not self._control.ended:
+            left = min(self._writer.commits_in, self._gather_until - now)
+            batch = self._reader.get(min(max(left, 0.0), _TICK), gathering=True)
+            if batch or left > _TICK:
+                return batch
+            wait = 0.0
+        self._gather_until = time.monotonic() + _LONGEST_GATHERING
+        return self._reader.get(wait)
 
     def _devices(self) -> set[str]:
         """All devices that the scan's status names."""
