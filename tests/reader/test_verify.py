@@ -267,6 +267,29 @@ def test_damage_is_found(folder: Path, where, damage: Callable[[Path], None], pr
     assert report.exit_code == verify(at).exit_code == 4
 
 
+def test_damaged_chunks_are_found_wherever_they_are_in_large_shards(tmp_path, where):
+    """In a bucket a shard comes in several pieces, and shards come side by side."""
+    shard_bytes = 12 * 1024 * 1024
+    settings = StoreSettings(
+        durability="none", default=SignalSettings(codec="none", shard_bytes=shard_bytes)
+    )
+    frames = np.random.default_rng(1).integers(0, 1000, (20, 1024, 1024)).astype(np.uint16)
+    with ScanWriter(tmp_path / "S1.zarr", settings=settings, master=None) as writer:
+        for frame in frames:
+            writer.add("eiger", "image", frame)
+    whole = verify(where(tmp_path)).chunks
+    for shard, at in ((0, 20_000), (1, 5_000_000), (2, shard_bytes - 100_000)):
+        with (tmp_path / "S1.zarr" / IMAGE / f"c/{shard}/0/0").open("r+b") as file:
+            file.seek(at)
+            file.write(b"damaged")
+    report = verify(where(tmp_path))
+    assert [problem.partition("/value/")[2] for problem in report.problems] == [
+        f"c/{shard}/0/0: chunk {chunk} is damaged: wrong checksum"
+        for shard, chunk in ((0, 0), (1, 2), (2, 5))
+    ]
+    assert report.chunks == whole - 3
+
+
 def test_a_stale_index_of_a_live_scan_is_found(tmp_path):
     """The chunk it points to is whole in itself, and older than what was committed."""
     store = tmp_path / "S1.zarr"

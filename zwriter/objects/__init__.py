@@ -4,6 +4,7 @@
 """
 
 from zwriter.objects.paths import (
+    AT_ONCE,
     AnyPath,
     ObjectPath,
     at_once,
@@ -13,9 +14,11 @@ from zwriter.objects.paths import (
     place,
     zarr_store,
 )
-from zwriter.objects.reading import ReadAhead, ahead, download
+from zwriter.objects.reading import PIECE, ReadAhead, ahead, download
 
 __all__ = [
+    "AT_ONCE",
+    "PIECE",
     "AnyPath",
     "ObjectPath",
     "ReadAhead",

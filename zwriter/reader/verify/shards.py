@@ -6,7 +6,9 @@ import io
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import IO, Any
 
 import h5py
@@ -14,8 +16,9 @@ import hdf5plugin  # noqa: F401  (registers the Blosc filter)
 import numpy as np
 from numpy.typing import NDArray
 
-from zwriter.objects import AnyPath
+from zwriter.objects import AT_ONCE, AnyPath, each
 from zwriter.reader.commits import ArrayCommit
+from zwriter.reader.verify.opened import opened
 from zwriter.reader.verify.report import Report
 from zwriter.store.array_state import dtype_from_json
 from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES, intact
@@ -30,6 +33,7 @@ from zwriter.store.shard_index import (
 from zwriter.store.zarr_json import chunk_key, generation_of, stored_shape
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_READING = BoundedSemaphore(AT_ONCE)  # of all signals, whose shards are read side by side
 
 
 @dataclass(frozen=True)
@@ -87,20 +91,26 @@ class ShardedArray:
 
 
 def verify_shards(array: ShardedArray, report: Report) -> None:
-    """Every shard that the commit needs, into `report`."""
-    rows = array.commit.shape[0]
-    for shard in range(-(-rows // (array.chunk_rows * array.per_shard))):
-        path = array.path(shard)
-        first = shard * array.per_shard
-        numbers = range(-(-array.rows(shard) // array.chunk_rows))
-        wanted = [number for number in numbers if array.needed(first + number)]
-        if not path.exists():
-            if wanted or array.finished:
-                report.problems.append(f"{path}: the shard is missing")
-            continue
-        with path.open("rb", buffering=0) as file:
+    """Every shard that the commit needs, into `report`; in a bucket many side by side."""
+    count = -(-array.commit.shape[0] // (array.chunk_rows * array.per_shard))
+    for part in each(array.folder, partial(_verify_shard, array), range(count)):
+        report.include(part)
+
+
+def _verify_shard(array: ShardedArray, shard: int) -> Report:
+    path = array.path(shard)
+    report = Report(str(path))
+    first = shard * array.per_shard
+    numbers = range(-(-array.rows(shard) // array.chunk_rows))
+    wanted = [number for number in numbers if array.needed(first + number)]
+    try:
+        with _READING, opened(path) as file:
             problems = list(_shard_problems(array, shard, file, wanted, report))
         report.problems += [f"{path}: {problem}" for problem in problems]
+    except FileNotFoundError:
+        if wanted or array.finished:
+            report.problems.append(f"{path}: the shard is missing")
+    return report
 
 
 def _shard_problems(
@@ -182,12 +192,12 @@ def _chunk_problem(array: ShardedArray, stored: bytes, nbytes: int) -> str | Non
 
 
 def _hdf5_problems(
-    array: ShardedArray, shard: int, opened: IO[bytes], index: NDArray[np.uint64]
+    array: ShardedArray, shard: int, shard_file: IO[bytes], index: NDArray[np.uint64]
 ) -> Iterator[str]:
     """HDF5 finds the same chunks at the same places, and can decode them."""
     path = array.path(shard)
     try:
-        with h5py.File(path if isinstance(path, Path) else opened, "r", locking=False) as file:
+        with h5py.File(path if isinstance(path, Path) else shard_file, "r", locking=False) as file:
             data = file["data"]
             expected = (array.rows(shard), *array.commit.shape[1:])
             if data.shape != expected or data.dtype != array.dtype:

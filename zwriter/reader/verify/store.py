@@ -10,7 +10,7 @@ import numpy as np
 
 from zwriter.errors import StoreError
 from zwriter.model import Verdict
-from zwriter.objects import AnyPath, contents
+from zwriter.objects import AnyPath, contents, each
 from zwriter.reader.arrays import open_array
 from zwriter.reader.commits import ArrayCommit, parse_commit
 from zwriter.reader.devices import Device
@@ -55,8 +55,12 @@ def _look(scan: Scan, location: Location) -> Report:
     for name in scan.commits:
         if not scan.finished:  # then the copies are the truth, and what lies beside them is left
             report.problems += _commit_problems(scan, location, name)
-        for signal in scan.commits[name].signals:
-            _verify_signal(scan, location, scan.devices[name], signal, report)
+    devices = scan.devices
+    signals = [
+        (devices[name], signal) for name in scan.commits for signal in scan.commits[name].signals
+    ]
+    for part in each(location.path, lambda item: _signal_report(scan, location, *item), signals):
+        report.include(part)
     report.problems += [f"{scan.path}: {entry}" for entry in scan.record.unreadable]
     try:
         report.gaps += [f"{scan.path}: {gap}" for gap in scan.gaps()]
@@ -85,22 +89,21 @@ def _commit_problems(scan: Scan, location: Location, device: str) -> Iterator[st
         yield f"{location}/{DEVICES}/{device}/zarr.json: commit {copy.seq} is not that of {latest}"
 
 
-def _verify_signal(
-    scan: Scan, location: Location, device: Device, name: str, report: Report
-) -> None:
+def _signal_report(scan: Scan, location: Location, device: Device, name: str) -> Report:
     signal, commit = device[name], scan.commits[device.name].signals[name]
-    before = len(report.problems)
+    where = f"{location}/{DEVICES}/{device.name}/{name}"
+    report = Report(where)
     try:
         if commit.layout == "replace" and not scan.finished:
             report.chunks += len([np.asarray(array) for array in signal.arrays.values()])
-            return
+            return report
         for array, committed in commit.arrays.items():
             _verify_array(scan, location, signal, array, committed, report)
-        if len(report.problems) == before:
-            where = f"{location}/{DEVICES}/{device.name}/{name}"
+        if not report.problems:
             report.problems += [f"{where}: {p}" for p in relation_problems(signal, commit)]
     except UNREADABLE as error:
         report.problems.append(str(error))
+    return report
 
 
 def _verify_array(
