@@ -35,6 +35,7 @@ _MOST_ROOM = 8 * 1024 * 1024  # what a reply gets at once, as long as it is not 
 _LONGEST = 512 * 1024 * 1024  # what Redis lets a message be, unless told otherwise
 _LOOK = 16  # entries that are compared with the first; more, if these were all alike
 _MANY = 128 * 1024  # bytes that are received at once
+_PIECE = 1024 * 1024  # bytes of shorter messages, which are looked at while the others come
 _MOMENT = struct.pack("ll", 0, 5000)  # 5 ms in which they come, as the kernel has it
 _FOREVER = struct.pack("ll", 0, 0)
 _SHORTEST_ID, _LONGEST_ID = 15, 48  # bytes, with what is before it on its line
@@ -95,9 +96,9 @@ class _Incoming:
             self.end += size
 
     def receive_likely(self, end: int) -> None:
-        """Have the kernel wait for the bytes of long messages up to `end`, if these are many: a
-        thread that comes back from it waits for the interpreter, which others need, too. They may
-        not come: it does not wait long.
+        """Have the kernel wait for the bytes up to `end`, if these are many: a thread that comes
+        back from it waits for the interpreter, which others need, too. They may not come: it does
+        not wait long.
         """
         end = min(end, self.end + _MOST_ROOM)
         if end - self.end < _MANY or isinstance(self._socket, ssl.SSLSocket):
@@ -250,8 +251,8 @@ def _read_entries(incoming: _Incoming, count: int, at: int) -> tuple[_Groups, in
             return None
         size = start + length + len(_LINE_END) - at
         if incoming.end < at + size:
-            if length >= LONG:
-                incoming.receive_likely(at + count * (size + min(_SHORTEST_ID - int(entry[1]), 0)))
+            rest = at + count * (size + min(_SHORTEST_ID - int(entry[1]), 0))
+            incoming.receive_likely(rest if length >= LONG else min(rest, incoming.end + _PIECE))
             incoming.receive(at + size)
         there = min(count, (incoming.end - at) // size, look)
         alike = _alike(incoming.memory, start - tail, tail, size, there)
