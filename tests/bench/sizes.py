@@ -50,7 +50,7 @@ QUICK = Sizes(
     many_signals_seconds=6,
     visibility_seconds=6,
     memory_bytes=(2 * GiB,),
-    growth_messages=2_000_000,
+    growth_messages=6_000_000,
     finalize_bytes=(GiB // 4, 4 * GiB),
 )
 
@@ -69,6 +69,6 @@ FULL = Sizes(
     many_signals_seconds=30,
     visibility_seconds=30,
     memory_bytes=(2 * GiB, 20 * GiB),
-    growth_messages=10_000_000,
+    growth_messages=60_000_000,
     finalize_bytes=(GiB, 16 * GiB),
 )
