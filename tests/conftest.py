@@ -3,9 +3,10 @@ from pathlib import Path
 
 from hypothesis import settings
 
-# what `make test` builds: moto in an environment of its own
-MOTO = Path(__file__).parents[1] / ".venv-moto/bin/moto_server"
-os.environ.setdefault("ZWRITER_MOTO_SERVER", str(MOTO))
+# what make builds: S3 servers in environments of their own
+HERE = Path(__file__).parents[1]
+os.environ.setdefault("ZWRITER_MOTO_SERVER", str(HERE / ".venv-moto/bin/moto_server"))
+os.environ.setdefault("ZWRITER_WEED", str(HERE / ".venv-seaweedfs/bin/weed"))
 
 pytest_plugins = ["zwriter.testing.fixtures"]
 

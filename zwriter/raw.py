@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -21,26 +19,41 @@ def ends_of(raw: Raw) -> tuple[Raw, Raw]:
     return raw[:_ENDS], raw[-_ENDS:]
 
 
+Entry = Callable[[int], str]
+"""Gives the id of message i of some."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdsBefore:
+    """Ids of messages that lie before them: in `nbytes` bytes before each, from where `reader`
+    reads them, given memory, starts and length.
+    """
+
+    nbytes: int
+    reader: Callable[[NDArray[np.uint8], NDArray[np.int64], int], Entry]
+
+
 class Messages:
     """Consecutive messages of a stream, each `length` bytes, where they lie in `memory`.
 
-    memory: (n,) uint8, which does not change any more; starts: (k,) where each message begins;
-    entry: gives the id of message i; step: from each to the next, 0 if that varies, -1 if it is not
-    known.
+    memory: (n,) uint8, which does not change any more; starts: (k,) where each message begins; ids:
+    where those lie, or what gives that of message i; step: from each to the next, 0 if that varies,
+    -1 if it is not known.
     """
 
-    __slots__ = ("_entry", "_memory", "_starts", "_step", "length")
+    __slots__ = ("_entry", "_memory", "_starts", "_step", "ids", "length")
 
     def __init__(
         self,
         memory: NDArray[np.uint8],
         starts: NDArray[np.int64],
         length: int,
-        entry: Callable[[int], str],
+        ids: IdsBefore | Entry,
         step: int = -1,
     ) -> None:
-        self._memory, self._starts, self.length, self._entry = memory, starts, length, entry
-        self._step = step
+        self._memory, self._starts, self.length, self._step = memory, starts, length, step
+        self.ids = ids
+        self._entry = ids.reader(memory, starts, length) if isinstance(ids, IdsBefore) else ids
 
     @classmethod
     def of(cls, entries: Sequence[tuple[str, bytes]]) -> Messages:
@@ -52,16 +65,16 @@ class Messages:
 
     @classmethod
     def together(cls, groups: Sequence[Messages]) -> Messages:
-        """Those of all `groups`, of one length, copied to lie one behind the other."""
-        length = groups[0].length
-        memory = np.concatenate([group.part(0, length) for group in groups]).reshape(-1)
-        ends = list(accumulate(map(len, groups)))
-
-        def entry(i: int) -> str:
-            which = bisect_right(ends, i)
-            return groups[which].entry(i - ends[which] + len(groups[which]))
-
-        return cls(memory, np.arange(ends[-1], dtype=np.int64) * length, length, entry, length)
+        """Those of all `groups`, of one length, copied with their ids: the memory of `groups` is
+        not needed any more.
+        """
+        length, before = groups[0].length, min(group.before for group in groups)
+        ids = groups[0].ids
+        if not before:
+            ids = [group.entry(i) for group in groups for i in range(len(group))].__getitem__
+        memory = np.concatenate([group.part(-before, length) for group in groups])
+        starts = np.arange(len(memory), dtype=np.int64) * memory.shape[1] + before
+        return cls(memory.reshape(-1), starts, length, ids, memory.shape[1])
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -69,6 +82,11 @@ class Messages:
     @property
     def nbytes(self) -> int:
         return len(self) * self.length
+
+    @property
+    def before(self) -> int:
+        """How many bytes before each message have its id; 0 if that is somewhere else."""
+        return min(self.ids.nbytes, int(self._starts[0])) if isinstance(self.ids, IdsBefore) else 0
 
     def entry(self, i: int) -> str:
         """The id of message `i`, from 0."""
@@ -107,15 +125,16 @@ class Messages:
         return Messages(memory, starts, self.length, self._entry, self.length)
 
     def part(self, begin: int, end: int) -> NDArray[np.uint8]:
-        """(k, end - begin): these bytes of each, copied only where the messages do not lie at equal
-        distances.
+        """(k, end - begin): these bytes of each, from `-begin` bytes before it if that is negative;
+        copied only where the messages do not lie at equal distances.
         """
-        memory, width = self._memory, end - begin
+        memory, width, start = self._memory, end - begin, max(begin, 0)
         if self.evenly:
             at = int(self._starts[0]) + begin
             return np.ndarray((len(self), width), np.uint8, memory, at, (self._step, 1))
-        anywhere = (len(memory) - end + 1, width)
-        result = np.ndarray(anywhere, np.uint8, memory, begin, (1, 1))[self._starts]
+        anywhere = (len(memory) - start - width + 1, width)
+        windows = np.ndarray(anywhere, np.uint8, memory, start, (1, 1))
+        result = windows[self._starts if begin >= 0 else self._starts + begin]
         return cast("NDArray[np.uint8]", result)
 
     def holds(self, values: NDArray[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Goal 9: small messages; the ten millionth costs no more than the first."""
+"""Goal 9: small messages; the last ones of a long scan cost no more than the first."""
 
 from __future__ import annotations
 

@@ -271,26 +271,30 @@ def test_a_stream_that_a_device_says_is_not_to_be_saved_is_not_read(client, publ
             assert reader.get() is None
 
 
+@pytest.mark.parametrize("each", [1, 12])
 def test_small_messages_that_were_read_in_turns_are_decoded_together_when_they_have_gathered(
-    client, publisher
+    client, publisher, each
 ):
     with publisher.open_scan(scan_number=1) as scan, reading(client, scan.scan_id) as reader:
-        entries = {}
-        for i in range(12):
-            for signal in ("one", "other"):
-                scan.add("d", signal, i / 2, max_shape=(None,))
-                key = keys.async_signal(scan.scan_id, "d", signal)
-                entries[key] = client.xrevrange(key, count=1)[0][0].decode()
+        for turn in range(5):
+            for i in range(turn * each, (turn + 1) * each):
+                for signal in ("one", "other"):
+                    scan.add("d", signal, i / 2, max_shape=(None,))
             moment = time.monotonic()
+            reader.hurry()
             until(lambda since=moment: reader.emptied(since))
             assert reader.get(gathering=True) is None
         runs = reader.get()
+        entries = {run.stream: client.xrange(run.stream, min=b"-") for run in runs}
     assert [type(run) for run in runs] == [Run, Run]
     for run in runs:
-        assert run.values.tolist() == [i / 2 for i in range(12)]
-        assert run.numbers.tolist() == list(range(12))
-        assert run.position.entry == entries[run.position.stream]
-        assert [u.source.position for u in run.updates()][-1] == run.position
+        sources = [update.source for update in run.updates()]
+        assert run.values.tolist() == [i / 2 for i in range(5 * each)]
+        assert run.numbers.tolist() == list(range(5 * each))
+        assert run.position == sources[-1].position
+        assert [(source.position.entry.encode(), source.raw) for source in sources] == [
+            (entry, fields[b"data"]) for entry, fields in entries[run.stream]
+        ]
 
 
 def test_what_is_much_does_not_gather(client, publisher):

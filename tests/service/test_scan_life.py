@@ -12,6 +12,7 @@ from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.service import paths
 from zwriter.settings import SpoolSettings
+from zwriter.testing.failpoints import watched
 
 
 def point(value: float) -> dict:
@@ -55,6 +56,22 @@ def test_rows_can_be_read_while_the_scan_is_open(beamline):
         live = beamline.live(1, rows=3)
         assert live.devices["mcs"]["counts"].value[:].tolist() == [1, 2, 3]
         assert not live.finished
+
+
+def test_what_was_read_is_committed_when_the_service_is_stopped(beamline_on_disk, until):
+    """Also what waits for more to be decoded with: Redis may trim it before the next one comes."""
+    beamline = beamline_on_disk
+    rarely = beamline.settings.store.model_copy(update={"flush_interval": 3600.0})
+    beamline.settings = beamline.settings.model_copy(update={"store": rarely})
+    scan = beamline.publisher.open_scan(scan_number=1, async_devices=["mcs"])
+    for i in range(30):
+        scan.add("mcs", "counts", i, max_shape=(None,))
+    with watched() as passed, beamline.service():
+        until(
+            lambda: passed["ingest.queued"] >= 2, "the first message, then all others, to be read"
+        )
+    counts = open_scan(beamline.store(1)).devices["mcs"]["counts"]
+    assert counts.value[:].tolist() == list(range(30))
 
 
 def test_two_scans_at_once_are_two_stores(beamline):

@@ -24,7 +24,7 @@ from redis.connection import DefaultParser
 
 from zwriter.ingest.commands import WrongType
 from zwriter.protocol.alike import LONG, equal_lengths
-from zwriter.raw import Messages
+from zwriter.raw import Entry, IdsBefore, Messages
 
 Bytes = NDArray[np.uint8]
 Beginnings = NDArray[np.int64]
@@ -35,7 +35,7 @@ _MOST_ROOM = 8 * 1024 * 1024  # what a reply gets at once, as long as it is not 
 _LONGEST = 512 * 1024 * 1024  # what Redis lets a message be, unless told otherwise
 _LOOK = 16  # entries that are compared with the first; more, if these were all alike
 _MANY = 128 * 1024  # bytes that are received at once
-_PIECE = 1024 * 1024  # bytes of shorter messages, which are looked at while the others come
+_STRETCH = 1024 * 1024  # bytes of shorter messages, which are looked at while the others come
 _MOMENT = struct.pack("ll", 0, 5000)  # 5 ms in which they come, as the kernel has it
 _FOREVER = struct.pack("ll", 0, 0)
 _SHORTEST_ID, _LONGEST_ID = 15, 48  # bytes, with what is before it on its line
@@ -149,10 +149,15 @@ class _Groups:
         for length, parts in self._groups:
             starts = np.fromiter(chain.from_iterable(parts), np.int64, sum(map(len, parts)))
             step = parts[0].step if len(parts) == 1 else -1
-            yield Messages(memory, starts, length, _ids(memory, starts, length), step)
+            yield Messages(memory, starts, length, _ids_before(length), step)
 
 
-def _ids(memory: Bytes, starts: Beginnings, length: int) -> Any:
+@cache
+def _ids_before(length: int) -> IdsBefore:
+    return IdsBefore(_LONGEST_ID + _behind_id(length), _ids)
+
+
+def _ids(memory: Bytes, starts: Beginnings, length: int) -> Entry:
     def entry(i: int) -> str:
         end = int(starts[i]) - _behind_id(length)
         return memory[max(end - _LONGEST_ID, 0) : end].tobytes().rpartition(b"\n")[2].decode()
@@ -238,7 +243,7 @@ def _read(incoming: _Incoming) -> dict[bytes, list[Messages]] | None:
 
 def _read_entries(incoming: _Incoming, count: int, at: int) -> tuple[_Groups, int] | None:
     """`count` entries that begin at `at`, and where they end."""
-    groups, look, few = _Groups(), _LOOK, count < _FEW
+    groups, look, few, begin, taken = _Groups(), _LOOK, count < _FEW, at, 0
     while count:
         entry = incoming.expect(_ENTRY, at)
         if entry is None:
@@ -251,8 +256,11 @@ def _read_entries(incoming: _Incoming, count: int, at: int) -> tuple[_Groups, in
             return None
         size = start + length + len(_LINE_END) - at
         if incoming.end < at + size:
-            rest = at + count * (size + min(_SHORTEST_ID - int(entry[1]), 0))
-            incoming.receive_likely(rest if length >= LONG else min(rest, incoming.end + _PIECE))
+            if length >= LONG:
+                incoming.receive_likely(at + count * (size + min(_SHORTEST_ID - int(entry[1]), 0)))
+            elif taken:  # they may differ in length: as many bytes as such have taken so far
+                likely = at + count * ((at - begin) // taken)
+                incoming.receive_likely(min(likely, incoming.end + _STRETCH))
             incoming.receive(at + size)
         there = min(count, (incoming.end - at) // size, look)
         alike = _alike(incoming.memory, start - tail, tail, size, there)
@@ -261,6 +269,7 @@ def _read_entries(incoming: _Incoming, count: int, at: int) -> tuple[_Groups, in
             return None
         groups.add(length, range(start, start + alike * size, size))
         look = 4 * look if alike == there else _LOOK
+        taken += alike
         count -= alike
         at = end
     return groups, at

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 
 from zwriter.errors import BadMessage
 from zwriter.ingest.discovery import StreamName
@@ -60,15 +60,26 @@ class Read:
     def decoded(self) -> Batch:
         """What they become."""
         batch: Batch = []
+        for same in _to_be_joined(self.groups):
+            runs = self._runs(Messages.together(same)) if len(same) > 1 else None
+            if runs is None:
+                batch += chain.from_iterable(map(self._decoded, same))
+            else:
+                batch += runs
+        return batch
+
+    def _runs(self, messages: Messages) -> list[Run] | None:
+        return None if self.again else self.stream.alike.runs(messages)
+
+    def _decoded(self, messages: Messages) -> Batch:
+        runs = self._runs(messages)
+        if runs is not None:
+            return [*runs]
+        batch: Batch = []
         name = self.stream.name
-        for messages in _joined(self.groups):
-            runs = None if self.again else self.stream.alike.runs(messages)
-            if runs is not None:
-                batch.extend(runs)
-                continue
-            for entry, raw in messages.pairs():
-                source = Source(raw, Position(name.key, entry), self.again)
-                batch.extend(_updates(source, name.device))
+        for entry, raw in messages.pairs():
+            source = Source(raw, Position(name.key, entry), self.again)
+            batch.extend(_updates(source, name.device))
         return batch
 
 
@@ -86,14 +97,13 @@ def by_stream(reads: Iterable[Read]) -> list[Read]:
     return found
 
 
-def _joined(groups: Sequence[Messages]) -> Iterator[Messages]:
-    """The same, small groups of one length as one: decoding costs as much for few as for many."""
-    for (_, large), same in groupby(groups, key=lambda group: (group.length, group.nbytes >= LONG)):
-        alike = list(same)
-        if large or len(alike) == 1:
-            yield from alike
-        else:
-            yield Messages.together(alike)
+def _to_be_joined(groups: Sequence[Messages]) -> Iterator[list[Messages]]:
+    """The same: small groups of one length together, since decoding costs as much for few messages
+    as for many; any other by itself.
+    """
+    for (_, large), some in groupby(groups, key=lambda group: (group.length, group.nbytes >= LONG)):
+        same = list(some)
+        yield from ([group] for group in same) if large else [same]
 
 
 def _updates(source: Source, device: str) -> Iterable[Update | Rejected]:

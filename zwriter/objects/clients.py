@@ -25,7 +25,13 @@ from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 from obstore.store import S3Store
 
-from zwriter.objects.errors import no_credentials, no_new_credentials, requests_told, settings_told
+from zwriter.objects.errors import (
+    no_credentials,
+    no_new_credentials,
+    no_such_bytes_told,
+    requests_told,
+    settings_told,
+)
 from zwriter.objects.filesystem import BucketFileSystem
 from zwriter.settings import StorageSettings
 
@@ -98,16 +104,18 @@ class ObjectStorage:
             return bytes(obstore.get(client, key).bytes())
 
     def read_part(self, bucket: str, key: str, start: int, stop: int) -> bytes:
-        """Some bytes of an object, by one request. Raises as `read` does."""
+        """Some bytes of an object, by one request. Raises as `read` does, and OSError if it has
+        none there.
+        """
         client = self._whole_objects(bucket)
-        with requests_told(bucket, lambda: self.endpoint):
+        with requests_told(bucket, lambda: self.endpoint), no_such_bytes_told(key):
             part: Any = obstore.get_range(client, key, start=start, end=stop)  # a buffer like bytes
             return part  # type: ignore[no-any-return]
 
     def read_start(self, bucket: str, key: str, nbytes: int) -> tuple[bytes, int]:
-        """The first bytes of an object, and its size. Raises as `read` does."""
+        """The first bytes of an object, and its size. Raises as `read_part` does."""
         client = self._whole_objects(bucket)
-        with requests_told(bucket, lambda: self.endpoint):
+        with requests_told(bucket, lambda: self.endpoint), no_such_bytes_told(key):
             answer = obstore.get(client, key, options={"range": (0, nbytes)})
             return bytes(answer.bytes()), answer.meta["size"]
 

@@ -61,6 +61,17 @@ def requests_told(bucket: str, endpoint: Callable[[], str]) -> Iterator[None]:
 
 
 @contextmanager
+def no_such_bytes_told(name: str) -> Iterator[None]:
+    """That an object has no such bytes becomes an OSError."""
+    try:
+        yield
+    except Exception as error:
+        if _code(error) in ("InvalidRange", "416"):
+            raise OSError(f"{name} is shorter than it was, or empty") from None
+        raise
+
+
+@contextmanager
 def settings_told() -> Iterator[None]:
     """What cannot be used of the settings becomes a UsageError."""
     try:

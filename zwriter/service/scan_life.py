@@ -17,6 +17,7 @@ from zwriter.service.shared import Shared
 log = logging.getLogger(__name__)
 
 _TICK = 0.1  # seconds without data until something else is looked after
+_MOMENT = 0.01  # the same when a commit is due
 _LONGEST_GATHERING = 1.0  # seconds that messages wait for others to be decoded with
 _LOOK_INTERVAL = 1.0  # seconds between looks at the keys of the scan
 _SETTLE = 0.5  # seconds without news after which a scan that seems whole is finished
@@ -80,6 +81,9 @@ class ScanLife:
                 if self._over():
                     self._note_what_is_missing()
                     return True
+            self._reader.stop()
+            while batch := self._reader.get():  # Redis may trim it before the next service comes
+                self._writer.apply(batch)
             self._writer.commit()
             return False
         finally:
@@ -87,31 +91,30 @@ class ScanLife:
 
     def _step(self) -> None:
         """Take what has come, and make visible what is due."""
+        if self._control.journal_heard():
+            self._last_news = time.monotonic()
+        if time.monotonic() - self._last_look >= _LOOK_INTERVAL:
+            self._look()
         batch = self._what_has_come()
         if batch:
             with self._slow.watched():
                 self._writer.apply(batch)
             self._lag.took(batch)
-        elif not self._reader.alive:
-            raise RuntimeError("its streams can be read no more; the log says why")
-        if self._control.journal_heard() or batch:
             self._last_news = time.monotonic()
-        if time.monotonic() - self._last_look >= _LOOK_INTERVAL:
-            self._look()
+        elif not self._reader.alive and not self._reader.nbytes:
+            raise RuntimeError("its streams can be read no more; the log says why")
         with self._slow.watched():
             self._writer.commit_due()
 
     def _what_has_come(self) -> Batch | None:
         """What is to be written now: before a commit all there is, else what is worth it."""
-        now, wait = time.monotonic(), _TICK
         if not self._control.ended:
-            left = min(self._writer.commits_in, self._gather_until - now)
+            left = min(self._writer.commits_in, self._gather_until - time.monotonic())
             batch = self._reader.get(min(max(left, 0.0), _TICK), gathering=True)
-            if batch or left > _TICK:
+            if batch or (self._writer.commits_in and time.monotonic() < self._gather_until):
                 return batch
-            wait = 0.0
         self._gather_until = time.monotonic() + _LONGEST_GATHERING
-        return self._reader.get(wait)
+        return self._reader.get(_TICK if self._control.ended else _MOMENT)
 
     def _devices(self) -> set[str]:
         """All devices that the scan's status names."""

@@ -21,7 +21,7 @@ from zwriter.testing.scans import ScanFolder
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "s3: needs an S3 server (moto, or Ceph's radosgw)")
+    config.addinivalue_line("markers", "s3: needs an S3 server (moto, Ceph's radosgw, SeaweedFS)")
 
 
 def any_redis(directory: Path) -> AbstractContextManager[RedisServer]:
@@ -44,7 +44,7 @@ def redis_url(own_redis: RedisServer) -> str:
 
 
 def s3_kind() -> str:
-    """Which S3 server tests get: `moto` or `radosgw`, as ZWRITER_S3_SERVER says."""
+    """Which S3 server tests get: `moto`, `radosgw` or `seaweedfs`, as ZWRITER_S3_SERVER says."""
     return os.environ.get("ZWRITER_S3_SERVER", "moto")
 
 

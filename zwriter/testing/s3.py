@@ -1,4 +1,4 @@
-"""An S3 server of one's own: Ceph's radosgw, a real one, or moto's emulator, which needs no root.
+"""An S3 server of one's own: Ceph's radosgw and SeaweedFS, real ones, or moto's emulator.
 
 >>> with s3_server("moto") as server:
 ...     bucket = server.new_bucket()
@@ -22,6 +22,7 @@ from zwriter.errors import UsageError
 from zwriter.objects.clients import AWS_DESCRIPTIONS
 from zwriter.testing.moto import moto, moto_program
 from zwriter.testing.radosgw import radosgw, radosgw_version
+from zwriter.testing.seaweedfs import seaweedfs, seaweedfs_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +77,27 @@ class S3Server:
 
 
 def described(kind: str) -> str:
-    """What server that is. Raises UsageError if it is not installed, or not known."""
+    """What server `moto`, `radosgw` or `seaweedfs` is. Raises UsageError if it is not installed,
+    or not known.
+    """
     match kind:
         case "moto":
             return f"moto, an emulator ({moto_program()})"
         case "radosgw":
             return f"radosgw of {radosgw_version()}"
-    raise UsageError(f"S3 server {kind}: there are moto and radosgw")
+        case "seaweedfs":
+            return f"SeaweedFS {seaweedfs_version()}"
+    raise UsageError(f"S3 server {kind}: there are moto, radosgw and seaweedfs")
 
 
 @contextmanager
 def s3_server(kind: str = "moto") -> Iterator[S3Server]:
-    """A started, empty server of kind `moto` or `radosgw`; it is stopped and removed at the end.
+    """A started, empty server of that kind (`described`); it is stopped and removed at the end.
 
     Raises UsageError if that kind is not installed, ServiceError if it does not start.
     """
     described(kind)
-    start = {"moto": moto, "radosgw": radosgw}[kind]
+    start = {"moto": moto, "radosgw": radosgw, "seaweedfs": seaweedfs}[kind]
     with (
         tempfile.TemporaryDirectory(prefix=f"zwriter-{kind}-") as folder,
         start(Path(folder)) as (endpoint, key, secret),

@@ -23,7 +23,10 @@ def opened(path: AnyPath) -> Iterator[IO[bytes]]:
 
 
 class _Object(io.RawIOBase):
-    """By requests for `PIECE` bytes, or for as many as are asked for; the first ones are kept."""
+    """By requests for `PIECE` bytes, or for as many as are asked for; the first ones are kept.
+
+    Raises OSError if it is empty, or replaced by a shorter one meanwhile.
+    """
 
     def __init__(self, path: ObjectPath) -> None:
         self._path, self._at = path, 0
@@ -59,6 +62,14 @@ class _Object(io.RawIOBase):
         for begin, piece in (self._first, self._last):
             if begin <= start and stop <= begin + len(piece):
                 return begin, piece
-        end = min(max(stop, start + PIECE), self._size)
-        self._last = start, memoryview(self._path.read_part(start, end))
+        self._last = start, self._continued(start, min(max(stop, start + PIECE), self._size))
         return self._last
+
+    def _continued(self, start: int, stop: int) -> memoryview:
+        """These bytes; those that the last piece ends with are not asked for again."""
+        begin, piece = self._last
+        known = max(begin + len(piece) - start, 0) if begin <= start else 0
+        part = self._path.read_part(start + known, stop)
+        if known + len(part) < stop - start:
+            raise OSError(f"{self._path} is shorter than it was")
+        return memoryview(b"".join((piece[len(piece) - known :], part)) if known else part)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from typing import IO, Any
 
 import h5py
@@ -16,7 +16,7 @@ import hdf5plugin  # noqa: F401  (registers the Blosc filter)
 import numpy as np
 from numpy.typing import NDArray
 
-from zwriter.objects import AT_ONCE, AnyPath, each
+from zwriter.objects import AT_ONCE, PIECE, AnyPath, each
 from zwriter.reader.commits import ArrayCommit
 from zwriter.reader.verify.opened import opened
 from zwriter.reader.verify.report import Report
@@ -33,7 +33,8 @@ from zwriter.store.shard_index import (
 from zwriter.store.zarr_json import chunk_key, generation_of, stored_shape
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_READING = BoundedSemaphore(AT_ONCE)  # of all signals, whose shards are read side by side
+_READING = BoundedSemaphore(AT_ONCE)  # of all signals, whose shards are read side by side,
+_ONE = Lock()  # but not those of large chunks, some of which each has in memory
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,14 @@ def _verify_shard(array: ShardedArray, shard: int) -> Report:
     numbers = range(-(-array.rows(shard) // array.chunk_rows))
     wanted = [number for number in numbers if array.needed(first + number)]
     try:
-        with _READING, opened(path) as file:
+        with _READING if (array.chunk_nbytes or 0) <= PIECE else _ONE, opened(path) as file:
             problems = list(_shard_problems(array, shard, file, wanted, report))
         report.problems += [f"{path}: {problem}" for problem in problems]
     except FileNotFoundError:
         if wanted or array.finished:
             report.problems.append(f"{path}: the shard is missing")
+    except OSError as error:
+        report.problems.append(f"{path}: cannot be read: {error}")
     return report
 
 

