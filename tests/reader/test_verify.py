@@ -214,6 +214,10 @@ def damage_a_replaced_value(store: Path) -> None:
     path.write_bytes(data)
 
 
+def empty_a_shard(store: Path) -> None:
+    (store / SHARD).write_bytes(b"")
+
+
 def damage_the_journal(store: Path) -> None:
     path = next((store / "entry/zwriter/journal/value").rglob("c/0"))
     data = bytearray(path.read_bytes())
@@ -242,6 +246,7 @@ def age_consolidated_metadata(store: Path) -> None:
         (flip_a_bit, "chunk 100 is damaged: wrong checksum"),
         (cut_the_file, "is cut off"),
         (remove_a_shard, "the shard is missing"),
+        (empty_a_shard, "value/c/0/0/0: "),
         (swap_shards, "not the shard that was sealed here"),
         (damage_the_index, "damaged shard index"),
         (lose_a_chunk, "the index lacks chunks 7"),

@@ -81,13 +81,19 @@ class ScanLife:
                 if self._over():
                     self._note_what_is_missing()
                     return True
-            self._reader.stop()
-            while batch := self._reader.get():  # Redis may trim it before the next service comes
-                self._writer.apply(batch)
             self._writer.commit()
+            self._take_what_was_read()
             return False
         finally:
             self._reader.stop()
+
+    def _take_what_was_read(self) -> None:
+        """Redis may trim it before the next service comes."""
+        self._reader.stop()
+        while self._reader.nbytes:
+            self._writer.apply(self._reader.get() or [])
+            self._writer.commit_due()
+        self._writer.commit()
 
     def _step(self) -> None:
         """Take what has come, and make visible what is due."""
@@ -218,7 +224,7 @@ class ScanLife:
         """
         begun = self._writer.record.status is not None
         quiet = time.monotonic() - self._last_news
-        if not self._resumed or self._control.ended or not begun:
+        if not self._resumed or self._control.ended or not begun or self._reader.nbytes:
             return
         if quiet < _LONG * self._drain_timeout or self._control.known_to_redis:
             return

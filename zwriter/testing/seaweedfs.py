@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import botocore.session
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,7 +19,6 @@ from zwriter.errors import UsageError
 from zwriter.testing.daemons import daemon, free_port
 
 KEY, SECRET = "testkey", "testsecret"
-_BUCKET = "readiness"
 
 
 @contextmanager
@@ -39,7 +39,9 @@ def seaweedfs(folder: Path) -> Iterator[tuple[str, str, str]]:
     command += ["-filer", "-s3", f"-s3.port={port}", f"-s3.config={users}", "-volume.max=100000"]
     for part in ("master", "volume", "filer"):
         command += [f"-{part}.port={free_port()}", f"-{part}.port.grpc={free_port()}"]
-    command += [f"-s3.port.grpc={free_port()}", f"-filer.localSocket={folder}/filer.sock"]
+    command += [f"-s3.port.grpc={free_port()}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+    command += [f"-{part}.localSocket={folder}/{part}.sock" for part in ("filer", "s3")]
+    command += ["-master.telemetry=false", "-volume.preStopSeconds=0"]
     endpoint = f"http://127.0.0.1:{port}"
     with daemon(command, folder / "seaweedfs.log", lambda: _takes_objects(endpoint)):
         yield endpoint, KEY, SECRET
@@ -72,9 +74,10 @@ def _takes_objects(endpoint: str) -> bool:
         aws_access_key_id=KEY,
         aws_secret_access_key=SECRET,
     )
+    bucket = f"ready-{uuid4().hex[:12]}"
     try:
-        client.create_bucket(Bucket=_BUCKET)
-        client.put_object(Bucket=_BUCKET, Key="object", Body=b"1")
+        client.create_bucket(Bucket=bucket)
+        client.put_object(Bucket=bucket, Key="object", Body=b"1")
     except (BotoCoreError, ClientError):
         return False
     finally:

@@ -106,8 +106,8 @@ def _verify_shard(array: ShardedArray, shard: int) -> Report:
     wanted = [number for number in numbers if array.needed(first + number)]
     try:
         with _READING if (array.chunk_nbytes or 0) <= PIECE else _ONE, opened(path) as file:
-            problems = list(_shard_problems(array, shard, file, wanted, report))
-        report.problems += [f"{path}: {problem}" for problem in problems]
+            for problem in _shard_problems(array, shard, file, wanted, report):
+                report.problems.append(f"{path}: {problem}")
     except FileNotFoundError:
         if wanted or array.finished:
             report.problems.append(f"{path}: the shard is missing")

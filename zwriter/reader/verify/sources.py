@@ -58,6 +58,8 @@ def _head(path: ObjectPath) -> tuple[bytes, int] | None:
         return path.read_start(FIRST_CHUNK)
     except FileNotFoundError:
         return None
+    except OSError:  # it is empty
+        return b"", 0
 
 
 def _shape(dataset: str, head: bytes, size: int) -> Shape:
