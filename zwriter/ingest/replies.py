@@ -35,7 +35,6 @@ _MOST_ROOM = 8 * 1024 * 1024  # what a reply gets at once, as long as it is not 
 _LONGEST = 512 * 1024 * 1024  # what Redis lets a message be, unless told otherwise
 _LOOK = 16  # entries that are compared with the first; more, if these were all alike
 _MANY = 128 * 1024  # bytes that are received at once
-_STRETCH = 1024 * 1024  # bytes of shorter messages, which are looked at while the others come
 _MOMENT = struct.pack("ll", 0, 5000)  # 5 ms in which they come, as the kernel has it
 _FOREVER = struct.pack("ll", 0, 0)
 _SHORTEST_ID, _LONGEST_ID = 15, 48  # bytes, with what is before it on its line
@@ -96,9 +95,9 @@ class _Incoming:
             self.end += size
 
     def receive_likely(self, end: int) -> None:
-        """Have the kernel wait for the bytes up to `end`, if these are many: a thread that comes
-        back from it waits for the interpreter, which others need, too. They may not come: it does
-        not wait long.
+        """Have the kernel wait for the bytes of long messages up to `end`, if these are many: a
+        thread that comes back from it waits for the interpreter, which others need, too. They may
+        not come: it does not wait long.
         """
         end = min(end, self.end + _MOST_ROOM)
         if end - self.end < _MANY or isinstance(self._socket, ssl.SSLSocket):
@@ -243,7 +242,7 @@ def _read(incoming: _Incoming) -> dict[bytes, list[Messages]] | None:
 
 def _read_entries(incoming: _Incoming, count: int, at: int) -> tuple[_Groups, int] | None:
     """`count` entries that begin at `at`, and where they end."""
-    groups, look, few, begin, taken = _Groups(), _LOOK, count < _FEW, at, 0
+    groups, look, few = _Groups(), _LOOK, count < _FEW
     while count:
         entry = incoming.expect(_ENTRY, at)
         if entry is None:
@@ -258,9 +257,6 @@ def _read_entries(incoming: _Incoming, count: int, at: int) -> tuple[_Groups, in
         if incoming.end < at + size:
             if length >= LONG:
                 incoming.receive_likely(at + count * (size + min(_SHORTEST_ID - int(entry[1]), 0)))
-            elif taken:  # they may differ in length: as many bytes as such have taken so far
-                likely = at + count * ((at - begin) // taken)
-                incoming.receive_likely(min(likely, incoming.end + _STRETCH))
             incoming.receive(at + size)
         there = min(count, (incoming.end - at) // size, look)
         alike = _alike(incoming.memory, start - tail, tail, size, there)
@@ -269,7 +265,6 @@ def _read_entries(incoming: _Incoming, count: int, at: int) -> tuple[_Groups, in
             return None
         groups.add(length, range(start, start + alike * size, size))
         look = 4 * look if alike == there else _LOOK
-        taken += alike
         count -= alike
         at = end
     return groups, at
