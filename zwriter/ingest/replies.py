@@ -13,7 +13,7 @@ import ssl
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -151,7 +151,7 @@ class _Groups:
             yield Messages(memory, starts, length, _ids_before(length), step)
 
 
-@cache
+@lru_cache(1000)
 def _ids_before(length: int) -> IdsBefore:
     return IdsBefore(_LONGEST_ID + _behind_id(length), _ids)
 
