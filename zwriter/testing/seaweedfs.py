@@ -42,6 +42,7 @@ def seaweedfs(folder: Path) -> Iterator[tuple[str, str, str]]:
     command += [f"-s3.port.grpc={free_port()}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += [f"-{part}.localSocket={folder}/{part}.sock" for part in ("filer", "s3")]
     command += ["-master.telemetry=false", "-volume.preStopSeconds=0"]
+    command += ["-s3.domainName=localhost", "-s3.autoCreateBucket=false"]
     endpoint = f"http://127.0.0.1:{port}"
     with daemon(command, folder / "seaweedfs.log", lambda: _takes_objects(endpoint)):
         yield endpoint, KEY, SECRET
