@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import zarr
@@ -14,8 +15,9 @@ from zarr.storage import StorePath, WrapperStore
 
 from zwriter.errors import StoreError
 from zwriter.reader.commits import SignalCommit
-from zwriter.reader.lazy import InStore, LazyArray
+from zwriter.reader.lazy import InStore, LazyArray, Source
 from zwriter.reader.location import Location
+from zwriter.reader.pieces import Continued, DevicePieces
 from zwriter.store.array_state import dtype_from_json
 from zwriter.store.layout import DEVICES
 from zwriter.store.zarr_json import stored_shape
@@ -86,13 +88,22 @@ class StoredArrays(Mapping[str, LazyArray]):
 
     `slices` rows are filled in place, so what is on disk may be ahead of the commit: while the scan
     is live their `length` is read before their `value`, and is never more than what is there.
+    pieces: what the device's commit names.
     """
 
     def __init__(
-        self, location: Location, device: str, signal: str, commit: SignalCommit, *, live: bool
+        self,
+        location: Location,
+        device: str,
+        signal: str,
+        commit: SignalCommit,
+        pieces: DevicePieces,
+        *,
+        live: bool,
     ) -> None:
-        self._location, self._commit = location, commit
-        self._node, self._name = f"{DEVICES}/{device}/{signal}", f"{device}/{signal}"
+        self._location, self._commit, self._pieces = location, commit, pieces
+        self._signal, self._name = signal, f"{device}/{signal}"
+        self._node = f"{DEVICES}/{self._name}"
         self._read_first = "length" if live and commit.layout == "slices" else ""
         self._opened: dict[str, LazyArray] = {}
 
@@ -102,16 +113,35 @@ class StoredArrays(Mapping[str, LazyArray]):
         if name != self._read_first and self._read_first in self._commit.arrays:
             self[self._read_first]
         if name not in self._opened:
-            opened = InStore(
-                f"{self._name}/{name}", lambda: self._open(name), self._location.at_once
-            )
-            array = LazyArray(opened)
+            array = LazyArray(self._source(name))
             self._opened[name] = array.loaded() if name == self._read_first else array
         return self._opened[name]
 
-    def _open(self, name: str) -> zarr.Array[Any]:
+    def _source(self, name: str) -> Source:
         committed = self._commit.arrays[name]
-        shape = stored_shape(committed.shape, dtype_from_json(committed.dtype))
+        if committed.in_shards is None or (there := self._rows_there(name)) >= committed.shape[0]:
+            return self._stored(name, committed.shape)
+        return Continued(
+            self._stored(name, (there, *committed.shape[1:])),
+            partial(self._pieces.rows, self._signal, name),
+            committed.shape[0],
+            lambda: self._stored(name, committed.shape),
+        )
+
+    def _rows_there(self, name: str) -> int:
+        """As many as the newest document says: the shards have them."""
+        document = self._location.metadata(f"{self._node}/{name}")
+        return document["shape"][0] if document else 0
+
+    def _stored(self, name: str, shape: tuple[int, ...]) -> InStore:
+        """The array as far as it is in shards."""
+        return InStore(
+            f"{self._name}/{name}", lambda: self._open(name, shape), self._location.at_once
+        )
+
+    def _open(self, name: str, shape: tuple[int, ...]) -> zarr.Array[Any]:
+        committed = self._commit.arrays[name]
+        shape = stored_shape(shape, dtype_from_json(committed.dtype))
         holes = self._commit.layout == "slices"
         return open_array(self._location, f"{self._node}/{name}", shape, holes=holes)
 

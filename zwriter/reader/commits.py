@@ -16,7 +16,8 @@ class ArrayCommit:
     """How much of an array is official.
 
     open: shard, chunk, offset, nbytes of chunks that grow; sealed: shard -> its checksum; crc: that
-    of the value of a replaced array.
+    of the value of a replaced array; in_shards: how many rows its shards have at least, those that
+    are sealed may have more: the others are in pieces.
     """
 
     shape: tuple[int, ...]
@@ -25,6 +26,7 @@ class ArrayCommit:
     open: tuple[tuple[int, ...], ...]
     sealed: dict[int, int]
     crc: int | None
+    in_shards: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class SignalCommit:
 @dataclass(frozen=True, slots=True)
 class DeviceCommit:
     """One commit. `time`: seconds since 1970; positions: stream key -> id of the last entry; lag:
-    how old, in seconds, the newest message in it was; None if no message came since the one before.
+    how old, in seconds, the newest message in it was; None if no message came since the one before;
+    pieces: names and sizes of objects with rows that are not in shards yet.
     """
 
     epoch: int
@@ -47,6 +50,7 @@ class DeviceCommit:
     positions: dict[str, str]
     signals: dict[str, SignalCommit]
     lag: float | None
+    pieces: tuple[tuple[str, int], ...]
 
 
 def read_commit(location: Location, device: str) -> DeviceCommit | None:
@@ -71,8 +75,9 @@ def parse_commit(data: dict[str, Any], where: str) -> DeviceCommit:
             dict(data["positions"]),
             {name: _signal(signal) for name, signal in data["signals"].items()},
             data.get("lag"),
+            tuple((name, nbytes) for name, nbytes in data.get("pieces", ())),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"{where}: the commit is damaged ({error!r})") from None
 
 
@@ -85,6 +90,7 @@ def _signal(data: dict[str, Any]) -> SignalCommit:
             tuple(tuple(entry) for entry in array.get("open", ())),
             dict(array.get("sealed", ())),
             array.get("crc"),
+            array.get("in_shards"),
         )
         for name, array in data["arrays"].items()
     }

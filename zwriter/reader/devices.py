@@ -10,6 +10,7 @@ from zwriter.reader.commits import DeviceCommit, SignalCommit
 from zwriter.reader.facts import committed_facts, facts
 from zwriter.reader.lazy import LazyArray
 from zwriter.reader.location import Location
+from zwriter.reader.pieces import Pieces
 from zwriter.reader.replaced import ReplacedArrays
 from zwriter.reader.signals import Signal, recorded_signal
 from zwriter.store.record import SyncSignal
@@ -31,10 +32,11 @@ class Device(Mapping[str, Signal]):
         name: str,
         commit: DeviceCommit | None,
         sync: Mapping[str, SyncSignal],
+        pieces: Pieces,
         *,
         live: bool,
     ) -> None:
-        self.name, self.commit = name, commit
+        self.name, self.commit, self._pieces = name, commit, pieces
         self._location, self._live = location, live
         self._committed = dict(commit.signals) if commit else {}
         self._sync = {
@@ -58,7 +60,9 @@ class Device(Mapping[str, Signal]):
     def _arrays(self, name: str, commit: SignalCommit) -> Mapping[str, LazyArray]:
         if self._live and commit.layout == "replace":
             return ReplacedArrays(self._location, self.name, name, commit)
-        return StoredArrays(self._location, self.name, name, commit, live=self._live)
+        assert self.commit is not None
+        pieces = self._pieces.of(self.name, self.commit)
+        return StoredArrays(self._location, self.name, name, commit, pieces, live=self._live)
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._committed.keys() | self._sync.keys()))

@@ -15,6 +15,7 @@ from zwriter.reader.devices import Device
 from zwriter.reader.gaps import gaps
 from zwriter.reader.journal import Journal
 from zwriter.reader.location import Location
+from zwriter.reader.pieces import Pieces
 from zwriter.reader.quarantine import Quarantined, quarantined
 from zwriter.reader.signals import Signal
 from zwriter.store.layout import DEVICES, FORMAT
@@ -41,7 +42,7 @@ class Scan:
 
     def __init__(self, location: Location) -> None:
         self._location = location
-        self._journal = Journal(location)
+        self._journal, self._pieces = Journal(location), Pieces(location)
         self._look()
 
     def _look(self) -> None:
@@ -115,6 +116,7 @@ class Scan:
                 name,
                 self._commits.get(name),
                 sync.get(name, {}),
+                self._pieces,
                 live=not self.finished,
             )
             for name in sorted(self._commits.keys() | sync.keys())

@@ -1,5 +1,5 @@
 """One device of a scan in a spool, brought into a bucket commit by commit: shards, then documents,
-then the commit, which is created only if there is none of its number.
+or only a piece; then the commit, which is created only if there is none of its number.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from zwriter.ship.commits import BucketCommits
 from zwriter.ship.documents import NAME, Documents, with_shape
 from zwriter.ship.pace import Pace
 from zwriter.ship.shards import ShardAt, ShardObject, read_again, shards_of
+from zwriter.ship.tail import Tail
 from zwriter.ship.values import ValueShipment
 from zwriter.store.array_state import Places, shard_key
 from zwriter.store.shard_index import FIRST_CHUNK
@@ -58,9 +59,9 @@ class _Work:
 class DeviceShipment:
     """Sends the device of the spool's `folder`.
 
-    commits: the folder of its commits in the bucket; epoch: ours there; spool: the id of the spool;
-    pool: for what may be sent side by side; interval: seconds between two calls of `ship`;
-    distrusted: objects that are sent again, whatever the commits say.
+    commits, pieces: the folders of its commits and pieces in the bucket; epoch: ours there; spool:
+    the id of the spool; pool: for what may be sent side by side; interval: seconds between two
+    calls of `ship`; distrusted: objects that are sent again, whatever the commits say.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class DeviceShipment:
         bucket: Bucket,
         documents: Documents,
         commits: str,
+        pieces: str,
         epoch: Claim,
         spool: str,
         pool: ThreadPoolExecutor,
@@ -80,7 +82,9 @@ class DeviceShipment:
         self._bucket, self._documents, self._epoch, self._pool = bucket, documents, epoch, pool
         self._shards: dict[tuple[str, int], dict[int, _Shard]] = {}  # of an array's generation
         self._values: dict[str, ValueShipment] = {}
+        self._pieces, self._tail = pieces, Tail(folder)
         self._here: dict[str, Any] | None = None  # the commit of the spool that is in the bucket
+        self._whole: dict[str, Any] | None = None  # the last one that needed no pieces
         self._seen: tuple[int, int] | None = None  # the last commit of the spool that was met
         self._pace = Pace(interval)
         self._commits = BucketCommits(bucket, commits, epoch, spool)
@@ -89,6 +93,7 @@ class DeviceShipment:
 
     def _recall(self, commit: dict[str, Any], distrusted: Set[str]) -> None:
         """Know what is in the bucket already, as its newest commit says."""
+        self._tail.pieces = [(name, nbytes) for name, nbytes in commit.get("pieces", ())]
         for signal, of_signal in commit["signals"].items():
             for name, state in of_signal["arrays"].items():
                 array = f"{signal}/{name}"
@@ -122,12 +127,15 @@ class DeviceShipment:
         problem: Exception | None = None
         for _ in range(_ATTEMPTS):
             commit = self._committed()
-            if commit is None or self._is_here(commit):
+            if commit is None or _same(commit, self._whole):
                 return
             try:
                 works = list(self._works(commit))
-                if all_of_it or self._due(works):
+                lacks = self._tail.lacks(commit)
+                if all_of_it or self._due(works, in_pieces=lacks is not None):
                     self._send(commit, works)
+                elif lacks is not None and not _same(commit, self._here):
+                    self._send_piece(commit, works, lacks)
             except Damaged as error:  # the spool has gone on
                 problem = error
             else:
@@ -141,7 +149,7 @@ class DeviceShipment:
         Raises Damaged if the spool has gone on since that.
         """
         commit = self._committed()
-        if commit is None or self._is_here(commit):
+        if commit is None or _same(commit, self._here):
             return
         works = [work for work in self._works(commit) if work.shard.sealed is not None]
         self._send_shards(work for work in works if not _follows(work.array))
@@ -159,10 +167,6 @@ class DeviceShipment:
             self._pace.saw_commit()
         return commit
 
-    def _is_here(self, commit: dict[str, Any]) -> bool:
-        here = self._here
-        return here is not None and (here["epoch"], here["seq"]) == (commit["epoch"], commit["seq"])
-
     def _works(self, commit: dict[str, Any]) -> Iterator[_Work]:
         for signal, of_signal in commit["signals"].items():
             if of_signal["layout"] == "replace":
@@ -177,16 +181,47 @@ class DeviceShipment:
                     key = self._key(array, state, shard.number)
                     yield _Work(name, state, shard, known, key, cursors)
 
-    def _due(self, works: list[_Work]) -> bool:
+    def _due(self, works: list[_Work], *, in_pieces: bool) -> bool:
         new = sum(work.shard.nbytes - work.known.nbytes for work in works)
-        again = sum(work.known.nbytes + FIRST_CHUNK for work in works if work.known.nbytes)
+        sent_before = [work.known.nbytes for work in works if work.known.nbytes]
+        if in_pieces:
+            return self._pace.is_due_whole(new, sum(sent_before))
+        again = sum(nbytes + FIRST_CHUNK for nbytes in sent_before)
         return self._pace.is_due(new, again, len(works))
 
     def _send(self, commit: dict[str, Any], works: list[_Work]) -> None:
+        """Shards that have all that the commit says."""
         self._epoch.check()
+        self._send_shards_in_order(works)
+        failpoint("ship.shards_sent")
+        self._commit(commit, with_shards=True)
+        self._whole = commit
+        keys = [f"{self._pieces}/{name}" for name in self._tail.begin(commit)]
+        side_by_side(self._pool, lambda key: self._bucket.delete([key]), keys)
+
+    def _send_piece(self, commit: dict[str, Any], works: list[_Work], lacks: int) -> None:
+        """If it is due, a piece with the rows that are not there, and shards that are sealed."""
+        there = sum(work.shard.nbytes for work in works)
+        if not self._pace.is_piece_due(lacks, there, len(works)):
+            return
+        self._epoch.check()
+        self._send_shards_in_order(work for work in works if work.shard.sealed is not None)
+        if lacks:
+            name = f"{self._epoch.number}-{commit['seq']:010d}"
+            piece = self._tail.piece(commit)
+            self._bucket.put(f"{self._pieces}/{name}", piece)
+            failpoint("ship.piece_sent")
+            self._tail.sent(name, len(piece), commit)
+        self._commit(commit, with_shards=False)
+
+    def _send_shards_in_order(self, works: Iterable[_Work]) -> None:
+        works = list(works)
         self._send_shards(work for work in works if not _follows(work.array))
         self._send_shards(work for work in works if _follows(work.array))
-        failpoint("ship.shards_sent")
+
+    def _commit(self, commit: dict[str, Any], *, with_shards: bool) -> None:
+        """All else, and the commit. with_shards: the shards are as it says; else there are pieces,
+        and documents of arrays that grow stay as they are."""
         signals = {}
         values: list[ValueShipment] = []
         documents: list[tuple[str, str, bytes]] = []
@@ -199,9 +234,12 @@ class DeviceShipment:
                     values.append(value := self._value(f"{name}/{array}"))
                     value.send(of_array["crc"])
                     arrays[array] = {**of_array, "generation": value.generation}
-                else:
+                    continue
+                if with_shards:
                     documents.append((array, node, _document(folder / array, of_array)))
-                    arrays[array] = {**of_array, **self._places(f"{name}/{array}", of_array)}
+                else:
+                    of_array = self._tail.state(name, array, of_array)
+                arrays[array] = {**of_array, **self._places(f"{name}/{array}", of_array)}
             signals[name] = {**state, "arrays": arrays}
         self._send_documents(documents)
         for value in values:
@@ -209,7 +247,8 @@ class DeviceShipment:
         for name in signals:
             self._documents.mirror(f"{self.node}/{name}", self.folder / name)
         failpoint("ship.documents_sent")
-        text = self._commits.make(commit, signals)
+        pieces = {} if with_shards else {"pieces": self._tail.pieces}
+        text = self._commits.make({**commit, **pieces}, signals)
         for value in values:
             value.committed()
         self._here = commit
@@ -284,6 +323,11 @@ class DeviceShipment:
             for number, _ in state["sealed"]
             if not read_again(name, state, number)
         }
+
+
+def _same(commit: dict[str, Any], other: dict[str, Any] | None) -> bool:
+    """Whether they are the same of the spool's."""
+    return other is not None and (commit["epoch"], commit["seq"]) == (other["epoch"], other["seq"])
 
 
 def _follows(array: str) -> bool:

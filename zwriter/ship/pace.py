@@ -6,7 +6,11 @@ import time
 
 SMALL = 64 * 1024  # bytes of an array that are sent again after LATE intervals, however few are new
 LATE = 5
+WHOLE = 7  # how often as much as before is new when shards are sent again whose rows are in pieces
 _LONG = 8  # times the usual time between two commits
+_PART = (
+    50  # of what grows, which is as many pieces for each time that it becomes three times as much
+)
 
 
 class Pace:
@@ -37,8 +41,22 @@ class Pace:
         """
         if new >= again:
             return True
-        late = time.monotonic() - self._sent >= LATE * self._interval
-        return late and (again <= SMALL * arrays or self._pauses)
+        return self._is_late and (again <= SMALL * arrays or self._pauses)
+
+    def is_due_whole(self, new: int, again: int) -> bool:
+        """The same of what may be sent as a piece before: then nobody who knows of pieces waits."""
+        return new >= WHOLE * again or (self._is_late and self._pauses)
+
+    def is_piece_due(self, new: int, there: int, arrays: int) -> bool:
+        """Whether to send `new` bytes as a piece; there: what the shards will have that grow. With
+        0 it is only what costs nothing that is new."""
+        if new and _PART * new < there:
+            return False
+        return self._is_late or new >= SMALL * arrays
+
+    @property
+    def _is_late(self) -> bool:
+        return time.monotonic() - self._sent >= LATE * self._interval
 
     @property
     def _pauses(self) -> bool:

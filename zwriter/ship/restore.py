@@ -22,6 +22,7 @@ from zwriter.ship.bucket import Bucket
 from zwriter.ship.commits import newest_commit
 from zwriter.ship.documents import NAME
 from zwriter.ship.shards import read_again
+from zwriter.store.appended import AppendArray
 from zwriter.store.array_state import (
     chunk_bound,
     chunks_in_shard,
@@ -33,6 +34,7 @@ from zwriter.store.codecs import intact
 from zwriter.store.disk import sync_tree
 from zwriter.store.layout import FED_BY, GROUPS, LOGS
 from zwriter.store.log_parts import chosen
+from zwriter.store.pieces import PIECES, Section, joined, sections_in
 from zwriter.store.shard_index import (
     FIRST_CHUNK,
     MISSING,
@@ -66,6 +68,7 @@ def restore(bucket: Bucket, store: str, side: str, devices: str, into: Path) -> 
             if commit is None:
                 continue
             here = _Restored(bucket, store, into / "store", f"{devices}/{device}", pool)
+            here.read_pieces(f"{side}/{PIECES}/{device}", commit)
             path = into / "side" / "commits" / device / f"{seq:010d}"
             path.parent.mkdir(parents=True)
             path.write_text(json.dumps(here.device(commit)))
@@ -97,10 +100,23 @@ class _Restored:
     ) -> None:
         self._bucket, self._key, self._path, self._node = bucket, key, path, node
         self._pool = pool
+        self._sections: list[Section] = []
 
     def documents(self) -> None:
         """Those of groups that all scans have."""
         self._side_by_side(self._document, ("", *GROUPS))
+
+    def read_pieces(self, folder: str, commit: dict[str, Any]) -> None:
+        """Those of a device that its commit names."""
+
+        def read(name: str) -> list[Section]:
+            piece = self._bucket.read(f"{folder}/{name}", little=False)
+            if piece is None:
+                raise StoreError(f"{self._bucket.folder}/{folder}/{name}: is missing")
+            return sections_in(piece)
+
+        names = [name for name, _ in commit.get("pieces", ())]
+        self._sections = [part for some in self._side_by_side(read, names) for part in some]
 
     def device(self, commit: dict[str, Any]) -> dict[str, Any]:
         """A device as a commit in the bucket has it; the commit as the spool has it."""
@@ -122,9 +138,8 @@ class _Restored:
             signal: _signal(of_signal, {name: next(states) for name in of_signal["arrays"]})
             for signal, of_signal in commit["signals"].items()
         }
-        return {key: value for key, value in commit.items() if key != "spool"} | {
-            "signals": signals
-        }
+        known = {key: value for key, value in commit.items() if key not in ("spool", "pieces")}
+        return known | {"signals": signals}
 
     def _side_by_side(self, function: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
         return list(self._pool.map(function, items))
@@ -142,6 +157,16 @@ class _Restored:
         if layout == "replace":
             there = state["crc"] is None or self._value(node, state)
             return state if there else None
+        if "in_shards" not in state:
+            return self._growing(node, state, layout)
+        rows, sealed = state["shape"][0], len(state["sealed"])
+        there = max(state["in_shards"], sealed * shard_chunks(state) * state["chunk_rows"])
+        stored = {**state, "shape": [min(there, rows), *state["shape"][1:]]}
+        del stored["in_shards"]
+        return self._with_pieces(node, self._growing(node, stored, layout), rows)
+
+    def _growing(self, node: str, state: dict[str, Any], layout: str) -> dict[str, Any]:
+        """An array of shards, and its state as the spool has it."""
         places: list[list[int]] = []
         for number, end, whole in state["ends"]:
             places += self._open_shard(node, state, number, end, whole, layout)
@@ -151,6 +176,21 @@ class _Restored:
             self._write(node, shard_key(state, number), [(0, data)])
         known = {key: value for key, value in state.items() if key != "chunks"}
         return {**known, "open": places}
+
+    def _with_pieces(self, node: str, state: dict[str, Any], rows: int) -> dict[str, Any]:
+        """The array with all its `rows`, as who writes it would have it; its state."""
+        here, (signal, name) = state["shape"][0], node.split("/")[-2:]
+        sections = [s for s in self._sections if (s.signal, s.array) == (signal, name)]
+        array = AppendArray.restored(self._path / node, state, None)
+        try:
+            if here < rows:
+                array.append(joined(sections, here, rows))
+                array.flush()
+            document = json.loads((self._path / node / NAME).read_bytes())
+            array.publish(document["dimension_names"], document["attributes"])
+            return array.state()
+        finally:
+            array.close()
 
     def _value(self, node: str, state: dict[str, Any]) -> bool:
         stored = self._bucket.read(f"{self._key}/{node}/{shard_key(state, 0)}", little=False) or b""

@@ -21,6 +21,7 @@ from zwriter.ship.outage import Stopped
 from zwriter.ship.ownership import SIGN_OF_LIFE, Ownership
 from zwriter.ship.tree import TreeShipment
 from zwriter.store.layout import DEVICES, FED_BY, LOGS
+from zwriter.store.pieces import PIECES
 
 P = ParamSpec("P")
 _SIGNS_EACH = 20.0  # seconds
@@ -108,6 +109,7 @@ class Sender:
             self._bucket,
             self._documents,
             f"{self._scan.side}/commits/{name}",
+            f"{self._scan.side}/{PIECES}/{name}",
             self._epoch,
             self._scan.spool.id or "",
             self._pool,

@@ -29,6 +29,7 @@ from zwriter.store.array_state import (
 from zwriter.store.hdf5_header import hdf5_metadata
 from zwriter.store.shard_index import (
     FIRST_CHUNK,
+    MISSING,
     USER_BLOCK,
     end_of,
     index_at_commit,
@@ -69,15 +70,43 @@ def shards_of(folder: Path, state: dict[str, Any], marks: dict[int, Any]) -> Ite
 
     Raises Damaged for a sealed one that cannot be read.
     """
-    for at in open_shards(state):
-        path = folder / shard_key(state, at.number)
-        shard = ShardAt(path, at.number, at.partial, at.end, at.whole, None)
-        if marks.get(at.number) != shard.mark:
+    for shard in _open_shards(folder, state):
+        if marks.get(shard.number) != shard.mark:
             yield shard
     for number, checksum in state["sealed"]:
         if marks.get(number) != checksum:
             path = folder / shard_key(state, number)
             yield ShardAt(path, number, {}, _sealed_end(path, state), 0, checksum)
+
+
+def _open_shards(folder: Path, state: dict[str, Any]) -> Iterator[ShardAt]:
+    for at in open_shards(state):
+        path = folder / shard_key(state, at.number)
+        yield ShardAt(path, at.number, at.partial, at.end, at.whole, None)
+
+
+def chunks_from(folder: Path, state: dict[str, Any], begin: int) -> Iterator[bytes]:
+    """The chunks of an array that has no holes, from the number `begin` on, as its state in a
+    commit says.
+
+    Raises Damaged if the spool has gone on since that.
+    """
+    open_ones = {shard.number: shard for shard in _open_shards(folder, state)}
+    each, stop = shard_chunks(state), -(-state["shape"][0] // state["chunk_rows"])
+    for number in range(begin // each, -(-stop // each)):
+        path = folder / shard_key(state, number)
+        fd = _open(path)
+        try:
+            shard = open_ones.get(number)
+            index = _index_at(fd, shard, state) if shard else read_index(fd, each)
+            for offset, nbytes in index[max(begin - number * each, 0) : stop - number * each]:
+                if offset == MISSING:
+                    raise Damaged(f"{path}: its index lacks a chunk")
+                yield os.pread(fd, int(nbytes), int(offset))
+        except ValueError as error:
+            raise Damaged(f"{path}: {error}") from None
+        finally:
+            os.close(fd)
 
 
 def read_again(name: str, state: dict[str, Any], number: int) -> bool:

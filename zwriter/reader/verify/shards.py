@@ -85,15 +85,23 @@ class ShardedArray:
         ndim = len(stored_shape(self.commit.shape, self.dtype))
         return self.folder / chunk_key(generation, ndim, shard)
 
+    @property
+    def in_shards(self) -> int:
+        """How many rows of the commit lie in shards, and not only in pieces."""
+        rows, at_least = self.commit.shape[0], self.commit.in_shards
+        if at_least is None:
+            return rows
+        return min(max(at_least, len(self.commit.sealed) * self.chunk_rows * self.per_shard), rows)
+
     def rows(self, shard: int) -> int:
         """How many rows of the commit lie in a shard."""
         size = self.chunk_rows * self.per_shard
-        return min(self.commit.shape[0] - shard * size, size)
+        return min(self.in_shards - shard * size, size)
 
 
 def verify_shards(array: ShardedArray, report: Report) -> None:
     """Every shard that the commit needs, into `report`; in a bucket many side by side."""
-    count = -(-array.commit.shape[0] // (array.chunk_rows * array.per_shard))
+    count = -(-array.in_shards // (array.chunk_rows * array.per_shard))
     for part in each(array.folder, partial(_verify_shard, array), range(count)):
         report.include(part)
 
@@ -203,7 +211,9 @@ def _hdf5_problems(
         with h5py.File(path if isinstance(path, Path) else shard_file, "r", locking=False) as file:
             data = file["data"]
             expected = (array.rows(shard), *array.commit.shape[1:])
-            if data.shape != expected or data.dtype != array.dtype:
+            grown = not array.finished and shard not in array.commit.sealed
+            shape = (min(len(data), expected[0]), *data.shape[1:]) if grown else data.shape
+            if shape != expected or data.dtype != array.dtype:
                 yield f"HDF5 sees {data.shape} {data.dtype} instead of {expected} {array.dtype}"
                 return
             there: dict[int, tuple[int, int]] = {}

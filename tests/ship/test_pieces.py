@@ -1,0 +1,201 @@
+"""Rows that are in a bucket before their shards: when, for whom, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.service.disturbed import arrays, push
+from tests.ship.lake import SETTINGS, Lake
+from zwriter.objects import place
+from zwriter.reader import Scan, open_scan, verify
+from zwriter.scan import ScanWriter
+from zwriter.ship import Shipment
+from zwriter.testing.failpoints import failing
+from zwriter.testing.waiting import until
+
+pytestmark = [pytest.mark.s3, pytest.mark.outage]
+
+Push = Callable[[ScanWriter, range], None]
+RECORD = np.dtype([("x", "<i4"), ("y", "<f8")])
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who pauses gets shards; a test may be slow."""
+    monkeypatch.setattr("zwriter.ship.pace._LONG", 1_000_000)
+
+
+def push_all_kinds(scan: ScanWriter, numbers: range) -> None:
+    """Whatever grows at its end, in one device."""
+    for n in numbers:
+        at = float(n)
+        scan.add("cam", "scalar", n, at)
+        scan.add("cam", "line", np.arange(5) + n, at)
+        scan.add("cam", "name", f"frame {n} µ", at)
+        scan.add("cam", "pair", np.array([(n, n / 2)], RECORD)[0], at)
+        scan.add("cam", "ragged", np.arange(n % 4) + n, at, max_shape=(None, None))
+        scan.add("cam", "short", np.arange(n % 3 + 1), at, max_shape=(None, 3))
+        scan.add_slice("cam", "pieces", n % 5, np.arange(3) + n, at, max_shape=(None, None))
+        scan.replace("cam", "last", n, at)
+
+
+def shipment(lake: Lake, spool: str = "spool") -> Shipment:
+    made = lake.shipment(spool)
+    made.interval = 0.05
+    return made
+
+
+def push_in_pieces(lake: Lake, scan: ScanWriter, pushed: Push = push_all_kinds) -> Scan:
+    """The bucket has shards of 20 rows, and 10 more in three pieces."""
+    pushed(scan, range(20))
+    scan.flush()
+    for begin, end in pairwise((20, 21, 27, 30)):
+        pushed(scan, range(begin, end))
+        scan.commit()
+        until_there(lake, end)
+    found = open_scan(lake.url)
+    assert len(found.commits["cam"].pieces) == 3
+    return found
+
+
+def until_there(lake: Lake, rows: int) -> None:
+    def there() -> bool:
+        commits = open_scan(lake.url).commits.values()
+        return all(s.ledger.written == rows for c in commits for s in c.signals.values())
+
+    until(there, f"{rows} rows in the bucket")
+
+
+def undisturbed(lake: Lake, rows: int) -> Scan:
+    """What is to be read of so many rows."""
+    here = lake.folder / f"undisturbed-{rows}" / "S1.zarr"
+    with ScanWriter(here, scan_id="one", settings=SETTINGS, master=None) as scan:
+        push_all_kinds(scan, range(rows))
+    return open_scan(here)
+
+
+def pieces(lake: Lake) -> list[str]:
+    """Their URLs."""
+    return [url for url in lake.objects() if ".zwriter/pieces/" in url]
+
+
+def test_rows_are_there_while_their_shards_are_not(lake: Lake) -> None:
+    with lake.writer(shipment(lake)) as scan:
+        found = push_in_pieces(lake, scan)
+        assert arrays(found) == arrays(undisturbed(lake, 30))
+        value = found.devices["cam"]["line"].value
+        assert np.array_equal(value[::7, 1:3], (np.arange(30)[:, None] + np.arange(5))[::7, 1:3])
+        assert np.array_equal(value[[29, 3, 20]][:, 0], [29, 3, 20])
+        assert np.array_equal(value[-1], np.arange(5) + 29)
+        assert value[25:25].shape == (0, 5)
+        with pytest.raises(IndexError):
+            value[30]
+        assert len(found.devices["cam"].to_xarray()["line"]) == 30
+        assert verify(lake.url).problems == []
+    assert pieces(lake) == []
+
+
+def test_who_has_opened_them_finds_them_in_shards_later(lake: Lake) -> None:
+    with lake.writer(shipment(lake)) as scan:
+        found = push_in_pieces(lake, scan)
+        devices = found.devices["cam"]
+        opened = {name: signal.value for name, signal in devices.items() if name != "last"}
+        scan.flush()
+        assert pieces(lake) == []
+        expected = undisturbed(lake, 30).devices["cam"]
+        for name, value in opened.items():
+            assert np.asarray(value).tolist() == np.asarray(expected[name].value).tolist()
+
+
+def test_a_signal_that_gets_another_dtype_is_sent_in_shards(lake: Lake) -> None:
+    def mixed(scan: ScanWriter, numbers: range) -> None:
+        for n in numbers:
+            scan.add("cam", "scalar", n if n < 40 else n + 0.5, float(n))
+
+    with lake.writer(shipment(lake)) as scan:
+        push_in_pieces(lake, scan, mixed)
+        mixed(scan, range(30, 50))
+        scan.commit()
+        until_there(lake, 50)
+        found = open_scan(lake.url)
+        assert found.commits["cam"].pieces == ()
+        assert found.devices["cam"]["scalar"].value[-1] == 49.5
+
+
+def test_another_machine_goes_on_from_pieces(lake: Lake) -> None:
+    first = lake.writer(shipment(lake))
+    push_in_pieces(lake, first)
+    lake.network.open = False
+    first.close()
+    lake.network.open = True
+    with lake.writer(shipment(lake, "second")) as second:
+        push_all_kinds(second, range(30, 60))
+    assert verify(lake.url).problems == []
+    assert arrays(open_scan(lake.url)) == arrays(undisturbed(lake, 60))
+    lake.check_nothing_else("second")
+
+
+def test_the_same_machine_goes_on_after_pieces(lake: Lake) -> None:
+    first = lake.writer(shipment(lake))
+    push_in_pieces(lake, first)
+    lake.network.open = False
+    first.close()
+    lake.network.open = True
+    again = lake.writer(shipment(lake))
+    push_all_kinds(again, range(30, 60))
+    again.finish()
+    again.close()
+    assert verify(lake.url).problems == []
+    assert arrays(open_scan(lake.url)) == arrays(undisturbed(lake, 60))
+    lake.check_nothing_else()
+
+
+def test_a_piece_that_no_commit_names_is_not_read_and_not_left_over(lake: Lake) -> None:
+    with lake.writer(shipment(lake)) as scan:
+        push_in_pieces(lake, scan)
+        seq = open_scan(lake.url).commits["cam"].seq
+
+        def fail() -> None:
+            raise OSError("the writer is stopped here")
+
+        with failing("ship.piece_sent", fail):
+            before = len(pieces(lake))
+            push_all_kinds(scan, range(30, 31))
+            scan.commit()
+            until(lambda: len(pieces(lake)) > before, "a piece")
+            found = open_scan(lake.url)
+            assert found.commits["cam"].seq == seq
+            assert len(found.devices["cam"]["line"].rows) == 30
+    assert arrays(open_scan(lake.url)) == arrays(undisturbed(lake, 31))
+    assert pieces(lake) == []
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut off", "another byte"])
+def test_verify_tells_of_a_damaged_piece(lake: Lake, damage: str) -> None:
+    with lake.writer(shipment(lake)) as scan:
+        push_in_pieces(lake, scan)
+        url = pieces(lake)[-1]
+        path: Any = place(url)
+        data = path.read_bytes()
+        if damage == "missing":
+            path.delete()
+        else:
+            path.write_bytes(data[:-9] + (b"" if damage == "cut off" else b"\xff" * 9))
+        problems = verify(lake.url).problems
+        assert problems
+        assert all("cam/" in problem for problem in problems)
+        path.write_bytes(data)
+        assert verify(lake.url).problems == []
+
+
+def test_pieces_and_shards_of_all_devices_are_one_scan(lake: Lake) -> None:
+    with lake.writer(shipment(lake)) as scan:
+        for n in range(60):
+            push(scan, range(n, n + 1))
+            scan.commit()
+    lake.check(60)

@@ -1,0 +1,149 @@
+"""Rows of a scan in a bucket that are not in its shards yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zwriter.errors import StoreError
+from zwriter.objects import each
+from zwriter.reader.commits import DeviceCommit
+from zwriter.reader.lazy import UNREADABLE, InMemory, Source
+from zwriter.reader.location import Location
+from zwriter.store.pieces import PIECES, Section, joined, sections_in
+
+_KEPT_BYTES = 32 * 1024 * 1024
+_FIRST, _MOST = 2, 16  # pieces that are read side by side
+
+
+class Pieces:
+    """Those of a scan. They never change, so what was read last is kept in memory. Any thread."""
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._kept: dict[str, bytes] = {}
+        self._lock = Lock()
+
+    def of(self, device: str, commit: DeviceCommit) -> DevicePieces:
+        """Those that a commit of a device names."""
+        return DevicePieces(self, [f"{device}/{name}" for name, _ in commit.pieces])
+
+    def read(self, names: list[str]) -> list[bytes]:
+        """Some, side by side. Raises StoreError if one is not there, or not any more."""
+        return each(self._location.path, self._read, names)
+
+    def _read(self, name: str) -> bytes:
+        with self._lock:
+            if name in self._kept:
+                return self._kept[name]
+        path = self._location.beside / PIECES / name
+        try:
+            piece = path.read_bytes()
+        except FileNotFoundError:
+            raise StoreError(f"{path} is missing") from None
+        with self._lock:
+            self._kept[name] = piece
+            while sum(map(len, self._kept.values())) > _KEPT_BYTES:
+                del self._kept[next(iter(self._kept))]
+        return piece
+
+
+class DevicePieces:
+    """Those that one commit names, in their order."""
+
+    def __init__(self, pieces: Pieces, names: list[str]) -> None:
+        self._pieces, self._names = pieces, names
+
+    def rows(self, signal: str, array: str, start: int, stop: int) -> NDArray[Any]:
+        """Rows `start` to `stop` of an array. Raises StoreError if a piece is gone, or damaged."""
+        found: list[Section] = []
+        for section in self._newest_first():
+            if (section.signal, section.array) == (signal, array):
+                found.append(section)
+                if section.first <= start:
+                    break
+        return joined(reversed(found), start, stop)
+
+    def _newest_first(self) -> Iterator[Section]:
+        left, count = self._names, _FIRST
+        while left:
+            left, some = left[:-count], left[-count:]
+            for piece in reversed(self._pieces.read(some)):
+                yield from sections_in(piece)
+            count = min(2 * count, _MOST)
+
+
+class Continued:
+    """An array whose last rows are in pieces.
+
+    stored: the rows that are in shards; rows: gives others, from one to another; stop: how many
+    there are in all; whole: opens all of it, which can be done once shards have it.
+    """
+
+    def __init__(
+        self,
+        stored: Source,
+        rows: Callable[[int, int], NDArray[Any]],
+        stop: int,
+        whole: Callable[[], Source],
+    ) -> None:
+        self._stored, self._rows, self._whole = stored, rows, whole
+        self._later: Source | None = None
+        self._edge = stored.shape[0]
+        self.name, self.dims, self.attrs = stored.name, stored.dims, stored.attrs
+        self.shape, self.dtype = (stop, *stored.shape[1:]), stored.dtype
+        self.block_rows = stored.block_rows
+
+    def read(self, key: tuple[Any, ...]) -> NDArray[Any]:
+        if self._later is None:
+            try:
+                return self._read(*key)
+            except UNREADABLE as error:
+                try:
+                    self._later = self._whole()  # pieces are there until shards have what they have
+                except UNREADABLE:
+                    raise StoreError(f"{self.name} cannot be read ({error})") from error
+        return self._later.read(key)
+
+    def _read(self, rows: Any, *others: Any) -> NDArray[Any]:
+        if isinstance(rows, slice):
+            return self._read_slice(rows, others)
+        if isinstance(rows, int):
+            return (
+                self._piece(rows, rows + 1, 0, others)
+                if rows >= self._edge
+                else self._stored.read((rows, *others))
+            )
+        behind = rows >= self._edge
+        parts = self._stored.read((rows[~behind], *others))
+        if not behind.any():
+            return parts
+        wanted = rows[behind]
+        first = int(wanted.min())
+        result = np.empty((len(rows), *parts.shape[1:]), self.dtype)
+        result[~behind] = parts
+        result[behind] = self._piece(first, int(wanted.max()) + 1, wanted - first, others)
+        return result
+
+    def _read_slice(self, rows: slice, others: tuple[Any, ...]) -> NDArray[Any]:
+        start, stop, step = rows.start, rows.stop, rows.step
+        first = start + max(0, -(-(self._edge - start) // step)) * step  # of those in pieces
+        parts = []
+        if start < self._edge or first >= stop:
+            parts.append(
+                self._stored.read(
+                    (slice(min(start, self._edge), min(stop, self._edge), step), *others)
+                )
+            )
+        if first < stop:
+            parts.append(self._piece(first, stop, slice(None, None, step), others))
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def _piece(self, start: int, stop: int, rows: Any, others: tuple[Any, ...]) -> NDArray[Any]:
+        """Some of the rows `start` to `stop`, counted from there."""
+        there = self._rows(start, stop).astype(self.dtype, copy=False)
+        return InMemory(self.name, there, self.dims).read((rows, *others))
