@@ -89,10 +89,10 @@ def test_a_stream_is_there_soon_and_sent_three_times_at_most_by_few_requests(
             shipment.ship(all_of_it=False)
             assert shipment.shipped is not None
             there = shipment.shipped["signals"]["line"]["rows"] // rows
-            assert n + 1 - there < pace.LATE  # intervals
+            assert n + 1 - there <= 1 + n // 50
         shipment.ship(all_of_it=True)
     data = INTERVALS * rows * (ROW.nbytes + 8)
-    assert sum(bucket.sent.values()) < 3 * data
+    assert bucket.sent["chunks"] + bucket.sent["pieces"] < 3 * data
     commits = bucket.puts["commits"]
     assert commits <= INTERVALS + 1
     assert bucket.puts["pieces"] < commits

@@ -202,7 +202,7 @@ class DeviceShipment:
     def _send_piece(self, commit: dict[str, Any], works: list[_Work], lacks: int) -> None:
         """If it is due, a piece with the rows that are not there, and shards that are sealed."""
         there = sum(work.shard.nbytes for work in works)
-        if not self._pace.is_piece_due(lacks, there, len(works)):
+        if not self._pace.is_piece_due(lacks, there):
             return
         self._epoch.check()
         self._send_shards_in_order(work for work in works if work.shard.sealed is not None)

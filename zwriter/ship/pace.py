@@ -8,9 +8,7 @@ SMALL = 64 * 1024  # bytes of an array that are sent again after LATE intervals,
 LATE = 5
 WHOLE = 7  # how often as much as before is new when shards are sent again whose rows are in pieces
 _LONG = 8  # times the usual time between two commits
-_PART = (
-    50  # of what grows, which is as many pieces for each time that it becomes three times as much
-)
+_PART = 50  # of what grows is a piece at least: 55 pieces while that becomes three times as much
 
 
 class Pace:
@@ -47,12 +45,10 @@ class Pace:
         """The same of what may be sent as a piece before: then nobody who knows of pieces waits."""
         return new >= WHOLE * again or (self._is_late and self._pauses)
 
-    def is_piece_due(self, new: int, there: int, arrays: int) -> bool:
+    def is_piece_due(self, new: int, there: int) -> bool:
         """Whether to send `new` bytes as a piece; there: what the shards will have that grow. With
-        0 it is only what costs nothing that is new."""
-        if new and _PART * new < there:
-            return False
-        return self._is_late or new >= SMALL * arrays
+        0 it is something else that is new."""
+        return not new or _PART * new >= there
 
     @property
     def _is_late(self) -> bool:
