@@ -14,11 +14,10 @@ from tests.ship.lake import SETTINGS, Lake
 from zwriter.objects import place
 from zwriter.reader import Scan, open_scan, verify
 from zwriter.scan import ScanWriter
-from zwriter.ship import Shipment
 from zwriter.testing.failpoints import failing
 from zwriter.testing.waiting import until
 
-pytestmark = [pytest.mark.s3, pytest.mark.outage]
+pytestmark = pytest.mark.s3
 
 Push = Callable[[ScanWriter, range], None]
 RECORD = np.dtype([("x", "<i4"), ("y", "<f8")])
@@ -44,10 +43,11 @@ def push_all_kinds(scan: ScanWriter, numbers: range) -> None:
         scan.replace("cam", "last", n, at)
 
 
-def shipment(lake: Lake, spool: str = "spool") -> Shipment:
-    made = lake.shipment(spool)
-    made.interval = 0.05
-    return made
+def writer(lake: Lake, spool: str = "spool") -> ScanWriter:
+    """It commits when it is told, and what it commits is sent soon."""
+    shipment = lake.shipment(spool)
+    shipment.interval = 0.05
+    return lake.writer(shipment, flush_interval=60.0)
 
 
 def push_in_pieces(lake: Lake, scan: ScanWriter, pushed: Push = push_all_kinds) -> Scan:
@@ -85,7 +85,7 @@ def pieces(lake: Lake) -> list[str]:
 
 
 def test_rows_are_there_while_their_shards_are_not(lake: Lake) -> None:
-    with lake.writer(shipment(lake)) as scan:
+    with writer(lake) as scan:
         found = push_in_pieces(lake, scan)
         assert arrays(found) == arrays(undisturbed(lake, 30))
         value = found.devices["cam"]["line"].value
@@ -101,7 +101,7 @@ def test_rows_are_there_while_their_shards_are_not(lake: Lake) -> None:
 
 
 def test_who_has_opened_them_finds_them_in_shards_later(lake: Lake) -> None:
-    with lake.writer(shipment(lake)) as scan:
+    with writer(lake) as scan:
         found = push_in_pieces(lake, scan)
         devices = found.devices["cam"]
         opened = {name: signal.value for name, signal in devices.items() if name != "last"}
@@ -117,7 +117,7 @@ def test_a_signal_that_gets_another_dtype_is_sent_in_shards(lake: Lake) -> None:
         for n in numbers:
             scan.add("cam", "scalar", n if n < 40 else n + 0.5, float(n))
 
-    with lake.writer(shipment(lake)) as scan:
+    with writer(lake) as scan:
         push_in_pieces(lake, scan, mixed)
         mixed(scan, range(30, 50))
         scan.commit()
@@ -128,12 +128,12 @@ def test_a_signal_that_gets_another_dtype_is_sent_in_shards(lake: Lake) -> None:
 
 
 def test_another_machine_goes_on_from_pieces(lake: Lake) -> None:
-    first = lake.writer(shipment(lake))
+    first = writer(lake)
     push_in_pieces(lake, first)
     lake.network.open = False
     first.close()
     lake.network.open = True
-    with lake.writer(shipment(lake, "second")) as second:
+    with writer(lake, "second") as second:
         push_all_kinds(second, range(30, 60))
     assert verify(lake.url).problems == []
     assert arrays(open_scan(lake.url)) == arrays(undisturbed(lake, 60))
@@ -141,12 +141,12 @@ def test_another_machine_goes_on_from_pieces(lake: Lake) -> None:
 
 
 def test_the_same_machine_goes_on_after_pieces(lake: Lake) -> None:
-    first = lake.writer(shipment(lake))
+    first = writer(lake)
     push_in_pieces(lake, first)
     lake.network.open = False
     first.close()
     lake.network.open = True
-    again = lake.writer(shipment(lake))
+    again = writer(lake)
     push_all_kinds(again, range(30, 60))
     again.finish()
     again.close()
@@ -156,7 +156,7 @@ def test_the_same_machine_goes_on_after_pieces(lake: Lake) -> None:
 
 
 def test_a_piece_that_no_commit_names_is_not_read_and_not_left_over(lake: Lake) -> None:
-    with lake.writer(shipment(lake)) as scan:
+    with writer(lake) as scan:
         push_in_pieces(lake, scan)
         seq = open_scan(lake.url).commits["cam"].seq
 
@@ -177,7 +177,7 @@ def test_a_piece_that_no_commit_names_is_not_read_and_not_left_over(lake: Lake) 
 
 @pytest.mark.parametrize("damage", ["missing", "cut off", "another byte"])
 def test_verify_tells_of_a_damaged_piece(lake: Lake, damage: str) -> None:
-    with lake.writer(shipment(lake)) as scan:
+    with writer(lake) as scan:
         push_in_pieces(lake, scan)
         url = pieces(lake)[-1]
         path: Any = place(url)
@@ -194,7 +194,7 @@ def test_verify_tells_of_a_damaged_piece(lake: Lake, damage: str) -> None:
 
 
 def test_pieces_and_shards_of_all_devices_are_one_scan(lake: Lake) -> None:
-    with lake.writer(shipment(lake)) as scan:
+    with writer(lake) as scan:
         for n in range(60):
             push(scan, range(n, n + 1))
             scan.commit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from zarr.abc.store import Store
@@ -21,8 +22,12 @@ class Location:
         self, path: str | AnyPath, storage_options: Mapping[str, Any] | None = None
     ) -> None:
         self.path = place(path, storage_options)
-        self.store: Store = zarr_store(self.path)
         self.at_once = at_once(self.path)
+
+    @cached_property
+    def store(self) -> Store:
+        """What zarr-python reads the arrays by."""
+        return zarr_store(self.path)
 
     def __str__(self) -> str:
         return str(self.path)
