@@ -23,8 +23,10 @@ from zarr.storage import ObjectStore
 from tests.reader.racing_reader import look_at_arrays, look_with_our_reader, open_with_zarr
 from tests.reader.test_race import SETTINGS, add_row
 from zwriter.errors import ServiceError, StoreError, UsageError
+from zwriter.objects import place
 from zwriter.objects.filesystem import BucketFileSystem
 from zwriter.reader import listing, open_scan
+from zwriter.reader.listing import find_scans
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings, SpoolSettings, StoreSettings
 from zwriter.testing.mirror import mirror
@@ -179,16 +181,26 @@ def test_scans_in_one_folder_are_listed_by_one_request_and_one_more_for_each(
 
 
 @pytest.mark.s3
+@pytest.mark.parametrize("single", [False, True], ids=["any depth", "single folders"])
 def test_scans_in_deeper_folders_are_listed_and_nothing_below_them(
-    tmp_path: Path, s3, s3_network, bucket
+    tmp_path: Path, s3, s3_network, bucket, storage, single
 ):
-    for name in ("S0-9/S2/S2.zarr", "S0-9/S1/S1.zarr", "S3.zarr"):
+    for name in ("S0-9/S2/S2.zarr", "S0-9/S1/S1.zarr", "S3.zarr", ".hidden/S4.zarr"):
         with ScanWriter(tmp_path / name, settings=SMALL, master=None) as writer:
             write(writer)
-    lines = listing(mirror(tmp_path, s3, bucket), storage_options=s3_network.options)
-    names = [line["path"].rpartition("/")[2] for line in lines]
-    assert names == ["S1.zarr", "S2.zarr", "S3.zarr"]
-    assert requests(s3_network)["LIST"] == 4  # the bucket, S0-9, and the two below it
+    url = mirror(tmp_path, s3, bucket)
+    for name in ("S0-9/S1/S1_master.h5", "S2_master.h5", "S3.zwriter/S5.zarr/zarr.json"):
+        obstore.put(storage.writer(bucket), name, b"")
+    if single:  # as servers do that group keys by / only
+        s3_network.answer("NotImplemented", times=1, method="GET", key=bucket)
+    found = list(find_scans(place(url, s3_network.options)))
+    assert [(scan.path.name, scan.master) for scan in found] == [
+        ("S1.zarr", "S1_master.h5"),
+        ("S2.zarr", None),
+        ("S3.zarr", None),
+    ]
+    # else the bucket, S0-9, and the two below it
+    assert requests(s3_network)["LIST"] == (1 + 4 if single else 1)
 
 
 @pytest.mark.s3

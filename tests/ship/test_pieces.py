@@ -14,6 +14,8 @@ from tests.ship.lake import SETTINGS, Lake
 from zwriter.objects import place
 from zwriter.reader import Scan, open_scan, verify
 from zwriter.scan import ScanWriter
+from zwriter.ship.bucket import Bucket
+from zwriter.ship.claim import Claim
 from zwriter.testing.failpoints import failing
 from zwriter.testing.waiting import until
 
@@ -93,6 +95,8 @@ def test_rows_are_there_while_their_shards_are_not(lake: Lake) -> None:
         assert np.array_equal(value[[29, 3, 20]][:, 0], [29, 3, 20])
         assert np.array_equal(value[-1], np.arange(5) + 29)
         assert value[25:25].shape == (0, 5)
+        assert found.devices["cam"]["name"].value[-1] == "frame 29 µ"
+        assert found.devices["cam"]["pair"].value[-1]["y"] == 14.5
         with pytest.raises(IndexError):
             value[30]
         assert len(found.devices["cam"].to_xarray()["line"]) == 30
@@ -134,10 +138,36 @@ def test_another_machine_goes_on_from_pieces(lake: Lake) -> None:
     first.close()
     lake.network.open = True
     with writer(lake, "second") as second:
+        until(lambda: open_scan(lake.url).commits["cam"].epoch > 1, "a commit of the second")
+        assert verify(lake.url).problems == []
+        assert arrays(open_scan(lake.url)) == arrays(undisturbed(lake, 30))
         push_all_kinds(second, range(30, 60))
     assert verify(lake.url).problems == []
     assert arrays(open_scan(lake.url)) == arrays(undisturbed(lake, 60))
     lake.check_nothing_else("second")
+
+
+def test_another_machine_finds_rows_in_shards_if_pieces_vanish_while_it_reads(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = writer(lake)
+    push_in_pieces(lake, first)
+    read = Bucket.read
+
+    def read_late(bucket: Bucket, key: str, *args: Any, **options: Any) -> bytes | None:
+        if "/pieces/" in key and pieces(lake):
+            first.flush()
+        return read(bucket, key, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Claim, "check", lambda claim: None)  # a second passes between two looks
+        patch.setattr(Bucket, "read", read_late)
+        second = writer(lake, "second")
+    assert pieces(lake) == []
+    with second:
+        push_all_kinds(second, range(30, 60))
+    first.close()
+    assert arrays(open_scan(lake.url)) == arrays(undisturbed(lake, 60))
 
 
 def test_the_same_machine_goes_on_after_pieces(lake: Lake) -> None:
@@ -173,6 +203,41 @@ def test_a_piece_that_no_commit_names_is_not_read_and_not_left_over(lake: Lake) 
             assert len(found.devices["cam"]["line"].rows) == 30
     assert arrays(open_scan(lake.url)) == arrays(undisturbed(lake, 31))
     assert pieces(lake) == []
+
+
+def test_a_fault_behind_a_commit_that_needs_no_pieces_is_forgotten(lake: Lake) -> None:
+    def fail() -> None:
+        raise OSError("a fault")
+
+    with writer(lake) as scan:
+        push_in_pieces(lake, scan)
+        with failing("ship.committed", fail):
+            push_all_kinds(scan, range(30, 31))
+            scan.commit()
+            until(lambda: lake.told, "the fault")
+        for n in range(31, 34):
+            push_all_kinds(scan, range(n, n + 1))
+            scan.commit()
+            until_there(lake, n + 1)
+        assert arrays(open_scan(lake.url)) == arrays(undisturbed(lake, 34))
+
+
+def test_names_of_dimensions_are_right_when_timestamps_become_more(lake: Lake) -> None:
+    def dims() -> list[tuple[str, ...]]:
+        signal = open_scan(lake.url).devices["cam"]["line"]
+        assert signal.timestamp is not None
+        return [signal.value.dims, signal.timestamp.dims]
+
+    with writer(lake) as scan:
+        for n in range(20):
+            scan.add("cam", "line", np.arange(3), timestamp=float(n), max_shape=(None,))
+        scan.flush()
+        for n in range(20, 24):
+            scan.add("cam", "line", np.arange(3), timestamp=[float(n)] * 3, max_shape=(None,))
+            scan.commit()
+        until_there(lake, 24)
+        value, timestamp = dims()
+        assert value != timestamp
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut off", "another byte"])

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings, StoreSettings
-from zwriter.ship import pace
+from zwriter.ship import pace, tail
 from zwriter.ship.device import DeviceShipment
 from zwriter.ship.documents import Documents
 from zwriter.store.layout import DEVICES
@@ -34,6 +35,7 @@ class Counting:
 
     def __init__(self) -> None:
         self.puts, self.sent = Counter[str](), Counter[str]()
+        self.deleted = Counter[str]()
 
     @contextmanager
     def memory(self, nbytes: int) -> Iterator[memoryview]:
@@ -53,49 +55,143 @@ class Counting:
         return []
 
     def delete(self, keys: list[str]) -> None:
-        pass
+        self.deleted.update(key.partition("/")[0] for key in keys)
+
+    @property
+    def pieces(self) -> int:
+        """How many there are."""
+        return self.puts["pieces"] - self.deleted["pieces"]
+
+
+@dataclass
+class Stream:
+    """A device that is looked at each two seconds."""
+
+    scan: ScanWriter
+    shipment: DeviceShipment
+    bucket: Counting
+    clock: SimpleNamespace
+    interval: int = 0  # how many there were
+
+    def passes(self) -> None:
+        """What was added is committed, and sent if it is due."""
+        self.clock.now = 2.0 * self.interval
+        self.interval += 1
+        self.scan.commit()
+        self.shipment.ship(all_of_it=False)
+
+    def rows(self, signal: str) -> int:
+        """How many the bucket has."""
+        assert self.shipment.shipped is not None
+        rows: int = self.shipment.shipped["signals"][signal]["rows"]
+        return rows
+
+
+@contextmanager
+def stream(folder: Path, settings: StoreSettings = SETTINGS) -> Iterator[Stream]:
+    clock = SimpleNamespace(now=0.0)
+    clock.time = clock.monotonic = lambda: clock.now
+    bucket: Any = Counting()
+    ours: Any = SimpleNamespace(number=1, check=lambda: None)
+    store, node = folder / "S1.zarr", f"{DEVICES}/cam"
+    documents = Documents(bucket, "S1.zarr")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ThreadPoolExecutor(1) as pool,
+        ScanWriter(store, settings=settings, master=None) as scan,
+    ):
+        patch.setattr(pace, "time", clock)
+        shipment = DeviceShipment(
+            *(store / node, node, bucket, documents, "commits", "pieces"),
+            *(ours, "spool", pool, 2.0, frozenset()),
+        )
+        yield Stream(scan, shipment, bucket, clock)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 50], ids=lambda rows: f"{rows * 4} KiB an interval")
 def test_a_stream_is_there_soon_and_sent_three_times_at_most_by_few_requests(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+    tmp_path: Path, rows: int
 ) -> None:
-    clock = SimpleNamespace(now=0.0)
-    clock.time = clock.monotonic = lambda: clock.now
-    monkeypatch.setattr(pace, "time", clock)
-    bucket: Any = Counting()
-    ours: Any = SimpleNamespace(number=1, check=lambda: None)
-    with (
-        ThreadPoolExecutor(1) as pool,
-        ScanWriter(tmp_path / "S1.zarr", settings=SETTINGS, master=None) as scan,
-    ):
-        node = f"{DEVICES}/cam"
-        shipment = DeviceShipment(
-            *(
-                tmp_path / "S1.zarr" / node,
-                node,
-                bucket,
-                Documents(bucket, "S1.zarr"),
-                "commits",
-                "pieces",
-            ),
-            *(ours, "spool", pool, 2.0, frozenset()),
-        )
+    with stream(tmp_path) as cam:
         for n in range(INTERVALS):
-            clock.now = 2.0 * n
             for row in range(rows):
-                scan.add("cam", "line", ROW + row, float(n))
-            scan.commit()
-            shipment.ship(all_of_it=False)
-            assert shipment.shipped is not None
-            there = shipment.shipped["signals"]["line"]["rows"] // rows
-            assert n + 1 - there <= 1 + n // 50
-        shipment.ship(all_of_it=True)
+                cam.scan.add("cam", "line", ROW + row, float(n))
+            cam.passes()
+            assert n + 1 - cam.rows("line") // rows <= 1 + n // 50
+        cam.shipment.ship(all_of_it=True)
     data = INTERVALS * rows * (ROW.nbytes + 8)
-    assert bucket.sent["chunks"] + bucket.sent["pieces"] < 3 * data
-    commits = bucket.puts["commits"]
+    puts, sent = cam.bucket.puts, cam.bucket.sent
+    assert sent["chunks"] + sent["pieces"] < 3 * data
+    commits = puts["commits"]
     assert commits <= INTERVALS + 1
-    assert bucket.puts["pieces"] < commits
+    assert puts["pieces"] < commits
     # values and timestamps, each a shard that grows and at most a few that are full
-    assert bucket.puts["chunks"] <= 2 * commits + data // 2**20 + 1
-    assert bucket.puts["documents"] <= 3 * commits + 1  # of both arrays, and the device's
+    assert puts["chunks"] <= 2 * commits + data // 2**20 + 1
+    assert puts["documents"] <= 3 * commits + 1  # of both arrays, and the device's
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.zeros(512), "x" * 3000, "short"],
+    ids=["what compresses well", "long strings", "short strings"],
+)
+def test_rows_are_there_soon_whatever_they_take_in_a_shard(tmp_path: Path, value: Any) -> None:
+    settings = StoreSettings(flush_interval=60, durability="none")
+    with stream(tmp_path, settings) as cam:
+        for n in range(INTERVALS * 3):
+            cam.scan.add("cam", "line", value)
+            cam.passes()
+            assert n + 1 - cam.rows("line") <= 1 + n // 50
+    assert cam.bucket.puts["pieces"] <= INTERVALS * 3
+    assert cam.bucket.sent["commits"] / cam.bucket.puts["commits"] < 5000
+
+
+def test_what_comes_later_is_there_at_once(tmp_path: Path) -> None:
+    with stream(tmp_path) as cam:
+        for n in range(30):
+            for row in range(50):
+                cam.scan.add("cam", "line", ROW + row, float(n))
+            cam.passes()
+        cam.shipment.ship(all_of_it=True)
+        cam.scan.add("cam", "another", 1.0)
+        cam.passes()
+        assert cam.rows("another") == 1
+        cam.scan.add("cam", "another", 1.0, timestamp=2.0)
+        cam.passes()
+        assert cam.rows("another") == 2
+
+
+def test_pieces_are_not_larger_than_they_must_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "LIMIT", 4 * ROW.nbytes)
+    with stream(tmp_path) as cam:
+        for n in range(3 * INTERVALS):
+            cam.scan.add("cam", "line", ROW, float(n))
+            cam.passes()
+            assert n + 1 - cam.rows("line") <= 4
+
+
+def test_what_comes_fast_comes_in_shards_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "LIMIT", 4 * ROW.nbytes)
+    with stream(tmp_path) as cam:
+        for n in range(INTERVALS):
+            for row in range(5):
+                cam.scan.add("cam", "line", ROW + row, float(n))
+            cam.passes()
+            assert n < 10 or 3 * cam.rows("line") >= 5 * n  # heads of shards count, too
+    assert cam.bucket.puts["pieces"] == 0
+
+
+def test_a_commit_does_not_name_more_and_more_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "MOST", 5)
+    with stream(tmp_path) as cam:
+        for n in range(40):
+            cam.scan.add("cam", "line", ROW, float(n))
+            cam.passes()
+            assert cam.rows("line") == n + 1
+            assert cam.bucket.pieces <= 5

@@ -25,6 +25,7 @@ from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 from obstore.store import S3Store
 
+from zwriter.errors import ServiceError
 from zwriter.objects.errors import (
     no_credentials,
     no_new_credentials,
@@ -143,6 +144,31 @@ class ObjectStorage:
         client = self._whole_objects(bucket)
         with requests_told(bucket, lambda: self.endpoint):
             return names_in(client, folder)
+
+    def folders_named(
+        self, bucket: str, folder: str, suffix: str
+    ) -> tuple[list[str], list[str]] | None:
+        """Folders with this suffix below a folder, however deep, but for those in such a folder;
+        and all objects that are in none of them. By one request each 1000. None if the server can
+        list single folders only. Raises as `read` does."""
+        ending, start = f"{suffix}/", f"{folder}/" if folder else ""
+        folders: list[str] = []
+        objects: list[str] = []
+        mark: dict[str, str] = {}
+        while True:
+            try:
+                answer = self.filesystem.call_s3(
+                    "list_objects_v2", Bucket=bucket, Prefix=start, Delimiter=ending, **mark
+                )
+            except (ServiceError, OSError):  # if it is gone, who asks next is told
+                return None
+            folders += [found["Prefix"] for found in answer.get("CommonPrefixes", ())]
+            objects += [found["Key"] for found in answer.get("Contents", ())]
+            if any(ending in key.removeprefix(start) for key in objects[-1000:]):
+                return None
+            if not answer.get("IsTruncated"):
+                return [path.removesuffix("/") for path in folders], objects
+            mark = {"ContinuationToken": answer["NextContinuationToken"]}
 
     def now(self, bucket: str) -> float:
         """The server's time, in seconds."""

@@ -41,7 +41,7 @@ class SignalCommit:
 class DeviceCommit:
     """One commit. `time`: seconds since 1970; positions: stream key -> id of the last entry; lag:
     how old, in seconds, the newest message in it was; None if no message came since the one before;
-    pieces: names and sizes of objects with rows that are not in shards yet.
+    pieces: names of objects with rows that are not in shards yet.
     """
 
     epoch: int
@@ -50,7 +50,7 @@ class DeviceCommit:
     positions: dict[str, str]
     signals: dict[str, SignalCommit]
     lag: float | None
-    pieces: tuple[tuple[str, int], ...]
+    pieces: tuple[str, ...]
 
 
 def read_commit(location: Location, device: str) -> DeviceCommit | None:
@@ -75,7 +75,7 @@ def parse_commit(data: dict[str, Any], where: str) -> DeviceCommit:
             dict(data["positions"]),
             {name: _signal(signal) for name, signal in data["signals"].items()},
             data.get("lag"),
-            tuple((name, nbytes) for name, nbytes in data.get("pieces", ())),
+            tuple(data.get("pieces", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"{where}: the commit is damaged ({error!r})") from None

@@ -52,7 +52,7 @@ class InMemory:
         result = self.array
         for axis in reversed(range(len(key))):  # one by one: orthogonal, as zarr's oindex
             result = result[(slice(None),) * axis + (key[axis],)]
-        return result.copy()
+        return np.array(result, self.dtype)  # an item of strings is none of numpy's
 
 
 class InStore:

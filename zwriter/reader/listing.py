@@ -45,21 +45,45 @@ def find_scans(root: AnyPath) -> Iterator[Found]:
 
 
 def _in_bucket(root: ObjectPath) -> list[Found]:
-    """By one listing a folder that is no store."""
     if root.suffix == ".zarr":
         return [Found(root, None)]
-    level, found = [root], []
+    below = root.folders_named(".zarr")
+    found = _grouped(root, *below) if below else _walked(root)
+    return sorted(found, key=lambda scan: str(scan.path))
+
+
+def _grouped(
+    root: ObjectPath, stores: list[ObjectPath], files: list[ObjectPath]
+) -> Iterator[Found]:
+    """All stores, and what lies beside them, by few listings."""
+    names: dict[str, list[str]] = {}
+    for file in files:
+        if file.suffix == ".h5":
+            names.setdefault(str(file.parent), []).append(file.name)
+    masters = {folder: masters_of(there) for folder, there in names.items()}
+    for store in stores:
+        if not any(map(_is_left_out, str(store).removeprefix(f"{root}/").split("/")[:-1])):
+            yield Found(store, masters.get(str(store.parent), {}).get(store.stem))
+
+
+def _walked(root: ObjectPath) -> Iterator[Found]:
+    """By one listing a folder that is no store."""
+    level = [root]
     while level:
         below = []
         for folder, inside in zip(level, each(root, contents, level), strict=True):
             masters = masters_of(name for name, is_folder in inside.items() if not is_folder)
-            folders = [folder / name for name, is_folder in inside.items() if is_folder]
-            stores = [path for path in folders if path.suffix == ".zarr"]
-            found += [Found(path, masters.get(path.stem)) for path in stores]
-            others = [path for path in folders if path.suffix not in (".zarr", ".zwriter")]
-            below += [path for path in others if not path.name.startswith(".")]
+            for path in (folder / name for name, is_folder in inside.items() if is_folder):
+                if path.suffix == ".zarr":
+                    yield Found(path, masters.get(path.stem))
+                elif not _is_left_out(path.name):
+                    below.append(path)
         level = below
-    return sorted(found, key=lambda scan: str(scan.path))
+
+
+def _is_left_out(folder: str) -> bool:
+    """Whether nobody looks for scans there: hidden folders, and those beside stores."""
+    return folder.startswith(".") or folder.endswith(".zwriter")
 
 
 def masters_of(files: Iterable[str]) -> dict[str, str]:

@@ -20,36 +20,42 @@ _KEPT_BYTES = 32 * 1024 * 1024
 _FIRST, _MOST = 2, 16  # pieces that are read side by side
 
 
+_Sections = dict[tuple[str, str], Section]
+
+
 class Pieces:
     """Those of a scan. They never change, so what was read last is kept in memory. Any thread."""
 
     def __init__(self, location: Location) -> None:
         self._location = location
-        self._kept: dict[str, bytes] = {}
+        self._kept: dict[str, tuple[_Sections, int]] = {}
         self._lock = Lock()
 
     def of(self, device: str, commit: DeviceCommit) -> DevicePieces:
         """Those that a commit of a device names."""
-        return DevicePieces(self, [f"{device}/{name}" for name, _ in commit.pieces])
+        return DevicePieces(self, [f"{device}/{name}" for name in commit.pieces])
 
-    def read(self, names: list[str]) -> list[bytes]:
-        """Some, side by side. Raises StoreError if one is not there, or not any more."""
+    def read(self, names: list[str]) -> list[_Sections]:
+        """What some have, side by side. Raises StoreError if one is not there, or not any more, or
+        damaged."""
         return each(self._location.path, self._read, names)
 
-    def _read(self, name: str) -> bytes:
+    def _read(self, name: str) -> _Sections:
         with self._lock:
             if name in self._kept:
-                return self._kept[name]
+                self._kept[name] = kept = self._kept.pop(name)  # the last to be forgotten
+                return kept[0]
         path = self._location.beside / PIECES / name
         try:
             piece = path.read_bytes()
         except FileNotFoundError:
             raise StoreError(f"{path} is missing") from None
+        sections = sections_in(piece)
         with self._lock:
-            self._kept[name] = piece
-            while sum(map(len, self._kept.values())) > _KEPT_BYTES:
+            self._kept[name] = sections, len(piece)
+            while sum(nbytes for _, nbytes in self._kept.values()) > _KEPT_BYTES:
                 del self._kept[next(iter(self._kept))]
-        return piece
+        return sections
 
 
 class DevicePieces:
@@ -61,19 +67,18 @@ class DevicePieces:
     def rows(self, signal: str, array: str, start: int, stop: int) -> NDArray[Any]:
         """Rows `start` to `stop` of an array. Raises StoreError if a piece is gone, or damaged."""
         found: list[Section] = []
-        for section in self._newest_first():
-            if (section.signal, section.array) == (signal, array):
+        for sections in self._newest_first():
+            if (section := sections.get((signal, array))) is not None:
                 found.append(section)
                 if section.first <= start:
                     break
         return joined(reversed(found), start, stop)
 
-    def _newest_first(self) -> Iterator[Section]:
+    def _newest_first(self) -> Iterator[_Sections]:
         left, count = self._names, _FIRST
         while left:
             left, some = left[:-count], left[-count:]
-            for piece in reversed(self._pieces.read(some)):
-                yield from sections_in(piece)
+            yield from reversed(self._pieces.read(some))
             count = min(2 * count, _MOST)
 
 

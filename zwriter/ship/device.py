@@ -22,7 +22,7 @@ from zwriter.ship.commits import BucketCommits
 from zwriter.ship.documents import NAME, Documents, with_shape
 from zwriter.ship.pace import Pace
 from zwriter.ship.shards import ShardAt, ShardObject, read_again, shards_of
-from zwriter.ship.tail import Tail
+from zwriter.ship.tail import Tail, Way, growing
 from zwriter.ship.values import ValueShipment
 from zwriter.store.array_state import Places, shard_key
 from zwriter.store.shard_index import FIRST_CHUNK
@@ -85,7 +85,7 @@ class DeviceShipment:
         self._pieces, self._tail = pieces, Tail(folder)
         self._here: dict[str, Any] | None = None  # the commit of the spool that is in the bucket
         self._whole: dict[str, Any] | None = None  # the last one that needed no pieces
-        self._seen: tuple[int, int] | None = None  # the last commit of the spool that was met
+        self._rows = -1  # of all arrays that grow, in the last commit of the spool that was met
         self._pace = Pace(interval)
         self._commits = BucketCommits(bucket, commits, epoch, spool)
         if self._commits.last:
@@ -93,7 +93,7 @@ class DeviceShipment:
 
     def _recall(self, commit: dict[str, Any], distrusted: Set[str]) -> None:
         """Know what is in the bucket already, as its newest commit says."""
-        self._tail.pieces = [(name, nbytes) for name, nbytes in commit.get("pieces", ())]
+        self._tail.pieces = list(commit.get("pieces", ()))
         for signal, of_signal in commit["signals"].items():
             for name, state in of_signal["arrays"].items():
                 array = f"{signal}/{name}"
@@ -131,16 +131,17 @@ class DeviceShipment:
                 return
             try:
                 works = list(self._works(commit))
-                lacks = self._tail.lacks(commit)
-                if all_of_it or self._due(works, in_pieces=lacks is not None):
+                way = self._tail.look(commit)
+                if all_of_it or self._due(works, way):
                     self._send(commit, works)
-                elif lacks is not None and not _same(commit, self._here):
-                    self._send_piece(commit, works, lacks)
+                elif way is Way.PIECES and not _same(commit, self._here):
+                    self._ship_piece(commit, works)
             except Damaged as error:  # the spool has gone on
                 problem = error
             else:
                 return
             time.sleep(0.01)
+        self._tail.close()  # shards are not decoded
         raise Damaged(f"{self.folder.name}: none of its commits can be read: {problem}")
 
     def ship_sealed(self) -> None:
@@ -162,9 +163,10 @@ class DeviceShipment:
         commit: dict[str, Any] | None = attributes.get("zwriter")
         if not commit or "seq" not in commit:
             return None
-        if self._seen != (seen := (commit["epoch"], commit["seq"])):
-            self._seen = seen
-            self._pace.saw_commit()
+        rows = sum(state["shape"][0] for _, state in growing(commit))
+        if rows != self._rows:
+            self._rows = rows
+            self._pace.saw_rows()
         return commit
 
     def _works(self, commit: dict[str, Any]) -> Iterator[_Work]:
@@ -181,13 +183,14 @@ class DeviceShipment:
                     key = self._key(array, state, shard.number)
                     yield _Work(name, state, shard, known, key, cursors)
 
-    def _due(self, works: list[_Work], *, in_pieces: bool) -> bool:
+    def _due(self, works: list[_Work], way: Way) -> bool:
+        """Whether shards are to be sent."""
         new = sum(work.shard.nbytes - work.known.nbytes for work in works)
         sent_before = [work.known.nbytes for work in works if work.known.nbytes]
-        if in_pieces:
+        if way is Way.PIECES:
             return self._pace.is_due_whole(new, sum(sent_before))
         again = sum(nbytes + FIRST_CHUNK for nbytes in sent_before)
-        return self._pace.is_due(new, again, len(works))
+        return way is Way.SHARDS_NOW or self._pace.is_due(new, again, len(works))
 
     def _send(self, commit: dict[str, Any], works: list[_Work]) -> None:
         """Shards that have all that the commit says."""
@@ -195,24 +198,35 @@ class DeviceShipment:
         self._send_shards_in_order(works)
         failpoint("ship.shards_sent")
         self._commit(commit, with_shards=True)
-        self._whole = commit
-        keys = [f"{self._pieces}/{name}" for name in self._tail.begin(commit)]
+        keys = [f"{self._pieces}/{name}" for name in self._tail.old]
         side_by_side(self._pool, lambda key: self._bucket.delete([key]), keys)
+        self._tail.old.clear()
 
-    def _send_piece(self, commit: dict[str, Any], works: list[_Work], lacks: int) -> None:
+    def _ship_piece(self, commit: dict[str, Any], works: list[_Work]) -> None:
         """If it is due, a piece with the rows that are not there, and shards that are sealed."""
-        there = sum(work.shard.nbytes for work in works)
-        if not self._pace.is_piece_due(lacks, there):
+        if not self._tail.is_piece_due(commit):
+            return
+        if not self._is_described(commit):
+            self._send(commit, works)
             return
         self._epoch.check()
         self._send_shards_in_order(work for work in works if work.shard.sealed is not None)
-        if lacks:
+        if piece := self._tail.piece(commit):
             name = f"{self._epoch.number}-{commit['seq']:010d}"
-            piece = self._tail.piece(commit)
             self._bucket.put(f"{self._pieces}/{name}", piece)
             failpoint("ship.piece_sent")
-            self._tail.sent(name, len(piece), commit)
+            self._tail.sent(name, commit)
         self._commit(commit, with_shards=False)
+
+    def _is_described(self, commit: dict[str, Any]) -> bool:
+        """Whether documents in the bucket differ from those of arrays here in nothing but rows: not
+        if, say, timestamps are not one a row any more."""
+        for (signal, name), state in growing(commit):
+            here = _document(self.folder / signal / name, state)
+            there = self._documents.sent(f"{self.node}/{signal}/{name}")
+            if here != with_shape(there, state["shape"][0]):
+                return False
+        return True
 
     def _send_shards_in_order(self, works: Iterable[_Work]) -> None:
         works = list(works)
@@ -252,6 +266,9 @@ class DeviceShipment:
         for value in values:
             value.committed()
         self._here = commit
+        if with_shards:
+            self._whole = commit
+            self._tail.begin(commit)
         self._pace.was_sent()
         failpoint("ship.committed")
         attributes = b'{"NX_class":"NXcollection","zwriter":%b}' % text

@@ -7,8 +7,7 @@ import time
 SMALL = 64 * 1024  # bytes of an array that are sent again after LATE intervals, however few are new
 LATE = 5
 WHOLE = 7  # how often as much as before is new when shards are sent again whose rows are in pieces
-_LONG = 8  # times the usual time between two commits
-_PART = 50  # of what grows is a piece at least: 55 pieces while that becomes three times as much
+_LONG = 8  # times the usual time between two commits with rows
 
 
 class Pace:
@@ -17,11 +16,11 @@ class Pace:
     def __init__(self, interval: float) -> None:
         self._interval = interval
         self._sent = 0.0  # when it was sent the last time
-        self._seen = 0  # commits of the spool
+        self._seen = 0  # how often there were more rows
         self._first = self._last = 0.0  # when they were seen
 
-    def saw_commit(self) -> None:
-        """A commit of the spool is there that was not when it was looked at before."""
+    def saw_rows(self) -> None:
+        """There are rows in the spool that were not there when it was looked at before."""
         self._last = time.monotonic()
         self._first = self._first or self._last
         self._seen += 1
@@ -44,11 +43,6 @@ class Pace:
     def is_due_whole(self, new: int, again: int) -> bool:
         """The same of what may be sent as a piece before: then nobody who knows of pieces waits."""
         return new >= WHOLE * again or (self._is_late and self._pauses)
-
-    def is_piece_due(self, new: int, there: int) -> bool:
-        """Whether to send `new` bytes as a piece; there: what the shards will have that grow. With
-        0 it is something else that is new."""
-        return not new or _PART * new >= there
 
     @property
     def _is_late(self) -> bool:

@@ -34,7 +34,7 @@ from zwriter.store.codecs import intact
 from zwriter.store.disk import sync_tree
 from zwriter.store.layout import FED_BY, GROUPS, LOGS
 from zwriter.store.log_parts import chosen
-from zwriter.store.pieces import PIECES, Section, joined, sections_in
+from zwriter.store.pieces import PIECES, Section, joined, rows_in_shards, sections_in
 from zwriter.store.shard_index import (
     FIRST_CHUNK,
     MISSING,
@@ -64,11 +64,10 @@ def restore(bucket: Bucket, store: str, side: str, devices: str, into: Path) -> 
         if mark := bucket.read(f"{side}/{FED_BY}"):
             (into / "side" / FED_BY).write_bytes(mark)
         for device in filter(safe_name, bucket.names(f"{side}/commits")):
-            seq, commit = newest_commit(bucket, f"{side}/commits/{device}")
+            here = _Restored(bucket, store, into / "store", f"{devices}/{device}", pool)
+            seq, commit = here.newest(f"{side}/commits/{device}", f"{side}/{PIECES}/{device}")
             if commit is None:
                 continue
-            here = _Restored(bucket, store, into / "store", f"{devices}/{device}", pool)
-            here.read_pieces(f"{side}/{PIECES}/{device}", commit)
             path = into / "side" / "commits" / device / f"{seq:010d}"
             path.parent.mkdir(parents=True)
             path.write_text(json.dumps(here.device(commit)))
@@ -100,23 +99,29 @@ class _Restored:
     ) -> None:
         self._bucket, self._key, self._path, self._node = bucket, key, path, node
         self._pool = pool
-        self._sections: list[Section] = []
+        self._pieces: list[dict[tuple[str, str], Section]] = []
 
     def documents(self) -> None:
         """Those of groups that all scans have."""
         self._side_by_side(self._document, ("", *GROUPS))
 
-    def read_pieces(self, folder: str, commit: dict[str, Any]) -> None:
-        """Those of a device that its commit names."""
+    def newest(self, commits: str, pieces: str) -> tuple[int, dict[str, Any] | None]:
+        """A device's newest commit, and its number; the pieces that it names are read."""
+        last = 0
+        while True:
+            seq, commit = newest_commit(self._bucket, commits)
+            names = commit.get("pieces", ()) if commit else ()
+            found = self._side_by_side(lambda name: self._piece(f"{pieces}/{name}"), names)
+            if None not in found:
+                self._pieces = [sections for sections in found if sections is not None]
+                return seq, commit
+            if seq == last:  # else who wrote before us removed them, after a later commit
+                raise StoreError(f"{self._bucket.folder}/{pieces}: commit {seq} lacks a piece")
+            last = seq
 
-        def read(name: str) -> list[Section]:
-            piece = self._bucket.read(f"{folder}/{name}", little=False)
-            if piece is None:
-                raise StoreError(f"{self._bucket.folder}/{folder}/{name}: is missing")
-            return sections_in(piece)
-
-        names = [name for name, _ in commit.get("pieces", ())]
-        self._sections = [part for some in self._side_by_side(read, names) for part in some]
+    def _piece(self, key: str) -> dict[tuple[str, str], Section] | None:
+        piece = self._bucket.read(key, little=False)
+        return None if piece is None else sections_in(piece)
 
     def device(self, commit: dict[str, Any]) -> dict[str, Any]:
         """A device as a commit in the bucket has it; the commit as the spool has it."""
@@ -159,9 +164,9 @@ class _Restored:
             return state if there else None
         if "in_shards" not in state:
             return self._growing(node, state, layout)
-        rows, sealed = state["shape"][0], len(state["sealed"])
-        there = max(state["in_shards"], sealed * shard_chunks(state) * state["chunk_rows"])
-        stored = {**state, "shape": [min(there, rows), *state["shape"][1:]]}
+        rows, each = state["shape"][0], shard_chunks(state) * state["chunk_rows"]
+        in_shards = rows_in_shards(rows, state["in_shards"], len(state["sealed"]), each)
+        stored = {**state, "shape": [in_shards, *state["shape"][1:]]}
         del stored["in_shards"]
         return self._with_pieces(node, self._growing(node, stored, layout), rows)
 
@@ -171,8 +176,8 @@ class _Restored:
         for number, end, whole in state["ends"]:
             places += self._open_shard(node, state, number, end, whole, layout)
         for number, _ in state["sealed"]:
-            whole = read_again(node.rpartition("/")[2], state, number)
-            data = self._read(node, shard_key(state, number), None if whole else FIRST_CHUNK)
+            all_of_it = read_again(node.rpartition("/")[2], state, number)
+            data = self._read(node, shard_key(state, number), None if all_of_it else FIRST_CHUNK)
             self._write(node, shard_key(state, number), [(0, data)])
         known = {key: value for key, value in state.items() if key != "chunks"}
         return {**known, "open": places}
@@ -180,14 +185,17 @@ class _Restored:
     def _with_pieces(self, node: str, state: dict[str, Any], rows: int) -> dict[str, Any]:
         """The array with all its `rows`, as who writes it would have it; its state."""
         here, (signal, name) = state["shape"][0], node.split("/")[-2:]
-        sections = [s for s in self._sections if (s.signal, s.array) == (signal, name)]
         array = AppendArray.restored(self._path / node, state, None)
         try:
             if here < rows:
+                sections = [s[signal, name] for s in self._pieces if (signal, name) in s]
                 array.append(joined(sections, here, rows))
                 array.flush()
             document = json.loads((self._path / node / NAME).read_bytes())
-            array.publish(document["dimension_names"], document["attributes"])
+            names = document["dimension_names"][
+                : len(state["shape"])
+            ]  # not that of a record's bytes
+            array.publish(names, document["attributes"])
             return array.state()
         finally:
             array.close()

@@ -6,7 +6,7 @@ A piece is one object with some rows of some arrays of a device. It says itself 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,21 +67,20 @@ def piece_bytes(sections: Iterable[Section]) -> bytes:
     return b"".join((length, head, *(section.stored for section in sections)))
 
 
-def sections_in(piece: bytes) -> list[Section]:
-    """What a piece has. Raises StoreError if it does not say; its rows may be damaged as well."""
+def sections_in(piece: bytes) -> dict[tuple[str, str], Section]:
+    """What a piece has, by signal and array. Raises StoreError if it does not say; its rows may be
+    damaged as well."""
     at = _LENGTH + int.from_bytes(piece[:_LENGTH], "little")
     head = piece[_LENGTH:at]
     if len(head) <= CRC_BYTES or not intact(head):
         raise StoreError("a piece is damaged")
-    return list(_sections(json.loads(head[:-CRC_BYTES]), piece, at))
-
-
-def _sections(descriptions: list[list[Any]], piece: bytes, at: int) -> Iterator[Section]:
-    for signal, array, first, shape, (dtype, name, level), nbytes in descriptions:
+    found = {}
+    for signal, array, first, shape, (dtype, name, level), nbytes in json.loads(head[:-CRC_BYTES]):
         codec = ChunkCodec(dtype_from_json(dtype), name, level)
         stored = piece[at : at + nbytes]
-        yield Section(signal, array, first, tuple(shape), codec, stored)
+        found[signal, array] = Section(signal, array, first, tuple(shape), codec, stored)
         at += nbytes
+    return found
 
 
 def joined(sections: Iterable[Section], start: int, stop: int) -> NDArray[Any]:
@@ -96,3 +95,9 @@ def joined(sections: Iterable[Section], start: int, stop: int) -> NDArray[Any]:
     if at < stop or not parts:
         raise StoreError(f"rows {at} to {stop} are in no piece")
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def rows_in_shards(rows: int, at_least: int, sealed: int, rows_each: int) -> int:
+    """How many of an array's rows are in shards in a bucket. at_least: as its commit says; sealed:
+    how many shards are, which have `rows_each`."""
+    return min(max(at_least, sealed * rows_each), rows)

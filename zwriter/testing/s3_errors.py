@@ -12,6 +12,10 @@ _MESSAGES = {
     "SlowDown": (503, "Please reduce your request rate."),
     "ServiceUnavailable": (503, "Service is unable to handle request."),
     "InternalError": (500, "We encountered an internal error. Please try again."),
+    "NotImplemented": (
+        501,
+        "A parameter you provided implies functionality that is not implemented.",
+    ),
     "ExpiredToken": (400, "The provided token has expired."),
     "RequestTimeTooSkewed": (
         403,

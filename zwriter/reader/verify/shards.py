@@ -22,6 +22,7 @@ from zwriter.reader.verify.opened import opened
 from zwriter.reader.verify.report import Report
 from zwriter.store.array_state import dtype_from_json
 from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES, intact
+from zwriter.store.pieces import rows_in_shards
 from zwriter.store.shard_index import (
     FIRST_CHUNK,
     MISSING,
@@ -91,7 +92,8 @@ class ShardedArray:
         rows, at_least = self.commit.shape[0], self.commit.in_shards
         if at_least is None:
             return rows
-        return min(max(at_least, len(self.commit.sealed) * self.chunk_rows * self.per_shard), rows)
+        each = self.chunk_rows * self.per_shard
+        return rows_in_shards(rows, at_least, len(self.commit.sealed), each)
 
     def rows(self, shard: int) -> int:
         """How many rows of the commit lie in a shard."""
