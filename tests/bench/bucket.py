@@ -174,7 +174,7 @@ def streams() -> Group:
         ("100 kB/s", 25, 1000, 300),
         ("10 MB/s", 20, 125_000, 12),
     ):
-        interval = 0.05 if rows_each * row * 8 < 1_000_000 else 0.2
+        interval = 0.05 if rows_each * row * 8 < 100_000 else 0.2
         with new_lake() as lake:
             sent, nbytes, requests, commits = _stream(lake, rows_each, row, intervals, interval)
         rows = sent["shards"] + sent["pieces"]
