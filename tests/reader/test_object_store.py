@@ -226,6 +226,20 @@ def test_a_server_that_stops_answering_is_told_and_is_no_damage(
 
 
 @pytest.mark.s3
+def test_a_server_that_cannot_be_asked_for_scans_is_told(s3, bucket, storage, monkeypatch):
+    obstore.put(storage.writer(bucket), "S1.zarr/zarr.json", b"{}")
+    with pytest.raises(ServiceError, match="cannot be reached"):
+        listing(f"s3://{bucket}", storage_options=s3.options | {"endpoint": "http://127.0.0.1:1"})
+    with pytest.raises(UsageError, match="no bucket"):
+        listing("s3://no-such-bucket/scans", storage_options=s3.options)
+    for name in s3.environment:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(UsageError, match="needs credentials"):
+        listing(f"s3://{bucket}", storage_options={"endpoint": s3.endpoint})
+
+
+@pytest.mark.s3
 def test_what_is_not_there_is_told(bucket, storage):
     with pytest.raises(UsageError, match="no such scan store"):
         open_scan(f"s3://{bucket}/S1.zarr")

@@ -195,3 +195,30 @@ def test_a_commit_does_not_name_more_and_more_pieces(
             cam.passes()
             assert cam.rows("line") == n + 1
             assert cam.bucket.pieces <= 5
+
+
+def test_a_slow_signal_is_there_soon_beside_one_that_is_large_and_pauses(tmp_path: Path) -> None:
+    with stream(tmp_path) as cam:
+        for n in range(50):
+            for row in range(50):
+                cam.scan.add("cam", "line", ROW + row, float(n))
+            cam.scan.add("cam", "slow", float(n), float(n))
+            cam.passes()
+        for n in range(50, 100):
+            cam.scan.add("cam", "slow", float(n), float(n))
+            cam.passes()
+            assert n + 1 - cam.rows("slow") <= 1 + n // 50
+
+
+def test_what_waited_for_a_while_does_not_make_a_stream_a_fast_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "LIMIT", 4 * ROW.nbytes)
+    with stream(tmp_path) as cam:
+        for n in range(INTERVALS):
+            cam.scan.add("cam", "line", ROW, float(n))
+            if 60 <= n < 90:  # others are sent, or the server is gone
+                cam.interval += 1
+                continue
+            cam.passes()
+            assert n + 1 - cam.rows("line") <= 4

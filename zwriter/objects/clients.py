@@ -146,29 +146,35 @@ class ObjectStorage:
             return names_in(client, folder)
 
     def folders_named(
-        self, bucket: str, folder: str, suffix: str
+        self, bucket: str, folder: str, suffix: str, beside: str
     ) -> tuple[list[str], list[str]] | None:
-        """Folders with this suffix below a folder, however deep, but for those in such a folder;
-        and all objects that are in none of them. By one request each 1000. None if the server can
-        list single folders only. Raises as `read` does."""
+        """Folders with a suffix below a folder, however deep, but for those in such a folder; and
+        all objects with the suffix `beside` that are in none of them. By one request each 1000
+        folders and objects. None if the server can list single folders only, or nothing: then who
+        asks next is told."""
         ending, start = f"{suffix}/", f"{folder}/" if folder else ""
         folders: list[str] = []
         objects: list[str] = []
-        mark: dict[str, str] = {}
-        while True:
+        mark: dict[str, str] | None = {}
+        while mark is not None:
             try:
                 answer = self.filesystem.call_s3(
                     "list_objects_v2", Bucket=bucket, Prefix=start, Delimiter=ending, **mark
                 )
-            except (ServiceError, OSError):  # if it is gone, who asks next is told
+            except (ServiceError, OSError):
                 return None
-            folders += [found["Prefix"] for found in answer.get("CommonPrefixes", ())]
-            objects += [found["Key"] for found in answer.get("Contents", ())]
-            if any(ending in key.removeprefix(start) for key in objects[-1000:]):
+            prefixes = [found["Prefix"] for found in answer.get("CommonPrefixes", ())]
+            keys = [found["Key"] for found in answer.get("Contents", ())]
+            truncated, token = answer.get("IsTruncated"), answer.get("NextContinuationToken")
+            grouped = all(path.endswith(ending) for path in prefixes)
+            if not grouped or any(ending in key.removeprefix(start) for key in keys):
                 return None
-            if not answer.get("IsTruncated"):
-                return [path.removesuffix("/") for path in folders], objects
-            mark = {"ContinuationToken": answer["NextContinuationToken"]}
+            if truncated and token is None:
+                return None
+            folders += [path.removesuffix("/") for path in prefixes]
+            objects += [key for key in keys if key.endswith(beside)]
+            mark = {"ContinuationToken": token} if truncated else None
+        return folders, objects
 
     def now(self, bucket: str) -> float:
         """The server's time, in seconds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from fsspec.asyn import sync_wrapper
 from s3fs import S3FileSystem
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore
@@ -42,6 +43,8 @@ class BucketFileSystem(S3FileSystem):  # type: ignore[misc]  # s3fs is not typed
         """Every request passes here."""
         with requests_told(kwargs.get("Bucket", ""), self._where):
             return await super()._call_s3(method, *options, **kwargs)
+
+    call_s3 = sync_wrapper(_call_s3)  # s3fs' own would pass by it
 
     async def _cat_file(self, path: str, *args: Any, **kwargs: Any) -> bytes:
         """The answer's body is read here, which may fail too."""

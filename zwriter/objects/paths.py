@@ -158,12 +158,14 @@ class ObjectPath:
         """By one listing."""
         return self._storage.contents(*self._names)
 
-    def folders_named(self, suffix: str) -> tuple[list[ObjectPath], list[ObjectPath]] | None:
-        """Folders with this suffix in this one, however deep, but for those in such a folder; and
-        all objects that are in none of them. By one request each 1000 of both; None if the server
-        cannot do that."""
+    def folders_named(
+        self, suffix: str, beside: str
+    ) -> tuple[list[ObjectPath], list[ObjectPath]] | None:
+        """Folders with a suffix in this one, however deep, but for those in such a folder; and all
+        objects with the suffix `beside` that are in none of them. By few requests; None if the
+        server cannot do that."""
         bucket, folder = self._names
-        found = self._storage.folders_named(bucket, folder, suffix)
+        found = self._storage.folders_named(bucket, folder, suffix, beside)
         if found is None:
             return None
         folders, objects = ([self._at(key) for key in keys] for keys in found)

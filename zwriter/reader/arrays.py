@@ -119,19 +119,13 @@ class StoredArrays(Mapping[str, LazyArray]):
 
     def _source(self, name: str) -> Source:
         committed = self._commit.arrays[name]
-        if committed.in_shards is None or (there := self._rows_there(name)) >= committed.shape[0]:
-            return self._stored(name, committed.shape)
-        return Continued(
-            self._stored(name, (there, *committed.shape[1:])),
-            partial(self._pieces.rows, self._signal, name),
-            committed.shape[0],
-            lambda: self._stored(name, committed.shape),
-        )
-
-    def _rows_there(self, name: str) -> int:
-        """As many as the newest document says: the shards have them."""
-        document = self._location.metadata(f"{self._node}/{name}")
-        return document["shape"][0] if document else 0
+        whole = partial(self._stored, name, committed.shape)
+        if committed.in_shards is None or (committed.in_shards,) == committed.shape[:1]:
+            return whole()
+        rows, *row_shape = committed.shape
+        in_pieces = partial(self._pieces.rows, self._signal, name)
+        stored = self._stored(name, (committed.in_shards, *row_shape))
+        return Continued(stored, in_pieces, rows, whole)
 
     def _stored(self, name: str, shape: tuple[int, ...]) -> InStore:
         """The array as far as it is in shards."""

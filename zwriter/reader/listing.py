@@ -47,7 +47,7 @@ def find_scans(root: AnyPath) -> Iterator[Found]:
 def _in_bucket(root: ObjectPath) -> list[Found]:
     if root.suffix == ".zarr":
         return [Found(root, None)]
-    below = root.folders_named(".zarr")
+    below = root.folders_named(".zarr", beside=".h5")
     found = _grouped(root, *below) if below else _walked(root)
     return sorted(found, key=lambda scan: str(scan.path))
 
@@ -58,11 +58,11 @@ def _grouped(
     """All stores, and what lies beside them, by few listings."""
     names: dict[str, list[str]] = {}
     for file in files:
-        if file.suffix == ".h5":
-            names.setdefault(str(file.parent), []).append(file.name)
+        names.setdefault(str(file.parent), []).append(file.name)
     masters = {folder: masters_of(there) for folder, there in names.items()}
     for store in stores:
-        if not any(map(_is_left_out, str(store).removeprefix(f"{root}/").split("/")[:-1])):
+        folders = str(store).removeprefix(f"{root}/").split("/")[:-1]
+        if store.suffix == ".zarr" and not any(map(_is_left_out, folders)):
             yield Found(store, masters.get(str(store.parent), {}).get(store.stem))
 
 

@@ -16,7 +16,7 @@ from zwriter.reader.lazy import UNREADABLE, InMemory, Source
 from zwriter.reader.location import Location
 from zwriter.store.pieces import PIECES, Section, joined, sections_in
 
-_KEPT_BYTES = 32 * 1024 * 1024
+_KEPT_BYTES = 64 * 1024 * 1024
 _FIRST, _MOST = 2, 16  # pieces that are read side by side
 
 

@@ -85,7 +85,7 @@ class DeviceShipment:
         self._pieces, self._tail = pieces, Tail(folder)
         self._here: dict[str, Any] | None = None  # the commit of the spool that is in the bucket
         self._whole: dict[str, Any] | None = None  # the last one that needed no pieces
-        self._rows = -1  # of all arrays that grow, in the last commit of the spool that was met
+        self._updates = -1  # of signals that grow, in the last commit of the spool that was met
         self._pace = Pace(interval)
         self._commits = BucketCommits(bucket, commits, epoch, spool)
         if self._commits.last:
@@ -131,7 +131,7 @@ class DeviceShipment:
                 return
             try:
                 works = list(self._works(commit))
-                way = self._tail.look(commit)
+                way = self._tail.look(commit, self._pace.looks())
                 if all_of_it or self._due(works, way):
                     self._send(commit, works)
                 elif way is Way.PIECES and not _same(commit, self._here):
@@ -163,10 +163,11 @@ class DeviceShipment:
         commit: dict[str, Any] | None = attributes.get("zwriter")
         if not commit or "seq" not in commit:
             return None
-        rows = sum(state["shape"][0] for _, state in growing(commit))
-        if rows != self._rows:
-            self._rows = rows
-            self._pace.saw_rows()
+        growing_ones = (s for s in commit["signals"].values() if s["layout"] != "replace")
+        updates = sum(signal["ledger"]["written"] for signal in growing_ones)
+        if updates != self._updates:
+            self._updates = updates
+            self._pace.saw_updates()
         return commit
 
     def _works(self, commit: dict[str, Any]) -> Iterator[_Work]:
@@ -269,7 +270,7 @@ class DeviceShipment:
         if with_shards:
             self._whole = commit
             self._tail.begin(commit)
-        self._pace.was_sent()
+            self._pace.was_sent()
         failpoint("ship.committed")
         attributes = b'{"NX_class":"NXcollection","zwriter":%b}' % text
         document = b'{"zarr_format":3,"node_type":"group","attributes":%b}' % attributes

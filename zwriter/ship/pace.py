@@ -7,7 +7,7 @@ import time
 SMALL = 64 * 1024  # bytes of an array that are sent again after LATE intervals, however few are new
 LATE = 5
 WHOLE = 7  # how often as much as before is new when shards are sent again whose rows are in pieces
-_LONG = 8  # times the usual time between two commits with rows
+_LONG = 8  # times the usual time between two commits with updates
 
 
 class Pace:
@@ -15,17 +15,24 @@ class Pace:
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
+        self._looked = 0.0  # when it was looked at the last time
         self._sent = 0.0  # when it was sent the last time
-        self._seen = 0  # how often there were more rows
+        self._seen = 0  # how often there were more updates
         self._first = self._last = 0.0  # when they were seen
 
-    def saw_rows(self) -> None:
-        """There are rows in the spool that were not there when it was looked at before."""
+    def saw_updates(self) -> None:
+        """There are updates in the spool that were not there when it was looked at before."""
         self._last = time.monotonic()
         self._first = self._first or self._last
         self._seen += 1
 
+    def looks(self) -> float:
+        """How many intervals have passed since it was looked at before."""
+        before, self._looked = self._looked, time.monotonic()
+        return max((self._looked - before) / self._interval, 1.0)
+
     def was_sent(self) -> None:
+        """In shards."""
         self._sent = time.monotonic()
 
     def is_due(self, new: int, again: int, arrays: int) -> bool:

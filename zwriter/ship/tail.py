@@ -19,7 +19,8 @@ from zwriter.store.array_state import codec_of, open_shards, shard_chunks
 from zwriter.store.pieces import Section, piece_bytes
 from zwriter.store.shard_index import FIRST_CHUNK
 
-LIMIT = 4 * 1024 * 1024  # bytes of rows between two looks: what comes faster has shards soon
+LIMIT = 4 * 1024 * 1024  # bytes of rows in an interval: what comes faster has shards soon
+_LARGEST = 4 * LIMIT  # bytes of rows in a piece
 MOST = 200  # pieces that a commit names
 _PART = 50  # of what grows is a piece at least: 105 pieces while that becomes eight times as much
 
@@ -42,7 +43,7 @@ class _InShards:
 
 class Way(Enum):
     """How rows come into a bucket. SHARDS_NOW: an array is new, or has become another one, which no
-    piece can show, or there are many pieces."""
+    piece can show, or there are many pieces, or much waits."""
 
     PIECES = auto()
     SHARDS = auto()
@@ -59,7 +60,7 @@ class Tail:
         self.old: list[str] = []
         self._in_shards: dict[_Key, _InShards] = {}
         self._rows: dict[_Key, int] = {}  # that the bucket has
-        self._looked = 0.0  # bytes of rows that it had not at the last look
+        self._looked = 0.0  # bytes of rows that the bucket had not at the last look
         self._is_open = False  # whether there may be pieces until shards are sent
 
     def begin(self, commit: dict[str, Any]) -> None:
@@ -76,8 +77,9 @@ class Tail:
         """No more pieces until shards are sent."""
         self._is_open = False
 
-    def look(self, commit: dict[str, Any]) -> Way:
-        """How what is new of a commit may come."""
+    def look(self, commit: dict[str, Any], intervals: float) -> Way:
+        """How what is new of a commit may come. intervals: as many have passed since the last
+        look."""
         if not self._is_open:
             return Way.SHARDS
         if len(self.pieces) >= MOST or any(
@@ -86,9 +88,11 @@ class Tail:
         ):
             return Way.SHARDS_NOW
         lacks = self._lacks(commit)
-        self._is_open = lacks - self._looked <= LIMIT
+        self._is_open = lacks - self._looked <= LIMIT * intervals
         self._looked = lacks
-        return Way.PIECES if self._is_open else Way.SHARDS
+        if not self._is_open:
+            return Way.SHARDS
+        return Way.PIECES if lacks <= _LARGEST else Way.SHARDS_NOW
 
     def _lacks(self, commit: dict[str, Any]) -> float:
         """Bytes of rows, in memory, that the bucket has not."""
@@ -99,7 +103,11 @@ class Tail:
     def is_piece_due(self, commit: dict[str, Any]) -> bool:
         """Whether there is enough for a piece, or only what comes with the commit itself."""
         lacks = self._lacks(commit)
-        grows = sum(_row_nbytes(state) * _rows_that_grow(state) for _, state in growing(commit))
+        grows = sum(
+            _row_nbytes(state) * _rows_that_grow(state)
+            for key, state in growing(commit)
+            if _rows(state) > self._rows[key]
+        )
         return not lacks or lacks >= min(LIMIT, grows / _PART)
 
     def piece(self, commit: dict[str, Any]) -> bytes | None:
