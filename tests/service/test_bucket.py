@@ -31,11 +31,18 @@ FAILPOINTS = [
     "ship.sending",
     "ship.log_sent",
     "ship.shards_sent",
+    "ship.piece_sent",
     "ship.documents_sent",
     "ship.creating",
     "ship.committed",
 ]
-ELSEWHERE = ["ship.claimed", "ship.documents_sent", "ship.finishing", "ship.finished"]
+ELSEWHERE = [
+    "ship.claimed",
+    "ship.piece_sent",
+    "ship.documents_sent",
+    "ship.finishing",
+    "ship.finished",
+]
 AT_THE_END = ["ship.finishing", "ship.finished", "ship.cleaned", "master.written"]
 
 
@@ -142,7 +149,7 @@ def test_whatever_step_a_service_dies_at_the_scan_goes_on(
 ):
     scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
     # a log is sent only if there is more of it: a busy machine may send it twice in all
-    at_pass = {"ship.claimed": 1, "ship.log_sent": 2}.get(failpoint, 3)
+    at_pass = {"ship.claimed": 1, "ship.log_sent": 2, "ship.piece_sent": 1}.get(failpoint, 3)
     at_pass = 1 if failpoint in AT_THE_END else at_pass
     with service(beamline, tmp_path / "first", f"{failpoint}=kill@{at_pass}") as process:
         for n in range(60 if failpoint in AT_THE_END else 30):
