@@ -65,6 +65,15 @@ def push_in_pieces(lake: Lake, scan: ScanWriter, pushed: Push = push_all_kinds) 
     return found
 
 
+def begin_and_die(lake: Lake) -> None:
+    """A writer that has sent pieces is gone."""
+    scan = writer(lake)
+    push_in_pieces(lake, scan)
+    lake.network.open = False
+    scan.close()
+    lake.network.open = True
+
+
 def until_there(lake: Lake, rows: int) -> None:
     def there() -> bool:
         commits = open_scan(lake.url).commits.values()
@@ -132,11 +141,7 @@ def test_a_signal_that_gets_another_dtype_is_sent_in_shards(lake: Lake) -> None:
 
 
 def test_another_machine_goes_on_from_pieces(lake: Lake) -> None:
-    first = writer(lake)
-    push_in_pieces(lake, first)
-    lake.network.open = False
-    first.close()
-    lake.network.open = True
+    begin_and_die(lake)
     with writer(lake, "second") as second:
         until(lambda: open_scan(lake.url).commits["cam"].epoch > 1, "a commit of the second")
         assert verify(lake.url).problems == []
@@ -171,11 +176,7 @@ def test_another_machine_finds_rows_in_shards_if_pieces_vanish_while_it_reads(
 
 
 def test_the_same_machine_goes_on_after_pieces(lake: Lake) -> None:
-    first = writer(lake)
-    push_in_pieces(lake, first)
-    lake.network.open = False
-    first.close()
-    lake.network.open = True
+    begin_and_die(lake)
     again = writer(lake)
     push_all_kinds(again, range(30, 60))
     again.finish()

@@ -167,9 +167,8 @@ class ObjectStorage:
             keys = [found["Key"] for found in answer.get("Contents", ())]
             truncated, token = answer.get("IsTruncated"), answer.get("NextContinuationToken")
             grouped = all(path.endswith(ending) for path in prefixes)
-            if not grouped or any(ending in key.removeprefix(start) for key in keys):
-                return None
-            if truncated and token is None:
+            hidden = any(ending in key.removeprefix(start) for key in keys)
+            if not grouped or hidden or (truncated and token is None):
                 return None
             folders += [path.removesuffix("/") for path in prefixes]
             objects += [key for key in keys if key.endswith(beside)]

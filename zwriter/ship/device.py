@@ -25,6 +25,7 @@ from zwriter.ship.shards import ShardAt, ShardObject, read_again, shards_of
 from zwriter.ship.tail import Tail, Way, growing
 from zwriter.ship.values import ValueShipment
 from zwriter.store.array_state import Places, shard_key
+from zwriter.store.commits import NOTHING
 from zwriter.store.shard_index import FIRST_CHUNK
 from zwriter.store.signal_arrays import publish_order
 from zwriter.store.zarr_json import generation_of
@@ -171,18 +172,15 @@ class DeviceShipment:
         return commit
 
     def _works(self, commit: dict[str, Any]) -> Iterator[_Work]:
-        for signal, of_signal in commit["signals"].items():
-            if of_signal["layout"] == "replace":
-                continue
-            for name, state in of_signal["arrays"].items():
-                array = f"{signal}/{name}"
-                sent = self._shards.setdefault((array, state["generation"]), {})
-                marks = {number: known.mark for number, known in sent.items()}
-                cursors = of_signal["layout"] == "slices" and name == "length"
-                for shard in shards_of(self.folder / array, state, marks):
-                    known = sent.setdefault(shard.number, _Shard(ShardObject()))
-                    key = self._key(array, state, shard.number)
-                    yield _Work(name, state, shard, known, key, cursors)
+        for (signal, name), state in growing(commit):
+            array = f"{signal}/{name}"
+            sent = self._shards.setdefault((array, state["generation"]), {})
+            marks = {number: known.mark for number, known in sent.items()}
+            cursors = commit["signals"][signal]["layout"] == "slices" and name == "length"
+            for shard in shards_of(self.folder / array, state, marks):
+                known = sent.setdefault(shard.number, _Shard(ShardObject()))
+                key = self._key(array, state, shard.number)
+                yield _Work(name, state, shard, known, key, cursors)
 
     def _due(self, works: list[_Work], way: Way) -> bool:
         """Whether shards are to be sent."""
@@ -330,14 +328,11 @@ class DeviceShipment:
 
     def sealed(self) -> dict[Path, str]:
         """The shard files that were sent for good, and are not read here any more; their keys."""
-        signals = self._here["signals"] if self._here else {}
         return {
             self.folder / signal / name / shard_key(state, number): self._key(
                 f"{signal}/{name}", state, number
             )
-            for signal, of_signal in signals.items()
-            if of_signal["layout"] != "replace"
-            for name, state in of_signal["arrays"].items()
+            for (signal, name), state in growing(self._here or NOTHING)
             for number, _ in state["sealed"]
             if not read_again(name, state, number)
         }

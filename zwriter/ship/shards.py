@@ -57,12 +57,17 @@ class ShardAt:
     @property
     def nbytes(self) -> int:
         """What its chunks take."""
-        return self.end - FIRST_CHUNK + sum(nbytes for _, nbytes in self.partial.values())
+        return chunks_nbytes(self.partial, self.end)
 
     @property
     def mark(self) -> Any:
         """Differs from that of any other moment of this shard."""
         return self.sealed if self.sealed is not None else (self.end, self.whole, self.partial)
+
+
+def chunks_nbytes(partial: Places, end: int) -> int:
+    """What the chunks of a shard take: the whole ones end at `end`."""
+    return end - FIRST_CHUNK + sum(nbytes for _, nbytes in partial.values())
 
 
 def shards_of(folder: Path, state: dict[str, Any], marks: dict[int, Any]) -> Iterator[ShardAt]:

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from zwriter.errors import Damaged
-from zwriter.ship.shards import chunks_from
+from zwriter.ship.shards import chunks_from, chunks_nbytes
 from zwriter.store.array_state import codec_of, open_shards, shard_chunks
 from zwriter.store.pieces import Section, piece_bytes
-from zwriter.store.shard_index import FIRST_CHUNK
 
 LIMIT = 4 * 1024 * 1024  # bytes of rows in an interval: what comes faster has shards soon
 _LARGEST = 4 * LIMIT  # bytes of rows in a piece
@@ -60,14 +59,14 @@ class Tail:
         self.old: list[str] = []
         self._in_shards: dict[_Key, _InShards] = {}
         self._rows: dict[_Key, int] = {}  # that the bucket has
-        self._looked = 0.0  # bytes of rows that the bucket had not at the last look
+        self._lacks = 0.0  # bytes of rows, in memory, that the bucket had not at the last look
         self._is_open = False  # whether there may be pieces until shards are sent
 
     def begin(self, commit: dict[str, Any]) -> None:
         """The shards that are sent have all that the commit says."""
         self._in_shards = {key: _InShards.of(state) for key, state in growing(commit)}
         self._rows = {key: there.rows for key, there in self._in_shards.items()}
-        self._looked = 0.0
+        self._lacks = 0.0
         layouts = (signal["layout"] for signal in commit["signals"].values())
         self._is_open = "slices" not in layouts  # their rows are filled in place
         self.old += self.pieces
@@ -87,28 +86,27 @@ class Tail:
             for key, state in growing(commit)
         ):
             return Way.SHARDS_NOW
-        lacks = self._lacks(commit)
-        self._is_open = lacks - self._looked <= LIMIT * intervals
-        self._looked = lacks
+        before, self._lacks = (
+            self._lacks,
+            sum(
+                _row_nbytes(state) * (_rows(state) - self._rows[key])
+                for key, state in growing(commit)
+            ),
+        )
+        self._is_open = self._lacks - before <= LIMIT * intervals
         if not self._is_open:
             return Way.SHARDS
-        return Way.PIECES if lacks <= _LARGEST else Way.SHARDS_NOW
-
-    def _lacks(self, commit: dict[str, Any]) -> float:
-        """Bytes of rows, in memory, that the bucket has not."""
-        return sum(
-            _row_nbytes(state) * (_rows(state) - self._rows[key]) for key, state in growing(commit)
-        )
+        return Way.PIECES if self._lacks <= _LARGEST else Way.SHARDS_NOW
 
     def is_piece_due(self, commit: dict[str, Any]) -> bool:
-        """Whether there is enough for a piece, or only what comes with the commit itself."""
-        lacks = self._lacks(commit)
+        """After a look at it: whether there is enough for a piece, or only what comes with the
+        commit itself."""
         grows = sum(
             _row_nbytes(state) * _rows_that_grow(state)
             for key, state in growing(commit)
             if _rows(state) > self._rows[key]
         )
-        return not lacks or lacks >= min(LIMIT, grows / _PART)
+        return not self._lacks or self._lacks >= min(LIMIT, grows / _PART)
 
     def piece(self, commit: dict[str, Any]) -> bytes | None:
         """The rows that the bucket has not. Raises Damaged if the spool has gone on."""
@@ -136,7 +134,7 @@ class Tail:
         """The bucket has a piece with all that it had not of the commit."""
         self.pieces.append(name)
         self._rows = {key: _rows(state) for key, state in growing(commit)}
-        self._looked = 0.0
+        self._lacks = 0.0
 
     def state(self, signal: str, array: str, state: dict[str, Any]) -> dict[str, Any]:
         """An array's state, with what is said of its shards as the bucket has them."""
@@ -173,8 +171,5 @@ def _row_nbytes(state: dict[str, Any]) -> float:
     dtype = codec_of(state).dtype
     if dtype.kind != "T":
         return float(dtype.itemsize * math.prod(state["shape"][1:]))
-    stored = sum(
-        shard.end - FIRST_CHUNK + sum(nbytes for _, nbytes in shard.partial.values())
-        for shard in open_shards(state)
-    )
+    stored = sum(chunks_nbytes(shard.partial, shard.end) for shard in open_shards(state))
     return max(stored / max(_rows_that_grow(state), 1), dtype.itemsize)

@@ -94,6 +94,11 @@ class ChunkCodec:
         return np.frombuffer(data, self.dtype).reshape(shape)
 
 
+def with_crc(data: bytes) -> bytes:
+    """Bytes, and their crc32c behind them: what is `intact`."""
+    return data + int(google_crc32c.value(data)).to_bytes(CRC_BYTES, "little")
+
+
 def intact(stored: bytes, crc: int | None = None) -> bool:
     """Whether the stored bytes of a chunk have the crc32c that they end with, and it is `crc`, if
     that is known."""

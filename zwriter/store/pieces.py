@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from zwriter.errors import StoreError
 from zwriter.store.array_state import dtype_from_json, dtype_json
-from zwriter.store.codecs import CRC_BYTES, ChunkCodec, intact
+from zwriter.store.codecs import CRC_BYTES, ChunkCodec, intact, with_crc
 
 PIECES = "pieces"  # the folder beside a store that has them, by device
 _LENGTH = 4  # bytes of the number that a piece begins with
@@ -61,8 +61,7 @@ class Section:
 def piece_bytes(sections: Iterable[Section]) -> bytes:
     """The piece that has these."""
     sections = list(sections)
-    head = json.dumps([section.description for section in sections]).encode()
-    head += ChunkCodec(np.dtype("u1"), "none", 0).encode(np.frombuffer(head, "u1"))[1]
+    head = with_crc(json.dumps([section.description for section in sections]).encode())
     length = len(head).to_bytes(_LENGTH, "little")
     return b"".join((length, head, *(section.stored for section in sections)))
 

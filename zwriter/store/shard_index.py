@@ -10,7 +10,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from zwriter.store.codecs import CRC_BYTES, intact
+from zwriter.store.codecs import CRC_BYTES, intact, with_crc
 
 USER_BLOCK = 4096  # bytes: the index; HDF5 begins behind it
 METADATA_BYTES = 12288  # at most, of the HDF5 side
@@ -51,8 +51,7 @@ def end_of(index: NDArray[np.uint64]) -> int:
 
 def index_bytes(index: NDArray[np.uint64]) -> bytes:
     """An index as it stands in a shard file, with its checksum."""
-    data: bytes = index.tobytes()
-    return data + int(google_crc32c.value(data)).to_bytes(CRC_BYTES, "little")
+    return with_crc(index.tobytes())
 
 
 def read_index(fd: int, capacity: int) -> NDArray[np.uint64]:
