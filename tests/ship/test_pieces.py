@@ -23,6 +23,7 @@ pytestmark = pytest.mark.s3
 
 Push = Callable[[ScanWriter, range], None]
 RECORD = np.dtype([("x", "<i4"), ("y", "<f8")])
+PART = 512  # a row of four is a chunk, four rows are a shard
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def push_all_kinds(scan: ScanWriter, numbers: range) -> None:
-    """Whatever grows at its end, in one device."""
+    """Whatever grows, in one device."""
     for n in numbers:
         at = float(n)
         scan.add("cam", "scalar", n, at)
@@ -42,7 +43,13 @@ def push_all_kinds(scan: ScanWriter, numbers: range) -> None:
         scan.add("cam", "ragged", np.arange(n % 4) + n, at, max_shape=(None, None))
         scan.add("cam", "short", np.arange(n % 3 + 1), at, max_shape=(None, 3))
         scan.add_slice("cam", "pieces", n % 5, np.arange(3) + n, at, max_shape=(None, None))
+        scan.add_slice("cam", "map", n // 8 * 2 + n % 2, part(n), at, max_shape=(None, 4 * PART))
         scan.replace("cam", "last", n, at)
+
+
+def part(n: int) -> np.ndarray:
+    """A fourth of a row that is filled in place."""
+    return np.arange(PART) + n
 
 
 def writer(lake: Lake, spool: str = "spool") -> ScanWriter:
@@ -108,6 +115,15 @@ def test_rows_are_there_while_their_shards_are_not(lake: Lake) -> None:
         assert found.devices["cam"]["pair"].value[-1]["y"] == 14.5
         with pytest.raises(IndexError):
             value[30]
+        rows = found.devices["cam"]["map"].rows
+        assert [len(row) // PART for row in rows] == [4, 4, 4, 4, 4, 4, 3, 3]
+        in_place = found.devices["cam"]["map"].value
+        assert in_place[::3, PART - 1 :: PART].tolist() == [
+            [PART - 1 + n for n in turns] for turns in ([0, 2, 4, 6], [9, 11, 13, 15])
+        ] + [[PART - 1 + 24, PART - 1 + 26, PART - 1 + 28, 0]]
+        assert in_place[[7, 0, 7], 0].tolist() == [25, 0, 25]
+        assert in_place[-1, -1] == 0
+        assert in_place[5:5].shape == (0, 4 * PART)
         assert len(found.devices["cam"].to_xarray()["line"]) == 30
         assert verify(lake.url).problems == []
     assert pieces(lake) == []
@@ -173,6 +189,50 @@ def test_another_machine_finds_rows_in_shards_if_pieces_vanish_while_it_reads(
         push_all_kinds(second, range(30, 60))
     first.close()
     assert arrays(open_scan(lake.url)) == arrays(undisturbed(lake, 60))
+
+
+@pytest.mark.parametrize("machine", ["spool", "second"], ids=["the same", "another"])
+def test_rows_that_are_filled_in_any_order_are_gone_on_with_by(lake: Lake, machine: str) -> None:
+    """The second shard is full, and sealed, before the first; of the third nothing came."""
+    steps = [(0, 1), *((row, 4) for row in (4, 5, 6, 7)), (0, 1), (1, 3), (12, 2), (0, 1), (1, 1)]
+    rest = [(0, 1), (12, 2), (2, 4), (3, 4)]
+
+    def fill(scan: ScanWriter, steps: list[tuple[int, int]]) -> None:
+        for row, parts in steps:
+            for _ in range(parts):
+                values = np.full(PART, row + 0.5)
+                scan.add_slice("cam", "map", row, values, max_shape=(None, 4 * PART))
+
+    def filled() -> list[int]:
+        signal = open_scan(lake.url).devices["cam"]["map"]
+        for row, values in enumerate(signal.rows):
+            assert np.all(values == row + 0.5)
+        assert np.all(np.isnan(signal.value[8:12]))
+        return [len(row) // PART for row in signal.rows]
+
+    scan = writer(lake)
+    fill(scan, steps[:1])
+    scan.flush()
+    lengths = []
+    for begin, end in pairwise((1, 3, 5, 6, 8, len(steps))):
+        fill(scan, steps[begin:end])
+        scan.commit()
+        until_there(lake, sum(parts for _, parts in steps[:end]))
+        lengths.append(filled())
+        assert verify(lake.url).problems == []
+    found = open_scan(lake.url)
+    assert len(found.commits["cam"].pieces) == 5
+    assert lengths[0] == [1, 0, 0, 0, 4, 4]
+    assert lengths[-1] == [3, 4, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0, 2]
+    assert set(found.commits["cam"].signals["map"].arrays["value"].sealed) == {1}
+    lake.network.open = False
+    scan.close()
+    lake.network.open = True
+    with writer(lake, machine) as second:
+        fill(second, rest)
+    assert filled() == [4] * 8 + [0] * 4 + [4]
+    assert verify(lake.url).problems == []
+    lake.check_nothing_else(machine)
 
 
 def test_the_same_machine_goes_on_after_pieces(lake: Lake) -> None:

@@ -86,6 +86,12 @@ class Stream:
         rows: int = self.shipment.shipped["signals"][signal]["rows"]
         return rows
 
+    def written(self, signal: str) -> int:
+        """How many updates the bucket has."""
+        assert self.shipment.shipped is not None
+        updates: int = self.shipment.shipped["signals"][signal]["ledger"]["written"]
+        return updates
+
 
 @contextmanager
 def stream(folder: Path, settings: StoreSettings = SETTINGS) -> Iterator[Stream]:
@@ -144,6 +150,18 @@ def test_rows_are_there_soon_whatever_they_take_in_a_shard(tmp_path: Path, value
             assert n + 1 - cam.rows("line") <= 1 + n // 50
     assert cam.bucket.puts["pieces"] <= INTERVALS * 3
     assert cam.bucket.sent["commits"] / cam.bucket.puts["commits"] < 5000
+
+
+def test_a_large_row_that_is_filled_slowly_is_there_soon_and_sent_once(tmp_path: Path) -> None:
+    width, each = 2**18, 1024  # float64: a row is 2 MiB
+    with stream(tmp_path) as cam:
+        for n in range(INTERVALS):
+            cam.scan.add_slice("cam", "map", 0, np.full(each, n + 0.5), max_shape=(None, width))
+            cam.passes()
+            assert n + 1 - cam.written("map") <= 1 + n // 50
+    data = INTERVALS * each * 8
+    assert cam.bucket.sent["pieces"] < 1.05 * data
+    assert cam.bucket.puts["chunks"] <= 2  # its value and its length, as they began
 
 
 def test_what_comes_later_is_there_at_once(tmp_path: Path) -> None:

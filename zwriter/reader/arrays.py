@@ -17,7 +17,7 @@ from zwriter.errors import StoreError
 from zwriter.reader.commits import SignalCommit
 from zwriter.reader.lazy import InStore, LazyArray, Source
 from zwriter.reader.location import Location
-from zwriter.reader.pieces import Continued, DevicePieces
+from zwriter.reader.pieces import Continued, DevicePieces, FilledLater
 from zwriter.store.array_state import dtype_from_json
 from zwriter.store.layout import DEVICES
 from zwriter.store.zarr_json import stored_shape
@@ -120,12 +120,16 @@ class StoredArrays(Mapping[str, LazyArray]):
     def _source(self, name: str) -> Source:
         committed = self._commit.arrays[name]
         whole = partial(self._stored, name, committed.shape)
-        if committed.in_shards is None or (committed.in_shards,) == committed.shape[:1]:
+        if committed.in_shards is None:
             return whole()
         rows, *row_shape = committed.shape
-        in_pieces = partial(self._pieces.rows, self._signal, name)
         stored = self._stored(name, (committed.in_shards, *row_shape))
-        return Continued(stored, in_pieces, rows, whole)
+        if self._commit.layout == "slices" and name != "timestamp":
+            fills = partial(self._pieces.fills, self._signal)
+            return FilledLater(stored, rows, whole, fills, lengths=name == "length")
+        if committed.in_shards == rows:
+            return stored
+        return Continued(stored, rows, whole, partial(self._pieces.rows, self._signal, name))
 
     def _stored(self, name: str, shape: tuple[int, ...]) -> InStore:
         """The array as far as it is in shards."""

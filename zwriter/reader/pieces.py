@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from threading import Lock
 from typing import Any
@@ -9,18 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zwriter.assemble import fill_value
 from zwriter.errors import StoreError
 from zwriter.objects import each
 from zwriter.reader.commits import DeviceCommit
 from zwriter.reader.lazy import UNREADABLE, InMemory, Source
 from zwriter.reader.location import Location
-from zwriter.store.pieces import PIECES, Section, joined, sections_in
+from zwriter.store.pieces import PIECES, Filled, Section, Sections, joined, sections_in
 
 _KEPT_BYTES = 64 * 1024 * 1024
 _FIRST, _MOST = 2, 16  # pieces that are read side by side
-
-
-_Sections = dict[tuple[str, str], Section]
 
 
 class Pieces:
@@ -28,19 +27,19 @@ class Pieces:
 
     def __init__(self, location: Location) -> None:
         self._location = location
-        self._kept: dict[str, tuple[_Sections, int]] = {}
+        self._kept: dict[str, tuple[Sections, int]] = {}
         self._lock = Lock()
 
     def of(self, device: str, commit: DeviceCommit) -> DevicePieces:
         """Those that a commit of a device names."""
         return DevicePieces(self, [f"{device}/{name}" for name in commit.pieces])
 
-    def read(self, names: list[str]) -> list[_Sections]:
+    def read(self, names: list[str]) -> list[Sections]:
         """What some have, side by side. Raises StoreError if one is not there, or not any more, or
         damaged."""
         return each(self._location.path, self._read, names)
 
-    def _read(self, name: str) -> _Sections:
+    def _read(self, name: str) -> Sections:
         with self._lock:
             if name in self._kept:
                 self._kept[name] = kept = self._kept.pop(name)  # the last to be forgotten
@@ -74,7 +73,13 @@ class DevicePieces:
                     break
         return joined(reversed(found), start, stop)
 
-    def _newest_first(self) -> Iterator[_Sections]:
+    def fills(self, signal: str) -> list[Filled]:
+        """What came to rows of a signal that are filled in place, in order. Raises StoreError if a
+        piece is gone, or damaged."""
+        found = (Filled.within(piece, signal) for piece in self._pieces.read(self._names))
+        return [filled for filled in found if filled is not None]
+
+    def _newest_first(self) -> Iterator[Sections]:
         left, count = self._names, _FIRST
         while left:
             left, some = left[:-count], left[-count:]
@@ -82,25 +87,19 @@ class DevicePieces:
             count = min(2 * count, _MOST)
 
 
-class Continued:
-    """An array whose last rows are in pieces.
+class _WithPieces(ABC):
+    """An array of which some is in pieces.
 
-    stored: the rows that are in shards; rows: gives others, from one to another; stop: how many
-    there are in all; whole: opens all of it, which can be done once shards have it.
+    stored: the rows that are in shards; rows: how many there are in all; whole: opens all of it,
+    which can be done once shards have it.
     """
 
-    def __init__(
-        self,
-        stored: Source,
-        rows: Callable[[int, int], NDArray[Any]],
-        stop: int,
-        whole: Callable[[], Source],
-    ) -> None:
-        self._stored, self._rows, self._whole = stored, rows, whole
+    def __init__(self, stored: Source, rows: int, whole: Callable[[], Source]) -> None:
+        self._stored, self._whole = stored, whole
         self._later: Source | None = None
         self._edge = stored.shape[0]
         self.name, self.dims, self.attrs = stored.name, stored.dims, stored.attrs
-        self.shape, self.dtype = (stop, *stored.shape[1:]), stored.dtype
+        self.shape, self.dtype = (rows, *stored.shape[1:]), stored.dtype
         self.block_rows = stored.block_rows
 
     def read(self, key: tuple[Any, ...]) -> NDArray[Any]:
@@ -113,6 +112,24 @@ class Continued:
                 except UNREADABLE:
                     raise StoreError(f"{self.name} cannot be read ({error})") from error
         return self._later.read(key)
+
+    @abstractmethod
+    def _read(self, rows: Any, *others: Any) -> NDArray[Any]:
+        """As `read`."""
+
+
+class Continued(_WithPieces):
+    """An array whose last rows are in pieces. rows_of: gives these, from one to another."""
+
+    def __init__(
+        self,
+        stored: Source,
+        rows: int,
+        whole: Callable[[], Source],
+        rows_of: Callable[[int, int], NDArray[Any]],
+    ) -> None:
+        super().__init__(stored, rows, whole)
+        self._rows_of = rows_of
 
     def _read(self, rows: Any, *others: Any) -> NDArray[Any]:
         if isinstance(rows, slice):
@@ -150,5 +167,52 @@ class Continued:
 
     def _piece(self, start: int, stop: int, rows: Any, others: tuple[Any, ...]) -> NDArray[Any]:
         """Some of the rows `start` to `stop`, counted from there."""
-        there = self._rows(start, stop).astype(self.dtype, copy=False)
+        there = self._rows_of(start, stop).astype(self.dtype, copy=False)
         return InMemory(self.name, there, self.dims).read((rows, *others))
+
+
+class FilledLater(_WithPieces):
+    """An array whose rows were filled further, in pieces. fills: gives what these have; lengths:
+    whether the array says how far rows are filled, and does not have their values."""
+
+    def __init__(
+        self,
+        stored: Source,
+        rows: int,
+        whole: Callable[[], Source],
+        fills: Callable[[], list[Filled]],
+        *,
+        lengths: bool,
+    ) -> None:
+        super().__init__(stored, rows, whole)
+        self._fills, self._lengths = fills, lengths
+
+    def _read(self, rows: Any, *others: Any) -> NDArray[Any]:
+        if isinstance(rows, slice):
+            rows = np.arange(rows.start, rows.stop, rows.step)
+        asked = np.atleast_1d(rows)
+        wanted, back = np.unique(asked, return_inverse=True)
+        there = np.full((len(wanted), *self.shape[1:]), fill_value(self.dtype), self.dtype)
+        if stored := int(np.searchsorted(wanted, self._edge)):
+            there[:stored] = self._stored.read((_run(wanted[:stored]), *map(slice, self.shape[1:])))
+        for filled in self._fills():
+            self._fill(there, wanted, filled)
+        result = InMemory(self.name, there[back], self.dims)
+        return result.read((slice(None) if np.ndim(rows) else 0, *others))
+
+    def _fill(self, there: NDArray[Any], wanted: NDArray[np.intp], filled: Filled) -> None:
+        at = np.searchsorted(wanted, filled.rows)
+        hit = at < len(wanted)
+        hit[hit] = wanted[at[hit]] == filled.rows[hit]
+        if self._lengths:
+            there[at[hit]] = filled.stops[hit]
+            return
+        for index, is_wanted, (_, start, values) in zip(at, hit, filled, strict=True):
+            if is_wanted:
+                there[index, start : start + len(values)] = values
+
+
+def _run(rows: NDArray[np.intp]) -> Any:
+    """A slice, where rows follow one another: it is read in blocks, side by side."""
+    first, last = int(rows[0]), int(rows[-1])
+    return slice(first, last + 1, 1) if last - first == len(rows) - 1 else rows

@@ -9,6 +9,7 @@ import logging
 from base64 import b64decode
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 from zlib import decompress
@@ -34,7 +35,8 @@ from zwriter.store.codecs import intact
 from zwriter.store.disk import sync_tree
 from zwriter.store.layout import FED_BY, GROUPS, LOGS
 from zwriter.store.log_parts import chosen
-from zwriter.store.pieces import PIECES, Section, joined, rows_in_shards, sections_in
+from zwriter.store.pieces import PIECES, Filled, Sections, joined, rows_in_shards, sections_in
+from zwriter.store.placed import PlacedArray
 from zwriter.store.shard_index import (
     FIRST_CHUNK,
     MISSING,
@@ -99,7 +101,7 @@ class _Restored:
     ) -> None:
         self._bucket, self._key, self._path, self._node = bucket, key, path, node
         self._pool = pool
-        self._pieces: list[dict[tuple[str, str], Section]] = []
+        self._pieces: list[Sections] = []
 
     def documents(self) -> None:
         """Those of groups that all scans have."""
@@ -119,7 +121,7 @@ class _Restored:
                 raise StoreError(f"{self._bucket.folder}/{pieces}: commit {seq} lacks a piece")
             last = seq
 
-    def _piece(self, key: str) -> dict[tuple[str, str], Section] | None:
+    def _piece(self, key: str) -> Sections | None:
         piece = self._bucket.read(key, little=False)
         return None if piece is None else sections_in(piece)
 
@@ -139,10 +141,12 @@ class _Restored:
                 jobs.append((node, state, of_signal["layout"]))
         self._side_by_side(self._document, nodes)
         states = iter(self._side_by_side(self._array, jobs))
-        signals = {
-            signal: _signal(of_signal, {name: next(states) for name in of_signal["arrays"]})
-            for signal, of_signal in commit["signals"].items()
-        }
+        signals = {}
+        for signal, of_signal in commit["signals"].items():
+            arrays = {name: next(states) for name in of_signal["arrays"]}
+            if of_signal["layout"] == "slices" and "in_shards" in of_signal["arrays"]["value"]:
+                arrays |= self._with_fills(signal, arrays)
+            signals[signal] = _signal(of_signal, arrays)
         known = {key: value for key, value in commit.items() if key not in ("spool", "pieces")}
         return known | {"signals": signals}
 
@@ -165,9 +169,12 @@ class _Restored:
         if "in_shards" not in state:
             return self._growing(node, state, layout)
         rows, each = state["shape"][0], shard_chunks(state) * state["chunk_rows"]
-        in_shards = rows_in_shards(rows, state["in_shards"], len(state["sealed"]), each)
-        stored = {**state, "shape": [in_shards, *state["shape"][1:]]}
-        del stored["in_shards"]
+        sealed = {number for number, _ in state["sealed"]}
+        in_shards = rows_in_shards(rows, state["in_shards"], sealed, each)
+        stored = {key: value for key, value in state.items() if key != "in_shards"}
+        if layout == "slices" and not node.endswith("/timestamp"):
+            return self._growing(node, stored, layout)
+        stored["shape"] = [in_shards, *state["shape"][1:]]
         return self._with_pieces(node, self._growing(node, stored, layout), rows)
 
     def _growing(self, node: str, state: dict[str, Any], layout: str) -> dict[str, Any]:
@@ -185,20 +192,36 @@ class _Restored:
     def _with_pieces(self, node: str, state: dict[str, Any], rows: int) -> dict[str, Any]:
         """The array with all its `rows`, as who writes it would have it; its state."""
         here, (signal, name) = state["shape"][0], node.split("/")[-2:]
-        array = AppendArray.restored(self._path / node, state, None)
-        try:
+        with closing(AppendArray.restored(self._path / node, state, None)) as array:
             if here < rows:
                 sections = [s[signal, name] for s in self._pieces if (signal, name) in s]
                 array.append(joined(sections, here, rows))
-                array.flush()
-            document = json.loads((self._path / node / NAME).read_bytes())
-            names = document["dimension_names"][
-                : len(state["shape"])
-            ]  # not that of a record's bytes
-            array.publish(names, document["attributes"])
-            return array.state()
-        finally:
-            array.close()
+            return self._shown(array)
+
+    def _with_fills(self, signal: str, arrays: dict[str, Any]) -> dict[str, Any]:
+        """The same of a signal whose rows are filled in place, what is in shards that are sealed
+        excepted."""
+        folder, states = self._path / self._node / signal, (arrays["value"], arrays["length"])
+        sealed = {shard for shard, _ in states[0]["sealed"]}
+        with (
+            closing(PlacedArray.restored(folder / "value", states[0])) as value,
+            closing(PlacedArray.restored(folder / "length", states[1])) as length,
+        ):
+            for filled in filter(None, (Filled.within(piece, signal) for piece in self._pieces)):
+                for row, start, values in filled:
+                    length.write(row, 0, np.array(start + len(values)))
+                    if row // (value.chunk_rows * value.shard_chunks) not in sealed:
+                        value.write(row, start, values)
+            value.are_full(length.values() == value.row_shape[0])
+            return {"value": self._shown(value), "length": self._shown(length)}
+
+    def _shown(self, array: AppendArray | PlacedArray) -> dict[str, Any]:
+        """The array's state, once all of it is in its files."""
+        array.flush()
+        document = json.loads((array.path / NAME).read_bytes())
+        names = document["dimension_names"][: len(array.shape)]  # not that of a record's bytes
+        array.publish(names, document["attributes"])
+        return array.state()
 
     def _value(self, node: str, state: dict[str, Any]) -> bool:
         stored = self._bucket.read(f"{self._key}/{node}/{shard_key(state, 0)}", little=False) or b""

@@ -8,9 +8,10 @@ a reader that has an older index finds a chunk that fits it, or one whose checks
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -90,24 +91,39 @@ def _open_shards(folder: Path, state: dict[str, Any]) -> Iterator[ShardAt]:
         yield ShardAt(path, at.number, at.partial, at.end, at.whole, None)
 
 
-def chunks_from(folder: Path, state: dict[str, Any], begin: int) -> Iterator[bytes]:
-    """The chunks of an array that has no holes, from the number `begin` on, as its state in a
-    commit says.
+def decoded_chunks(
+    folder: Path, state: dict[str, Any], numbers: Iterable[int]
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Those of some chunks of an array that are there as its state in a commit says, with their
+    numbers.
 
     Raises Damaged if the spool has gone on since that.
     """
+    codec, shape = codec_of(state), (state["chunk_rows"], *state["shape"][1:])
+    for number, stored in _stored_chunks(folder, state, numbers):
+        try:
+            yield number, codec.decode(stored, shape)
+        except (ValueError, RuntimeError) as error:
+            raise Damaged(f"{folder}: {error}") from None
+
+
+def _stored_chunks(
+    folder: Path, state: dict[str, Any], numbers: Iterable[int]
+) -> Iterator[tuple[int, bytes]]:
     open_ones = {shard.number: shard for shard in _open_shards(folder, state)}
-    each, stop = shard_chunks(state), -(-state["shape"][0] // state["chunk_rows"])
-    for number in range(begin // each, -(-stop // each)):
+    sealed, each = {number for number, _ in state["sealed"]}, shard_chunks(state)
+    for number, of_shard in groupby(numbers, lambda chunk: chunk // each):
+        if number not in open_ones and number not in sealed:
+            continue  # groupby passes by what is not asked for
         path = folder / shard_key(state, number)
         fd = _open(path)
         try:
             shard = open_ones.get(number)
             index = _index_at(fd, shard, state) if shard else read_index(fd, each)
-            for offset, nbytes in index[max(begin - number * each, 0) : stop - number * each]:
-                if offset == MISSING:
-                    raise Damaged(f"{path}: its index lacks a chunk")
-                yield os.pread(fd, int(nbytes), int(offset))
+            for chunk in of_shard:
+                offset, nbytes = index[chunk % each]
+                if offset != MISSING:
+                    yield chunk, os.pread(fd, int(nbytes), int(offset))
         except ValueError as error:
             raise Damaged(f"{path}: {error}") from None
         finally:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from zwriter.errors import Damaged
-from zwriter.ship.shards import chunks_from, chunks_nbytes
+from zwriter.ship.fills import Lengths, filled_since, lengths_at
+from zwriter.ship.shards import chunks_nbytes, decoded_chunks
 from zwriter.store.array_state import codec_of, open_shards, shard_chunks
 from zwriter.store.pieces import Section, piece_bytes
 
@@ -59,6 +60,8 @@ class Tail:
         self.old: list[str] = []
         self._in_shards: dict[_Key, _InShards] = {}
         self._rows: dict[_Key, int] = {}  # that the bucket has
+        self._filled: dict[str, Lengths] = {}  # how far, where rows are filled in place
+        self._now: dict[str, Lengths] = {}  # the same in the spool, at the last look
         self._lacks = 0.0  # bytes of rows, in memory, that the bucket had not at the last look
         self._is_open = False  # whether there may be pieces until shards are sent
 
@@ -67,10 +70,14 @@ class Tail:
         self._in_shards = {key: _InShards.of(state) for key, state in growing(commit)}
         self._rows = {key: there.rows for key, there in self._in_shards.items()}
         self._lacks = 0.0
-        layouts = (signal["layout"] for signal in commit["signals"].values())
-        self._is_open = "slices" not in layouts  # their rows are filled in place
         self.old += self.pieces
         self.pieces = []
+        try:
+            self._filled = lengths_at(self.folder, commit)
+        except Damaged:  # the spool has gone on
+            self._is_open = False
+        else:
+            self._is_open = True
 
     def close(self) -> None:
         """No more pieces until shards are sent."""
@@ -78,7 +85,7 @@ class Tail:
 
     def look(self, commit: dict[str, Any], intervals: float) -> Way:
         """How what is new of a commit may come. intervals: as many have passed since the last
-        look."""
+        look. Raises Damaged if the spool has gone on."""
         if not self._is_open:
             return Way.SHARDS
         if len(self.pieces) >= MOST or any(
@@ -86,13 +93,9 @@ class Tail:
             for key, state in growing(commit)
         ):
             return Way.SHARDS_NOW
-        before, self._lacks = (
-            self._lacks,
-            sum(
-                _row_nbytes(state) * (_rows(state) - self._rows[key])
-                for key, state in growing(commit)
-            ),
-        )
+        self._now = lengths_at(self.folder, commit)
+        before = self._lacks
+        self._lacks = sum(self._new_nbytes(key, state) for key, state in self._of_rows(commit))
         self._is_open = self._lacks - before <= LIMIT * intervals
         if not self._is_open:
             return Way.SHARDS
@@ -102,38 +105,74 @@ class Tail:
         """After a look at it: whether there is enough for a piece, or only what comes with the
         commit itself."""
         grows = sum(
-            _row_nbytes(state) * _rows_that_grow(state)
-            for key, state in growing(commit)
-            if _rows(state) > self._rows[key]
+            self._growing_nbytes(key, state)
+            for key, state in self._of_rows(commit)
+            if self._new_nbytes(key, state)
         )
         return not self._lacks or self._lacks >= min(LIMIT, grows / _PART)
+
+    def _new_nbytes(self, key: _Key, state: dict[str, Any]) -> float:
+        """Of rows, in memory, that the bucket has not."""
+        if (in_place := self._in_place(key)) is None:
+            return _row_nbytes(state) * (_rows(state) - self._rows[key])
+        new = in_place.sum() - self._filled[key[0]].sum()
+        return float(new * codec_of(state).dtype.itemsize)
+
+    def _growing_nbytes(self, key: _Key, state: dict[str, Any]) -> float:
+        """Of rows, in memory, in shards that are not sealed."""
+        if (in_place := self._in_place(key)) is None:
+            return _row_nbytes(state) * _rows_that_grow(state)
+        sealed = (_rows(state) - _rows_that_grow(state)) * state["shape"][1]
+        return float((in_place.sum() - sealed) * codec_of(state).dtype.itemsize)
+
+    def _of_rows(self, commit: dict[str, Any]) -> Iterator[tuple[_Key, dict[str, Any]]]:
+        """The arrays that grow, without how far rows are filled that are filled in place."""
+        for (signal, array), state in growing(commit):
+            if signal not in self._now or array != "length":
+                yield (signal, array), state
+
+    def _in_place(self, key: _Key) -> Lengths | None:
+        """How far the rows of an array are filled, if it is one whose rows are filled in place."""
+        return self._now.get(key[0]) if key[1] == "value" else None
 
     def piece(self, commit: dict[str, Any]) -> bytes | None:
         """The rows that the bucket has not. Raises Damaged if the spool has gone on."""
         sections = [
-            self._section(key, state)
-            for key, state in growing(commit)
-            if _rows(state) > self._rows[key]
+            section
+            for key, state in self._of_rows(commit)
+            for section in self._sections(key, state)
         ]
         return piece_bytes(sections) if sections else None
 
+    def _sections(self, key: _Key, state: dict[str, Any]) -> Iterator[Section]:
+        """What the bucket has not of an array."""
+        signal, array = key
+        if (in_place := self._in_place(key)) is not None:
+            folder, before = self.folder / signal / array, self._filled[signal]
+            if filled := filled_since(folder, state, before, in_place):
+                yield from filled.sections(signal, codec_of(state))
+        elif _rows(state) > self._rows[key]:
+            yield self._section(key, state)
+
     def _section(self, key: _Key, state: dict[str, Any]) -> Section:
+        """The rows at an array's end."""
         signal, array = key
         codec, first, chunk_rows = codec_of(state), self._rows[key], state["chunk_rows"]
-        shape = (chunk_rows, *state["shape"][1:])
         begin = first // chunk_rows
-        chunks = chunks_from(self.folder / signal / array, state, begin)
-        try:
-            rows = np.concatenate([codec.decode(stored, shape) for stored in chunks])
-        except (ValueError, RuntimeError) as error:
-            raise Damaged(f"{self.folder.name}/{signal}/{array}: {error}") from None
+        numbers = range(begin, -(-_rows(state) // chunk_rows))
+        chunks = [
+            chunk for _, chunk in decoded_chunks(self.folder / signal / array, state, numbers)
+        ]
+        if len(chunks) < len(numbers):
+            raise Damaged(f"{self.folder.name}/{signal}/{array}: it lacks a chunk")
         new = slice(first - begin * chunk_rows, _rows(state) - begin * chunk_rows)
-        return Section.of(signal, array, first, codec, rows[new])
+        return Section.of(signal, array, first, codec, np.concatenate(chunks)[new])
 
     def sent(self, name: str, commit: dict[str, Any]) -> None:
         """The bucket has a piece with all that it had not of the commit."""
         self.pieces.append(name)
         self._rows = {key: _rows(state) for key, state in growing(commit)}
+        self._filled = self._now
         self._lacks = 0.0
 
     def state(self, signal: str, array: str, state: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,9 @@ A piece is one object with some rows of some arrays of a device. It says itself 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from zwriter.store.codecs import CRC_BYTES, ChunkCodec, intact, with_crc
 
 PIECES = "pieces"  # the folder beside a store that has them, by device
 _LENGTH = 4  # bytes of the number that a piece begins with
+_INT64 = np.dtype("<i8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,50 @@ class Section:
         return [self.signal, self.array, self.first, self.shape, codec, len(self.stored)]
 
 
+Sections = Mapping[tuple[str, str], Section]
+"""What a piece has, by signal and array."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What came to rows that are filled in place. rows, starts, stops: (k,) int64, which rows these
+    are, from where and up to where they were filled; values: all of it, one row behind the other.
+    """
+
+    rows: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    values: NDArray[Any]
+
+    def sections(self, signal: str, codec: ChunkCodec) -> Iterator[Section]:
+        """As a piece has it."""
+        yield Section.of(signal, "value", 0, codec, self.values)
+        numbers = ChunkCodec(_INT64, codec.name, codec.level)
+        for name, array in ("row", self.rows), ("start", self.starts), ("length", self.stops):
+            yield Section.of(signal, name, 0, numbers, array)
+
+    @classmethod
+    def within(cls, piece: Sections, signal: str) -> Filled | None:
+        """What a piece has of a signal; None if nothing came to it. Raises StoreError if it is
+        damaged."""
+        if (signal, "row") not in piece:
+            return None
+        names = ("row", "start", "length", "value")
+        filled = cls(*(piece[signal, name].rows() for name in names))
+        if len(filled.values) != int(np.sum(filled.stops - filled.starts)):
+            raise StoreError(f"{signal}: a piece has {len(filled.values)} values, not what it says")
+        return filled
+
+    def __iter__(self) -> Iterator[tuple[int, int, NDArray[Any]]]:
+        """Row, where in it, and what."""
+        at = 0
+        for row, start, stop in zip(
+            self.rows.tolist(), self.starts.tolist(), self.stops.tolist(), strict=True
+        ):
+            yield row, start, self.values[at : at + stop - start]
+            at += stop - start
+
+
 def piece_bytes(sections: Iterable[Section]) -> bytes:
     """The piece that has these."""
     sections = list(sections)
@@ -66,8 +112,8 @@ def piece_bytes(sections: Iterable[Section]) -> bytes:
     return b"".join((length, head, *(section.stored for section in sections)))
 
 
-def sections_in(piece: bytes) -> dict[tuple[str, str], Section]:
-    """What a piece has, by signal and array. Raises StoreError if it does not say; its rows may be
+def sections_in(piece: bytes) -> Sections:
+    """What a piece has. Raises StoreError if it does not say; its rows may be
     damaged as well."""
     at = _LENGTH + int.from_bytes(piece[:_LENGTH], "little")
     head = piece[_LENGTH:at]
@@ -96,7 +142,8 @@ def joined(sections: Iterable[Section], start: int, stop: int) -> NDArray[Any]:
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-def rows_in_shards(rows: int, at_least: int, sealed: int, rows_each: int) -> int:
-    """How many of an array's rows are in shards in a bucket. at_least: as its commit says; sealed:
-    how many shards are, which have `rows_each`."""
-    return min(max(at_least, sealed * rows_each), rows)
+def rows_in_shards(rows: int, at_least: int, sealed: Collection[int], rows_each: int) -> int:
+    """How many of an array's first rows are in shards in a bucket. at_least: as its commit says;
+    sealed: the shards that are, which have `rows_each`."""
+    first_open = next(number for number in count() if number not in sealed)
+    return min(max(at_least, first_open * rows_each), rows)

@@ -78,19 +78,17 @@ class PlacedArray(ShardedArray):
                 self._put(number, chunk, whole=False)
                 self._dirty.discard(number)
 
-    @property
-    def dirty_chunks(self) -> list[int]:
-        """Chunks that the next flush writes."""
-        return sorted(self._dirty)
-
     def values(self) -> NDArray[Any]:
         """All rows, in memory: for small arrays."""
         chunks = [self.read_chunk(i) for i in range(-(-self.rows // self.chunk_rows))]
         return np.concatenate(chunks)[: self.rows] if chunks else np.zeros(0, self.dtype)
 
-    def whole(self, chunk: int) -> None:
-        """Say that no row of `chunk` will change any more."""
-        self._whole.add(chunk)
+    def are_full(self, rows: NDArray[np.bool_]) -> None:
+        """Say which of all rows will not change any more: chunks of such rows are whole."""
+        for chunk in self._dirty:
+            of_chunk = rows[chunk * self.chunk_rows : (chunk + 1) * self.chunk_rows]
+            if len(of_chunk) == self.chunk_rows and of_chunk.all():
+                self._whole.add(chunk)
 
     def flush(self) -> None:
         """Write every chunk that has changed, so that `publish` shows it."""

@@ -238,11 +238,7 @@ class SignalArrays:
     def _publish_growing(self) -> None:
         value = self.arrays.get("value")
         if isinstance(value, PlacedArray) and isinstance(self.layout, Slices):
-            full = self.layout.cursors[: self.layout.rows] == self.layout.width
-            for chunk in value.dirty_chunks:
-                rows = full[chunk * value.chunk_rows : (chunk + 1) * value.chunk_rows]
-                if len(rows) == value.chunk_rows and rows.all():
-                    value.whole(chunk)
+            value.are_full(self.layout.cursors[: self.layout.rows] == self.layout.width)
         for array in self.arrays.values():
             assert not isinstance(array, WholeArray)
             array.flush()

@@ -93,7 +93,7 @@ class ShardedArray:
         if at_least is None:
             return rows
         each = self.chunk_rows * self.per_shard
-        return rows_in_shards(rows, at_least, len(self.commit.sealed), each)
+        return rows_in_shards(rows, at_least, self.commit.sealed, each)
 
     def rows(self, shard: int) -> int:
         """How many rows of the commit lie in a shard."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zwriter.errors import StoreError
 from zwriter.model import Verdict
@@ -131,18 +132,29 @@ def _verify_array(
             report.problems.append(f"{location}/{node}: not the value that was committed")
         return
     chunk_rows = document["codecs"][0]["configuration"]["chunk_shape"][0]
-    length = np.asarray(signal.arrays["length"]) if signal.layout == "slices" else None
+    in_place = signal.layout == "slices" and name != "timestamp"
+    length = _filled_in_shards(scan, location, signal) if in_place else None
 
     def needed(chunk: int) -> bool:
         """Rows of which nothing ever came need no chunk."""
-        if length is None or name == "timestamp":
+        if length is None:
             return True
         return bool(np.any(length[chunk * chunk_rows : (chunk + 1) * chunk_rows]))
 
     if commit.in_shards is not None:
-        np.asarray(signal.arrays[name][commit.in_shards :])  # what is in pieces
+        in_pieces = slice(0, 0) if in_place else slice(commit.in_shards, None)  # fills: all or none
+        np.asarray(signal.arrays[name][in_pieces])
     folder = location.path / node
     verify_shards(ShardedArray(folder, document, commit, scan.finished, needed), report)
+
+
+def _filled_in_shards(scan: Scan, location: Location, signal: Signal) -> NDArray[np.int64]:
+    """How far rows are filled in place, without what is in pieces."""
+    in_shards = scan.commits[signal.device].signals[signal.name].arrays["length"].in_shards
+    if in_shards is None:
+        return np.asarray(signal.arrays["length"])
+    node = f"{DEVICES}/{signal.device}/{signal.name}/length"
+    return np.asarray(open_array(location, node, (in_shards,), holes=True)[...])
 
 
 def _is_value_of(folder: AnyPath, document: dict[str, Any], commit: ArrayCommit) -> bool:
