@@ -18,7 +18,7 @@ from zwriter.errors import Fenced, UsageError
 from zwriter.master import write_master
 from zwriter.model import Add, Rejected, Source, Update, Verdict
 from zwriter.objects import contents
-from zwriter.settings import SignalRule, StoreSettings
+from zwriter.settings import SignalRule, SignalSettings, StoreSettings
 from zwriter.testing.failpoints import failing
 from zwriter.testing.scans import ScanFolder
 
@@ -172,6 +172,20 @@ def test_what_cannot_be_promoted_without_loss_is_quarantined(scans: ScanFolder) 
         scan.add("d", "s", 7)
     assert scans.array("d/s/value")[...].tolist() == [2**60 + 1, 7]
     assert scan.ledgers["d"]["s"].quarantined == 2
+
+
+def test_slices_of_no_values_change_nothing_where_a_row_is_full(scans: ScanFolder) -> None:
+    settings = StoreSettings(default=SignalSettings(codec="none", chunk_bytes=64, shard_bytes=128))
+    with scans.writer(settings=settings) as scan:
+        for row, values in (0, np.arange(8.0)), (1, np.arange(4.0)):
+            scan.add_slice("mcs", "map", row, values, max_shape=(None, 8))
+        for _ in range(4):
+            scan.add_slice("mcs", "map", 0, [], max_shape=(None, 8))
+            scan.commit()
+        scan.flush()
+        rows = scans.open().devices["mcs"]["map"].rows
+        assert [row.tolist() for row in rows] == [list(range(8)), list(range(4))]
+    assert verify(scans.path).problems == []
 
 
 def test_replace_keeps_the_last_value_whatever_its_shape_and_type(scans: ScanFolder) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.service.disturbed import arrays, push
 from tests.ship.lake import SETTINGS, Lake
+from zwriter.errors import StoreError
 from zwriter.objects import place
 from zwriter.reader import Scan, open_scan, verify
 from zwriter.scan import ScanWriter
@@ -84,7 +85,8 @@ def begin_and_die(lake: Lake) -> None:
 def until_there(lake: Lake, rows: int) -> None:
     def there() -> bool:
         commits = open_scan(lake.url).commits.values()
-        return all(s.ledger.written == rows for c in commits for s in c.signals.values())
+        written = (s.ledger.written for c in commits for s in c.signals.values() if s.layout)
+        return all(updates == rows for updates in written)
 
     until(there, f"{rows} rows in the bucket")
 
@@ -141,6 +143,47 @@ def test_who_has_opened_them_finds_them_in_shards_later(lake: Lake) -> None:
             assert np.asarray(value).tolist() == np.asarray(expected[name].value).tolist()
 
 
+def push_one_row(scan: ScanWriter, numbers: range) -> None:
+    """Nothing but a row that is filled in place."""
+    for n in numbers:
+        scan.add_slice("cam", "map", 0, part(n), float(n), max_shape=(None, 100 * PART))
+
+
+def test_a_row_that_grows_is_read_as_it_was_or_further_whoever_has_opened_it(lake: Lake) -> None:
+    expected = np.concatenate([part(n) for n in range(34)])
+    with writer(lake) as scan:
+        earlier = push_in_pieces(lake, scan, push_one_row).devices["cam"]["map"]
+        length = earlier.length
+        assert length is not None
+        assert length[0] == 30 * PART
+        push_one_row(scan, range(30, 34))
+        scan.flush()
+        assert pieces(lake) == []
+        assert np.array_equal(earlier.value[0, : 30 * PART], expected[: 30 * PART])
+        assert np.array_equal(open_scan(lake.url).devices["cam"]["map"].rows[0], expected)
+
+
+def test_a_signal_of_which_nothing_can_be_written_keeps_no_other_from_its_pieces(
+    lake: Lake,
+) -> None:
+    def refused(scan: ScanWriter) -> None:
+        scan.add_slice("cam", "bad", 0, np.zeros((2, 2)), max_shape=(None, 8))
+
+    first = writer(lake)
+    refused(first)
+    push_in_pieces(lake, first)
+    lake.network.open = False
+    first.close()
+    lake.network.open = True
+    with writer(lake, "second") as second:
+        refused(second)
+        push_all_kinds(second, range(30, 60))
+    found = open_scan(lake.url)
+    assert found.devices["cam"]["bad"].ledger.quarantined == 2
+    assert verify(lake.url).problems == []
+    lake.check_nothing_else("second")
+
+
 def test_a_signal_that_gets_another_dtype_is_sent_in_shards(lake: Lake) -> None:
     def mixed(scan: ScanWriter, numbers: range) -> None:
         for n in numbers:
@@ -189,6 +232,57 @@ def test_another_machine_finds_rows_in_shards_if_pieces_vanish_while_it_reads(
         push_all_kinds(second, range(30, 60))
     first.close()
     assert arrays(open_scan(lake.url)) == arrays(undisturbed(lake, 60))
+
+
+def test_verify_looks_at_shards_that_are_sealed_behind_others_that_grow(lake: Lake) -> None:
+    def fill(rows: list[int], parts: int) -> None:
+        for row in rows * parts:
+            scan.add_slice("cam", "map", row, part(row), max_shape=(None, 4 * PART))
+        scan.commit()
+
+    def shard_url() -> str:
+        return next(url for url in lake.objects() if "map/value/c/1/" in url)
+
+    with writer(lake) as scan:
+        fill([0, 4], 1)
+        scan.flush()
+        fill([5, 6, 7], 4)
+        fill([4], 3)
+        fill([8], 1)
+        until_there(lake, 18)
+        committed = open_scan(lake.url).commits["cam"].signals["map"].arrays["value"]
+        assert committed.in_shards == 5
+        assert set(committed.sealed) == {1}
+        assert verify(lake.url).problems == []
+        path: Any = place(shard_url())
+        data = path.read_bytes()
+        path.write_bytes(data[:-9] + b"\xff" * 9)
+        assert any("map/value/c/1/0: chunk 0" in problem for problem in verify(lake.url).problems)
+        path.write_bytes(data)
+
+
+def test_another_machine_has_chunks_that_are_whole_as_such(lake: Lake) -> None:
+    """Else shards that are full would grow until the scan ends."""
+
+    def fill(scan: ScanWriter, rows: range) -> None:
+        for row in rows:
+            for _ in range(4):
+                scan.add_slice("cam", "map", row, part(row), max_shape=(None, 4 * PART))
+        scan.commit()
+
+    scan = writer(lake)
+    fill(scan, range(1))
+    scan.flush()
+    fill(scan, range(1, 3))
+    until_there(lake, 12)
+    lake.network.open = False
+    scan.close()
+    lake.network.open = True
+    with writer(lake, "second") as second:
+        fill(second, range(3, 4))
+        until_there(lake, 16)
+        committed = open_scan(lake.url).commits["cam"].signals["map"].arrays["value"]
+        assert set(committed.sealed) == {0}
 
 
 @pytest.mark.parametrize("machine", ["spool", "second"], ids=["the same", "another"])
@@ -302,9 +396,12 @@ def test_names_of_dimensions_are_right_when_timestamps_become_more(lake: Lake) -
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut off", "another byte"])
-def test_verify_tells_of_a_damaged_piece(lake: Lake, damage: str) -> None:
+@pytest.mark.parametrize("pushed", [push_all_kinds, push_one_row], ids=["all kinds", "one row"])
+def test_a_damaged_piece_is_told_of_and_is_never_missing_rows(
+    lake: Lake, damage: str, pushed: Push
+) -> None:
     with writer(lake) as scan:
-        push_in_pieces(lake, scan)
+        push_in_pieces(lake, scan, pushed)
         url = pieces(lake)[-1]
         path: Any = place(url)
         data = path.read_bytes()
@@ -315,6 +412,8 @@ def test_verify_tells_of_a_damaged_piece(lake: Lake, damage: str) -> None:
         problems = verify(lake.url).problems
         assert problems
         assert all("cam/" in problem for problem in problems)
+        with pytest.raises(StoreError):
+            arrays(open_scan(lake.url))
         path.write_bytes(data)
         assert verify(lake.url).problems == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -162,6 +163,37 @@ def test_a_large_row_that_is_filled_slowly_is_there_soon_and_sent_once(tmp_path:
     data = INTERVALS * each * 8
     assert cam.bucket.sent["pieces"] < 1.05 * data
     assert cam.bucket.puts["chunks"] <= 2  # its value and its length, as they began
+
+
+def test_many_large_rows_that_are_filled_in_turns_are_not_in_memory_at_once(
+    tmp_path: Path,
+) -> None:
+    width, rows = 2**17, 64  # float64: a row is 1 MiB
+
+    def fill(value: float) -> None:
+        for row in range(rows):
+            cam.scan.add_slice("cam", "map", row, np.full(16, value), max_shape=(None, width))
+
+    with stream(tmp_path) as cam:
+        fill(0.5)
+        cam.passes()
+        fill(1.5)
+        tracemalloc.start()
+        cam.passes()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert cam.bucket.puts["pieces"] == 1
+        assert cam.written("map") == 2 * rows
+    assert peak < 16 * 2**20
+
+
+def test_strings_that_are_filled_in_place_count_as_long_as_they_are(tmp_path: Path) -> None:
+    values = [f"{n:03000}" for n in range(2000)]  # 6 MB: more than comes in pieces
+    with stream(tmp_path) as cam:
+        for _ in range(4):
+            cam.scan.add_slice("cam", "map", 0, values, max_shape=(None, 10_000))
+            cam.passes()
+        assert cam.bucket.puts["pieces"] == 0
 
 
 def test_what_comes_later_is_there_at_once(tmp_path: Path) -> None:

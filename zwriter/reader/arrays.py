@@ -123,13 +123,12 @@ class StoredArrays(Mapping[str, LazyArray]):
         if committed.in_shards is None:
             return whole()
         rows, *row_shape = committed.shape
-        stored = self._stored(name, (committed.in_shards, *row_shape))
+        array = self._stored(name, (committed.in_shards, *row_shape)), rows, whole, self._pieces
         if self._commit.layout == "slices" and name != "timestamp":
-            fills = partial(self._pieces.fills, self._signal)
-            return FilledLater(stored, rows, whole, fills, lengths=name == "length")
+            return FilledLater(*array, self._signal, lengths=name == "length")
         if committed.in_shards == rows:
-            return stored
-        return Continued(stored, rows, whole, partial(self._pieces.rows, self._signal, name))
+            return whole()
+        return Continued(*array, self._signal, name)
 
     def _stored(self, name: str, shape: tuple[int, ...]) -> InStore:
         """The array as far as it is in shards."""

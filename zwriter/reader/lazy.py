@@ -192,11 +192,11 @@ class LazyArray:
         for block in self.blocks():
             yield from block
 
-    def blocks(self) -> Iterator[NDArray[Any]]:
-        """The array in runs of whole chunks along axis 0, about 16 MiB each."""
+    def blocks(self, first: int = 0) -> Iterator[NDArray[Any]]:
+        """The array from a row on, in runs of whole chunks along axis 0, about 16 MiB each."""
         step = self._source.block_rows
-        for start in range(0, len(self), step):
-            yield self[start : start + step]
+        for start in range(first - first % step, len(self), step):
+            yield self[max(start, first) : start + step]
 
     def __repr__(self) -> str:
         size = f"{self.nbytes / 1e6:.1f} MB" if self.nbytes >= 1e5 else f"{self.nbytes} B"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from zwriter.assemble import fill_value
 from zwriter.errors import StoreError
 from zwriter.objects import each
-from zwriter.reader.commits import DeviceCommit
+from zwriter.reader.commits import DeviceCommit, read_commit
 from zwriter.reader.lazy import UNREADABLE, InMemory, Source
 from zwriter.reader.location import Location
 from zwriter.store.pieces import PIECES, Filled, Section, Sections, joined, sections_in
@@ -22,33 +23,36 @@ _KEPT_BYTES = 64 * 1024 * 1024
 _FIRST, _MOST = 2, 16  # pieces that are read side by side
 
 
+class Gone(StoreError):
+    """A piece is not there, or not any more."""
+
+
 class Pieces:
     """Those of a scan. They never change, so what was read last is kept in memory. Any thread."""
 
     def __init__(self, location: Location) -> None:
-        self._location = location
+        self.location = location
         self._kept: dict[str, tuple[Sections, int]] = {}
         self._lock = Lock()
 
     def of(self, device: str, commit: DeviceCommit) -> DevicePieces:
         """Those that a commit of a device names."""
-        return DevicePieces(self, [f"{device}/{name}" for name in commit.pieces])
+        return DevicePieces(self, device, commit)
 
     def read(self, names: list[str]) -> list[Sections]:
-        """What some have, side by side. Raises StoreError if one is not there, or not any more, or
-        damaged."""
-        return each(self._location.path, self._read, names)
+        """What some have, side by side. Raises Gone, or StoreError if one is damaged."""
+        return each(self.location.path, self._read, names)
 
     def _read(self, name: str) -> Sections:
         with self._lock:
             if name in self._kept:
                 self._kept[name] = kept = self._kept.pop(name)  # the last to be forgotten
                 return kept[0]
-        path = self._location.beside / PIECES / name
+        path = self.location.beside / PIECES / name
         try:
             piece = path.read_bytes()
         except FileNotFoundError:
-            raise StoreError(f"{path} is missing") from None
+            raise Gone(f"{path} is missing") from None
         sections = sections_in(piece)
         with self._lock:
             self._kept[name] = sections, len(piece)
@@ -60,11 +64,22 @@ class Pieces:
 class DevicePieces:
     """Those that one commit names, in their order."""
 
-    def __init__(self, pieces: Pieces, names: list[str]) -> None:
-        self._pieces, self._names = pieces, names
+    def __init__(self, pieces: Pieces, device: str, commit: DeviceCommit) -> None:
+        self._pieces, self._device, self._commit = pieces, device, commit
+        self._names = [f"{device}/{name}" for name in commit.pieces]
+        self._filled: dict[tuple[str, str], NDArray[np.int64]] = {}  # rows, by piece and signal
+
+    @property
+    def are_in_shards(self) -> bool:
+        """Whether there is a commit since then that needs none of them: shards have what they
+        have."""
+        now = read_commit(self._pieces.location, self._device)
+        if now is None or (now.epoch, now.seq) <= (self._commit.epoch, self._commit.seq):
+            return False
+        return not set(now.pieces) & set(self._commit.pieces)
 
     def rows(self, signal: str, array: str, start: int, stop: int) -> NDArray[Any]:
-        """Rows `start` to `stop` of an array. Raises StoreError if a piece is gone, or damaged."""
+        """Rows `start` to `stop` of an array. Raises Gone, or StoreError if a piece is damaged."""
         found: list[Section] = []
         for sections in self._newest_first():
             if (section := sections.get((signal, array))) is not None:
@@ -73,11 +88,20 @@ class DevicePieces:
                     break
         return joined(reversed(found), start, stop)
 
-    def fills(self, signal: str) -> list[Filled]:
-        """What came to rows of a signal that are filled in place, in order. Raises StoreError if a
-        piece is gone, or damaged."""
-        found = (Filled.within(piece, signal) for piece in self._pieces.read(self._names))
-        return [filled for filled in found if filled is not None]
+    def fills(self, signal: str, wanted: NDArray[np.intp]) -> Iterator[Filled]:
+        """What came to some rows of a signal that are filled in place, and to others, in order.
+        Raises as `rows`."""
+        names = [name for name in self._names if self._may_fill(name, signal, wanted)]
+        for some in (names[at : at + _MOST] for at in range(0, len(names), _MOST)):
+            for name, sections in zip(some, self._pieces.read(some), strict=True):
+                filled = Filled.within(sections, signal)
+                self._filled[name, signal] = filled.rows if filled else np.empty(0, np.int64)
+                if filled is not None:
+                    yield filled
+
+    def _may_fill(self, name: str, signal: str, wanted: NDArray[np.intp]) -> bool:
+        known = self._filled.get((name, signal))
+        return known is None or bool(np.isin(known, wanted).any())
 
     def _newest_first(self) -> Iterator[Sections]:
         left, count = self._names, _FIRST
@@ -91,11 +115,13 @@ class _WithPieces(ABC):
     """An array of which some is in pieces.
 
     stored: the rows that are in shards; rows: how many there are in all; whole: opens all of it,
-    which can be done once shards have it.
+    once shards have it.
     """
 
-    def __init__(self, stored: Source, rows: int, whole: Callable[[], Source]) -> None:
-        self._stored, self._whole = stored, whole
+    def __init__(
+        self, stored: Source, rows: int, whole: Callable[[], Source], pieces: DevicePieces
+    ) -> None:
+        self._stored, self._whole, self._pieces = stored, whole, pieces
         self._later: Source | None = None
         self._edge = stored.shape[0]
         self.name, self.dims, self.attrs = stored.name, stored.dims, stored.attrs
@@ -106,11 +132,12 @@ class _WithPieces(ABC):
         if self._later is None:
             try:
                 return self._read(*key)
+            except Gone:
+                if not self._pieces.are_in_shards:
+                    raise
+                self._later = self._whole()
             except UNREADABLE as error:
-                try:
-                    self._later = self._whole()  # pieces are there until shards have what they have
-                except UNREADABLE:
-                    raise StoreError(f"{self.name} cannot be read ({error})") from error
+                raise StoreError(f"{self.name} cannot be read ({error})") from error
         return self._later.read(key)
 
     @abstractmethod
@@ -119,17 +146,19 @@ class _WithPieces(ABC):
 
 
 class Continued(_WithPieces):
-    """An array whose last rows are in pieces. rows_of: gives these, from one to another."""
+    """An array whose last rows are in pieces; it is called `array` in its `signal`."""
 
     def __init__(
         self,
         stored: Source,
         rows: int,
         whole: Callable[[], Source],
-        rows_of: Callable[[int, int], NDArray[Any]],
+        pieces: DevicePieces,
+        signal: str,
+        array: str,
     ) -> None:
-        super().__init__(stored, rows, whole)
-        self._rows_of = rows_of
+        super().__init__(stored, rows, whole, pieces)
+        self._rows_of = partial(pieces.rows, signal, array)
 
     def _read(self, rows: Any, *others: Any) -> NDArray[Any]:
         if isinstance(rows, slice):
@@ -172,44 +201,45 @@ class Continued(_WithPieces):
 
 
 class FilledLater(_WithPieces):
-    """An array whose rows were filled further, in pieces. fills: gives what these have; lengths:
-    whether the array says how far rows are filled, and does not have their values."""
+    """An array whose rows were filled further, in pieces. lengths: whether it says how far those of
+    its `signal` are filled, and does not have their values."""
 
     def __init__(
         self,
         stored: Source,
         rows: int,
         whole: Callable[[], Source],
-        fills: Callable[[], list[Filled]],
+        pieces: DevicePieces,
+        signal: str,
         *,
         lengths: bool,
     ) -> None:
-        super().__init__(stored, rows, whole)
-        self._fills, self._lengths = fills, lengths
+        super().__init__(stored, rows, whole, pieces)
+        self._fills, self._lengths = partial(pieces.fills, signal), lengths
 
     def _read(self, rows: Any, *others: Any) -> NDArray[Any]:
         if isinstance(rows, slice):
-            rows = np.arange(rows.start, rows.stop, rows.step)
-        asked = np.atleast_1d(rows)
-        wanted, back = np.unique(asked, return_inverse=True)
+            return self._rows(np.arange(rows.start, rows.stop, rows.step), slice(None), others)
+        wanted, places = np.unique(rows, return_inverse=True)
+        return self._rows(wanted, places if np.ndim(rows) else 0, others)
+
+    def _rows(self, wanted: NDArray[np.intp], places: Any, others: tuple[Any, ...]) -> NDArray[Any]:
+        """Of the rows `wanted`, which are in order, those at `places`."""
         there = np.full((len(wanted), *self.shape[1:]), fill_value(self.dtype), self.dtype)
         if stored := int(np.searchsorted(wanted, self._edge)):
             there[:stored] = self._stored.read((_run(wanted[:stored]), *map(slice, self.shape[1:])))
-        for filled in self._fills():
+        for filled in self._fills(wanted):
             self._fill(there, wanted, filled)
-        result = InMemory(self.name, there[back], self.dims)
-        return result.read((slice(None) if np.ndim(rows) else 0, *others))
+        return InMemory(self.name, there, self.dims).read((places, *others))
 
     def _fill(self, there: NDArray[Any], wanted: NDArray[np.intp], filled: Filled) -> None:
-        at = np.searchsorted(wanted, filled.rows)
-        hit = at < len(wanted)
-        hit[hit] = wanted[at[hit]] == filled.rows[hit]
+        which = np.flatnonzero(np.isin(filled.rows, wanted))
+        at = np.searchsorted(wanted, filled.rows[which])
         if self._lengths:
-            there[at[hit]] = filled.stops[hit]
+            there[at] = filled.stops[which]
             return
-        for index, is_wanted, (_, start, values) in zip(at, hit, filled, strict=True):
-            if is_wanted:
-                there[index, start : start + len(values)] = values
+        for place, (_, start, values) in zip(at, filled.parts(which), strict=True):
+            there[place, start : start + len(values)] = values
 
 
 def _run(rows: NDArray[np.intp]) -> Any:

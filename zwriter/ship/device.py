@@ -126,14 +126,15 @@ class DeviceShipment:
     def ship(self, *, all_of_it: bool) -> None:
         """Send what was committed since the last time, if it is due, or anyway."""
         problem: Exception | None = None
+        intervals = self._pace.looks()
         for _ in range(_ATTEMPTS):
             commit = self._committed()
             if commit is None or _same(commit, self._whole):
                 return
             try:
                 works = list(self._works(commit))
-                way = self._tail.look(commit, self._pace.looks())
-                if all_of_it or self._due(works, way):
+                way = Way.SHARDS_NOW if all_of_it else self._tail.look(commit, intervals)
+                if self._due(works, way):
                     self._send(commit, works)
                 elif way is Way.PIECES and not _same(commit, self._here):
                     self._ship_piece(commit, works)

@@ -35,7 +35,7 @@ from zwriter.store.codecs import intact
 from zwriter.store.disk import sync_tree
 from zwriter.store.layout import FED_BY, GROUPS, LOGS
 from zwriter.store.log_parts import chosen
-from zwriter.store.pieces import PIECES, Filled, Sections, joined, rows_in_shards, sections_in
+from zwriter.store.pieces import PIECES, Filled, Sections, joined, sections_in
 from zwriter.store.placed import PlacedArray
 from zwriter.store.shard_index import (
     FIRST_CHUNK,
@@ -144,7 +144,8 @@ class _Restored:
         signals = {}
         for signal, of_signal in commit["signals"].items():
             arrays = {name: next(states) for name in of_signal["arrays"]}
-            if of_signal["layout"] == "slices" and "in_shards" in of_signal["arrays"]["value"]:
+            value = of_signal["arrays"].get("value", {})
+            if of_signal["layout"] == "slices" and "in_shards" in value:
                 arrays |= self._with_fills(signal, arrays)
             signals[signal] = _signal(of_signal, arrays)
         known = {key: value for key, value in commit.items() if key not in ("spool", "pieces")}
@@ -168,13 +169,12 @@ class _Restored:
             return state if there else None
         if "in_shards" not in state:
             return self._growing(node, state, layout)
-        rows, each = state["shape"][0], shard_chunks(state) * state["chunk_rows"]
-        sealed = {number for number, _ in state["sealed"]}
-        in_shards = rows_in_shards(rows, state["in_shards"], sealed, each)
         stored = {key: value for key, value in state.items() if key != "in_shards"}
         if layout == "slices" and not node.endswith("/timestamp"):
             return self._growing(node, stored, layout)
-        stored["shape"] = [in_shards, *state["shape"][1:]]
+        rows, *row_shape = state["shape"]
+        sealed: int = len(state["sealed"]) * shard_chunks(state) * state["chunk_rows"]
+        stored["shape"] = [min(max(state["in_shards"], sealed), rows), *row_shape]
         return self._with_pieces(node, self._growing(node, stored, layout), rows)
 
     def _growing(self, node: str, state: dict[str, Any], layout: str) -> dict[str, Any]:
@@ -208,10 +208,11 @@ class _Restored:
             closing(PlacedArray.restored(folder / "length", states[1])) as length,
         ):
             for filled in filter(None, (Filled.within(piece, signal) for piece in self._pieces)):
-                for row, start, values in filled:
+                for row, start, values in filled.parts(np.arange(len(filled.rows))):
                     length.write(row, 0, np.array(start + len(values)))
                     if row // (value.chunk_rows * value.shard_chunks) not in sealed:
                         value.write(row, start, values)
+            length.flush()
             value.are_full(length.values() == value.row_shape[0])
             return {"value": self._shown(value), "length": self._shown(length)}
 

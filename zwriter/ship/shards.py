@@ -94,8 +94,8 @@ def _open_shards(folder: Path, state: dict[str, Any]) -> Iterator[ShardAt]:
 def decoded_chunks(
     folder: Path, state: dict[str, Any], numbers: Iterable[int]
 ) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Those of some chunks of an array that are there as its state in a commit says, with their
-    numbers.
+    """Some chunks of an array as its state in a commit says, with their numbers; those to which
+    nothing was written are left out.
 
     Raises Damaged if the spool has gone on since that.
     """

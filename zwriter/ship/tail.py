@@ -61,7 +61,8 @@ class Tail:
         self._in_shards: dict[_Key, _InShards] = {}
         self._rows: dict[_Key, int] = {}  # that the bucket has
         self._filled: dict[str, Lengths] = {}  # how far, where rows are filled in place
-        self._now: dict[str, Lengths] = {}  # the same in the spool, at the last look
+        self._now: dict[str, Lengths] = {}  # the same in the spool, at the commit
+        self._looked_at = -1  # its number
         self._lacks = 0.0  # bytes of rows, in memory, that the bucket had not at the last look
         self._is_open = False  # whether there may be pieces until shards are sent
 
@@ -73,11 +74,11 @@ class Tail:
         self.old += self.pieces
         self.pieces = []
         try:
-            self._filled = lengths_at(self.folder, commit)
+            self._look_at(commit)
         except Damaged:  # the spool has gone on
             self._is_open = False
         else:
-            self._is_open = True
+            self._filled, self._is_open = self._now, True
 
     def close(self) -> None:
         """No more pieces until shards are sent."""
@@ -93,13 +94,17 @@ class Tail:
             for key, state in growing(commit)
         ):
             return Way.SHARDS_NOW
-        self._now = lengths_at(self.folder, commit)
+        self._look_at(commit)
         before = self._lacks
         self._lacks = sum(self._new_nbytes(key, state) for key, state in self._of_rows(commit))
         self._is_open = self._lacks - before <= LIMIT * intervals
         if not self._is_open:
             return Way.SHARDS
         return Way.PIECES if self._lacks <= _LARGEST else Way.SHARDS_NOW
+
+    def _look_at(self, commit: dict[str, Any]) -> None:
+        if commit["seq"] != self._looked_at:
+            self._now, self._looked_at = lengths_at(self.folder, commit), commit["seq"]
 
     def is_piece_due(self, commit: dict[str, Any]) -> bool:
         """After a look at it: whether there is enough for a piece, or only what comes with the
@@ -116,14 +121,14 @@ class Tail:
         if (in_place := self._in_place(key)) is None:
             return _row_nbytes(state) * (_rows(state) - self._rows[key])
         new = in_place.sum() - self._filled[key[0]].sum()
-        return float(new * codec_of(state).dtype.itemsize)
+        return float(new * _value_nbytes(state, _growing_values(state, in_place)))
 
     def _growing_nbytes(self, key: _Key, state: dict[str, Any]) -> float:
         """Of rows, in memory, in shards that are not sealed."""
         if (in_place := self._in_place(key)) is None:
             return _row_nbytes(state) * _rows_that_grow(state)
-        sealed = (_rows(state) - _rows_that_grow(state)) * state["shape"][1]
-        return float((in_place.sum() - sealed) * codec_of(state).dtype.itemsize)
+        values = _growing_values(state, in_place)
+        return values * _value_nbytes(state, values)
 
     def _of_rows(self, commit: dict[str, Any]) -> Iterator[tuple[_Key, dict[str, Any]]]:
         """The arrays that grow, without how far rows are filled that are filled in place."""
@@ -146,11 +151,9 @@ class Tail:
 
     def _sections(self, key: _Key, state: dict[str, Any]) -> Iterator[Section]:
         """What the bucket has not of an array."""
-        signal, array = key
         if (in_place := self._in_place(key)) is not None:
-            folder, before = self.folder / signal / array, self._filled[signal]
-            if filled := filled_since(folder, state, before, in_place):
-                yield from filled.sections(signal, codec_of(state))
+            before = self._filled[key[0]]
+            yield from filled_since(self.folder / key[0], state, before, in_place)
         elif _rows(state) > self._rows[key]:
             yield self._section(key, state)
 
@@ -205,10 +208,22 @@ def _rows_that_grow(state: dict[str, Any]) -> int:
     return max(_rows(state) - sealed, 0)
 
 
+def _growing_values(state: dict[str, Any], lengths: Lengths) -> int:
+    """The same of values, where rows are filled up to `lengths`: sealed shards are full."""
+    sealed: int = (_rows(state) - _rows_that_grow(state)) * state["shape"][1]
+    return max(int(lengths.sum()) - sealed, 0)
+
+
 def _row_nbytes(state: dict[str, Any]) -> float:
     """Bytes of a row in memory; of strings, as they are stored."""
+    width: int = math.prod(state["shape"][1:])
+    return width * _value_nbytes(state, _rows_that_grow(state) * width)
+
+
+def _value_nbytes(state: dict[str, Any], growing_ones: int) -> float:
+    """The same of one value. growing_ones: how many are in shards that are not sealed."""
     dtype = codec_of(state).dtype
     if dtype.kind != "T":
-        return float(dtype.itemsize * math.prod(state["shape"][1:]))
+        return float(dtype.itemsize)
     stored = sum(chunks_nbytes(shard.partial, shard.end) for shard in open_shards(state))
-    return max(stored / max(_rows_that_grow(state), 1), dtype.itemsize)
+    return max(stored / max(growing_ones, 1), dtype.itemsize)

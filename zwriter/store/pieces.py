@@ -6,9 +6,8 @@ A piece is one object with some rows of some arrays of a device. It says itself 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from zwriter.store.codecs import CRC_BYTES, ChunkCodec, intact, with_crc
 PIECES = "pieces"  # the folder beside a store that has them, by device
 _LENGTH = 4  # bytes of the number that a piece begins with
 _INT64 = np.dtype("<i8")
+_FILLED = ("row", "start", "stop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,35 +73,44 @@ class Filled:
     rows: NDArray[np.int64]
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
-    values: NDArray[Any]
-
-    def sections(self, signal: str, codec: ChunkCodec) -> Iterator[Section]:
-        """As a piece has it."""
-        yield Section.of(signal, "value", 0, codec, self.values)
-        numbers = ChunkCodec(_INT64, codec.name, codec.level)
-        for name, array in ("row", self.rows), ("start", self.starts), ("length", self.stops):
-            yield Section.of(signal, name, 0, numbers, array)
+    values: Section
 
     @classmethod
     def within(cls, piece: Sections, signal: str) -> Filled | None:
-        """What a piece has of a signal; None if nothing came to it. Raises StoreError if it is
+        """What a piece has of a signal; None if nothing came to it. Raises StoreError if that is
         damaged."""
         if (signal, "row") not in piece:
             return None
-        names = ("row", "start", "length", "value")
-        filled = cls(*(piece[signal, name].rows() for name in names))
-        if len(filled.values) != int(np.sum(filled.stops - filled.starts)):
-            raise StoreError(f"{signal}: a piece has {len(filled.values)} values, not what it says")
-        return filled
+        rows, starts, stops = (piece[signal, name].rows() for name in _FILLED)
+        values = piece[signal, "value"]
+        fits = len(rows) == len(starts) == len(stops) and np.sum(stops - starts) == values.shape[0]
+        if not fits:
+            raise StoreError(f"{signal}: a piece contradicts itself")
+        return cls(rows, starts, stops, values)
 
-    def __iter__(self) -> Iterator[tuple[int, int, NDArray[Any]]]:
-        """Row, where in it, and what."""
-        at = 0
-        for row, start, stop in zip(
-            self.rows.tolist(), self.starts.tolist(), self.stops.tolist(), strict=True
-        ):
-            yield row, start, self.values[at : at + stop - start]
-            at += stop - start
+    def parts(self, which: NDArray[np.intp]) -> Iterator[tuple[int, int, NDArray[Any]]]:
+        """Of some of the k, the row, where in it, and what. Raises StoreError if it is damaged."""
+        if not len(which):
+            return
+        values, ends = self.values.rows(), np.cumsum(self.stops - self.starts)
+        for at in which:
+            start, stop = int(self.starts[at]), int(self.stops[at])
+            yield int(self.rows[at]), start, values[ends[at] - (stop - start) : ends[at]]
+
+
+def filled_sections(
+    signal: str,
+    codec: ChunkCodec,
+    rows: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    stops: NDArray[np.int64],
+    values: NDArray[Any],
+) -> Iterator[Section]:
+    """As a piece has what `Filled` says."""
+    yield Section.of(signal, "value", 0, codec, values)
+    numbers = ChunkCodec(_INT64, codec.name, codec.level)
+    for name, array in zip(_FILLED, (rows, starts, stops), strict=True):
+        yield Section.of(signal, name, 0, numbers, array)
 
 
 def piece_bytes(sections: Iterable[Section]) -> bytes:
@@ -140,10 +149,3 @@ def joined(sections: Iterable[Section], start: int, stop: int) -> NDArray[Any]:
     if at < stop or not parts:
         raise StoreError(f"rows {at} to {stop} are in no piece")
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
-
-
-def rows_in_shards(rows: int, at_least: int, sealed: Collection[int], rows_each: int) -> int:
-    """How many of an array's first rows are in shards in a bucket. at_least: as its commit says;
-    sealed: the shards that are, which have `rows_each`."""
-    first_open = next(number for number in count() if number not in sealed)
-    return min(max(at_least, first_open * rows_each), rows)

@@ -48,6 +48,8 @@ class PlacedArray(ShardedArray):
 
     def write(self, row: int, column: int, piece: NDArray[Any]) -> None:
         """Set `piece` at [row, column:] (or, for 1-D arrays, at [row])."""
+        if not piece.size and row < self.rows:
+            return  # its chunk may be whole already
         number, local = divmod(row, self.chunk_rows)
         chunk = self._chunk(number)
         if self.row_shape:

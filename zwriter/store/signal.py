@@ -176,14 +176,15 @@ class SignalWriter:
     def state(self) -> dict[str, Any]:
         """What the commit says of this signal; its layout is null until something was written."""
         shape = None if self.mode is None else self.mode.max_shape
+        arrays = self._arrays.state()
         return {
-            "layout": None if self.layout is None else self.layout.name,
+            "layout": self.layout.name if self.layout is not None and arrays else None,
             "mode": None if self.mode is None else self.mode.name,
             "max_shape": None if shape is None else list(shape),
             "rows": 0 if self.layout is None else self.layout.rows,
             "ledger": self.ledger.to_json(),
             "numbering": [self._gap, *self._arrays.counts, self._numbering.last_content],
-            "arrays": self._arrays.state(),
+            "arrays": arrays,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:

@@ -22,7 +22,6 @@ from zwriter.reader.verify.opened import opened
 from zwriter.reader.verify.report import Report
 from zwriter.store.array_state import dtype_from_json
 from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES, intact
-from zwriter.store.pieces import rows_in_shards
 from zwriter.store.shard_index import (
     FIRST_CHUNK,
     MISSING,
@@ -88,32 +87,39 @@ class ShardedArray:
 
     @property
     def in_shards(self) -> int:
-        """How many rows of the commit lie in shards, and not only in pieces."""
-        rows, at_least = self.commit.shape[0], self.commit.in_shards
-        if at_least is None:
-            return rows
-        each = self.chunk_rows * self.per_shard
-        return rows_in_shards(rows, at_least, self.commit.sealed, each)
+        """How many rows of the commit lie in shards, those that are sealed excepted."""
+        return self.commit.shape[0] if self.commit.in_shards is None else self.commit.in_shards
+
+    @property
+    def shards(self) -> list[int]:
+        """Those that the commit needs."""
+        growing = range(-(-self.in_shards // (self.chunk_rows * self.per_shard)))
+        return sorted({*growing, *self.commit.sealed})
 
     def rows(self, shard: int) -> int:
         """How many rows of the commit lie in a shard."""
         size = self.chunk_rows * self.per_shard
-        return min(self.in_shards - shard * size, size)
+        there = self.commit.shape[0] if shard in self.commit.sealed else self.in_shards
+        return min(there - shard * size, size)
+
+    def wanted(self, shard: int) -> list[int]:
+        """The chunks that a shard must have, by their number in it. What is sealed while others
+        grow is full."""
+        numbers = range(-(-self.rows(shard) // self.chunk_rows))
+        full = self.commit.in_shards is not None and shard in self.commit.sealed
+        return [n for n in numbers if full or self.needed(shard * self.per_shard + n)]
 
 
 def verify_shards(array: ShardedArray, report: Report) -> None:
     """Every shard that the commit needs, into `report`; in a bucket many side by side."""
-    count = -(-array.in_shards // (array.chunk_rows * array.per_shard))
-    for part in each(array.folder, partial(_verify_shard, array), range(count)):
+    for part in each(array.folder, partial(_verify_shard, array), array.shards):
         report.include(part)
 
 
 def _verify_shard(array: ShardedArray, shard: int) -> Report:
     path = array.path(shard)
     report = Report(str(path))
-    first = shard * array.per_shard
-    numbers = range(-(-array.rows(shard) // array.chunk_rows))
-    wanted = [number for number in numbers if array.needed(first + number)]
+    wanted = array.wanted(shard)
     try:
         with _READING if (array.chunk_nbytes or 0) <= PIECE else _ONE, opened(path) as file:
             for problem in _shard_problems(array, shard, file, wanted, report):
