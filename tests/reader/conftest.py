@@ -117,10 +117,10 @@ class HandmadeStore:
             signal.setdefault("ledger", {"received": signal["rows"], "written": signal["rows"]})
         commit = {"format": 1, "epoch": 1, "seq": seq, "time": 1.7e9, "positions": {}}
         commit |= {"signals": signals}
-        folder = self.beside / "commits" / device
+        folder, node = self.beside / "commits" / device, f"{DEVICES}/{device}"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / str(seq)).write_text(json.dumps(commit))
-        self.group(f"{DEVICES}/{device}", {"zwriter": commit})
+        self.group(node, {"zwriter": commit})
+        (folder / str(seq)).write_bytes((self.path / node / "zarr.json").read_bytes())
 
     def journal(self, *payloads: bytes) -> None:
         """Append records to the journal."""

@@ -317,7 +317,8 @@ def test_commits_that_differ_are_found(tmp_path, where):
     writer.commit()
     latest = max((tmp_path / "S1.zwriter/commits/mcs").iterdir())
     document = json.loads(latest.read_text())
-    document["signals"]["count"]["rows"] = 2
+    document["attributes"]["zwriter"]["signals"]["count"]["rows"] = 2
+    latest.unlink()  # it is the device's document, too
     latest.write_text(json.dumps(document))
     assert any("is not that of" in problem for problem in verify(where(store)).problems)
     writer.close()

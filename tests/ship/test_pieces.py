@@ -257,7 +257,7 @@ def test_verify_looks_at_shards_that_are_sealed_behind_others_that_grow(lake: La
         path: Any = place(shard_url())
         data = path.read_bytes()
         path.write_bytes(data[:-9] + b"\xff" * 9)
-        assert any("map/value/c/1/0: chunk 0" in problem for problem in verify(lake.url).problems)
+        assert any("map/value/c/1/0: chunk" in problem for problem in verify(lake.url).problems)
         path.write_bytes(data)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
 from zwriter.errors import StoreError
 from zwriter.ship.bucket import Bucket
 from zwriter.ship.claim import Claim
-from zwriter.store.commits import KEEP, NOTHING
+from zwriter.store.commits import KEEP, commit_document, commit_in
 
 
 class BucketCommits:
@@ -23,7 +22,8 @@ class BucketCommits:
         self.made = 0
 
     def make(self, commit: dict[str, Any], signals: dict[str, Any]) -> bytes:
-        """Create the next one: a commit of the spool, with `signals` as the bucket has them.
+        """Create the next one: a commit of the spool, with `signals` as the bucket has them. Its
+        document.
 
         Raises Fenced when another writer has taken over.
         """
@@ -39,7 +39,7 @@ class BucketCommits:
                 "spool": [self._spool, commit["epoch"], commit["seq"]],
                 "signals": signals,
             }
-            text = json.dumps(document).encode()
+            text = commit_document(document)
             created = self._bucket.create(f"{self._key}/{self._seq + 1:010d}", text)
             self._seq += 1
             if created:
@@ -64,10 +64,7 @@ def newest_commit(bucket: Bucket, folder: str) -> tuple[int, dict[str, Any] | No
         if text is None:
             bucket.outage.pause(0.1)
             continue  # its writer is alive, and pruned it
-        try:
-            commit = json.loads(text)
-        except ValueError:
-            commit = None
-        if not isinstance(commit, dict) or not NOTHING.keys() <= commit.keys():
+        commit = commit_in(text)
+        if commit is None:
             raise StoreError(f"{bucket.folder / folder}: commit {newest} is damaged; remove it")
         return newest, commit

@@ -25,7 +25,7 @@ from zwriter.ship.shards import ShardAt, ShardObject, read_again, shards_of
 from zwriter.ship.tail import Tail, Way, growing
 from zwriter.ship.values import ValueShipment
 from zwriter.store.array_state import Places, shard_key
-from zwriter.store.commits import NOTHING
+from zwriter.store.commits import NOTHING, commit_in
 from zwriter.store.shard_index import FIRST_CHUNK
 from zwriter.store.signal_arrays import publish_order
 from zwriter.store.zarr_json import generation_of
@@ -159,11 +159,10 @@ class DeviceShipment:
 
     def _committed(self) -> dict[str, Any] | None:
         try:
-            attributes = json.loads((self.folder / NAME).read_bytes())["attributes"]
-        except (OSError, ValueError, LookupError):
+            commit = commit_in((self.folder / NAME).read_bytes())
+        except OSError:
             return None
-        commit: dict[str, Any] | None = attributes.get("zwriter")
-        if not commit or "seq" not in commit:
+        if commit is None:
             return None
         growing_ones = (s for s in commit["signals"].values() if s["layout"] != "replace")
         updates = sum(signal["ledger"]["written"] for signal in growing_ones)
@@ -262,7 +261,7 @@ class DeviceShipment:
             self._documents.mirror(f"{self.node}/{name}", self.folder / name)
         failpoint("ship.documents_sent")
         pieces = {} if with_shards else {"pieces": self._tail.pieces}
-        text = self._commits.make({**commit, **pieces}, signals)
+        document = self._commits.make({**commit, **pieces}, signals)
         for value in values:
             value.committed()
         self._here = commit
@@ -271,8 +270,6 @@ class DeviceShipment:
             self._tail.begin(commit)
             self._pace.was_sent()
         failpoint("ship.committed")
-        attributes = b'{"NX_class":"NXcollection","zwriter":%b}' % text
-        document = b'{"zarr_format":3,"node_type":"group","attributes":%b}' % attributes
         self._documents.put(self.node, document)
 
     def _send_documents(self, documents: list[tuple[str, str, bytes]]) -> None:

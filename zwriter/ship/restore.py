@@ -32,6 +32,7 @@ from zwriter.store.array_state import (
     shard_key,
 )
 from zwriter.store.codecs import intact
+from zwriter.store.commits import commit_document
 from zwriter.store.disk import sync_tree
 from zwriter.store.layout import FED_BY, GROUPS, LOGS
 from zwriter.store.log_parts import chosen
@@ -72,7 +73,7 @@ def restore(bucket: Bucket, store: str, side: str, devices: str, into: Path) -> 
                 continue
             path = into / "side" / "commits" / device / f"{seq:010d}"
             path.parent.mkdir(parents=True)
-            path.write_text(json.dumps(here.device(commit)))
+            path.write_bytes(commit_document(here.device(commit)))
     sync_tree(into)
 
 

@@ -46,13 +46,15 @@ Lend = Callable[[int], AbstractContextManager[memoryview]]
 @dataclass(frozen=True, slots=True)
 class ShardAt:
     """A shard as a commit has it. partial: where versions of chunks are that are not whole; end:
-    behind the last chunk that is; whole: how many are. sealed: its checksum, if it is sealed."""
+    behind the last chunk that is; whole: how many are; rows: how many it has, with those to which
+    nothing was written. sealed: its checksum, if it is sealed."""
 
     path: Path
     number: int
     partial: Places
     end: int
     whole: int
+    rows: int
     sealed: int | None
 
     @property
@@ -63,7 +65,8 @@ class ShardAt:
     @property
     def mark(self) -> Any:
         """Differs from that of any other moment of this shard."""
-        return self.sealed if self.sealed is not None else (self.end, self.whole, self.partial)
+        grown = self.end, self.whole, self.rows, self.partial
+        return self.sealed if self.sealed is not None else grown
 
 
 def chunks_nbytes(partial: Places, end: int) -> int:
@@ -82,13 +85,15 @@ def shards_of(folder: Path, state: dict[str, Any], marks: dict[int, Any]) -> Ite
     for number, checksum in state["sealed"]:
         if marks.get(number) != checksum:
             path = folder / shard_key(state, number)
-            yield ShardAt(path, number, {}, _sealed_end(path, state), 0, checksum)
+            yield ShardAt(path, number, {}, _sealed_end(path, state), 0, 0, checksum)
 
 
 def _open_shards(folder: Path, state: dict[str, Any]) -> Iterator[ShardAt]:
     for at in open_shards(state):
         path = folder / shard_key(state, at.number)
-        yield ShardAt(path, at.number, at.partial, at.end, at.whole, None)
+        each = shard_chunks(state) * state["chunk_rows"]
+        rows = min(state["shape"][0] - at.number * each, each)
+        yield ShardAt(path, at.number, at.partial, at.end, at.whole, rows, None)
 
 
 def decoded_chunks(
@@ -213,9 +218,7 @@ def _index_at(fd: int, shard: ShardAt, state: dict[str, Any]) -> NDArray[np.uint
 
 def _hdf5_side(shard: ShardAt, state: dict[str, Any], index: NDArray[np.uint64], end: int) -> bytes:
     chunk = (state["chunk_rows"], *state["shape"][1:])
-    each = len(index) * chunk[0]
-    rows = min(state["shape"][0] - shard.number * each, each)
-    return hdf5_metadata(codec_of(state), (rows, *chunk[1:]), chunk, index, end)
+    return hdf5_metadata(codec_of(state), (shard.rows, *chunk[1:]), chunk, index, end)
 
 
 def _read_into(fd: int, part: memoryview, offset: int) -> None:

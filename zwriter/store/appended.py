@@ -46,6 +46,7 @@ class AppendArray(ShardedArray):
         self._waiting_rows = 0
         self._tail: Array | None = None
         self._spare: Array | None = None  # a tail that was written: its memory is warm
+        self._padded = False  # whether the tail is fill value behind its rows
         self._flushed_rows = 0
         self._ahead: ChunksAhead | None = None  # since the last `flush`
         self._can_map = True
@@ -144,6 +145,7 @@ class AppendArray(ShardedArray):
                     self._tail, self._spare = self._spare, None
                 if self._tail is None:
                     self._tail = np.empty(self.chunk_shape, self.dtype)
+                self._padded = self._padded and filled > 0
                 taken = min(size - filled, len(rows))
                 self._tail[filled : filled + taken] = rows[:taken]
                 if filled + taken == size and not self._put(
@@ -166,7 +168,9 @@ class AppendArray(ShardedArray):
             return
         filled = self.rows % (self.chunk_rows or 1)
         if filled and self._tail is not None:
-            self._tail[filled:] = fill_value(self.dtype)
+            if not self._padded:
+                self._tail[filled:] = fill_value(self.dtype)
+                self._padded = True
             self._put(self.rows // self.chunk_rows, self._tail, whole=False)
         self._flushed_rows = self.rows
 

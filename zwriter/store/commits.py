@@ -1,5 +1,8 @@
 """The commits of one device: numbered documents, each created only if it is not there yet.
 
+Each is the document of the device's group, in which the commit is an attribute. So the newest one
+is that group's `zarr.json` just as it is.
+
 A writer that takes over begins a new epoch with a commit of its own, which is never pruned: a
 predecessor that wakes up tries the same number and learns that it has been replaced.
 """
@@ -14,10 +17,27 @@ from pathlib import Path
 from typing import Any
 
 from zwriter.errors import Fenced, StoreError
-from zwriter.store.disk import create_file, make_folder
+from zwriter.store.disk import create_file, link_in_place, make_folder
+from zwriter.store.zarr_json import group_json
 
 KEEP = 4  # the newest commits; of older ones, ever fewer
 NOTHING: dict[str, Any] = {"positions": {}, "signals": {}}
+
+
+def commit_document(commit: dict[str, Any]) -> bytes:
+    """The document that carries a commit."""
+    attributes = {"NX_class": "NXcollection", "zwriter": commit}
+    return json.dumps(group_json(attributes)).encode()
+
+
+def commit_in(document: bytes) -> dict[str, Any] | None:
+    """The commit that a document carries; None if it is damaged, or carries none."""
+    try:
+        commit = json.loads(document)["attributes"]["zwriter"]
+        whole = NOTHING.keys() <= commit.keys()
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return commit if whole else None
 
 
 class CommitLog:
@@ -27,7 +47,6 @@ class CommitLog:
         self.folder = folder
         self.seq = 0
         self.epoch = 0
-        self.text = b""  # of the last commit that was made here
         self._claimed = 0
         self._synced = 0
         self._kept: list[int] = []
@@ -69,20 +88,23 @@ class CommitLog:
         head = {"format": 1, "epoch": self.epoch, "seq": self.seq + 1, "time": time.time()}
         document = {**head, **state}
         try:
-            text = json.dumps(document).encode()
-            create_file(self._path(self.seq + 1), text, sync=sync)
+            create_file(self._path(self.seq + 1), commit_document(document), sync=sync)
         except FileExistsError:
             raise Fenced(
                 f"another writer has taken over {self.folder.name}: this one stops"
             ) from None
         self.seq += 1
-        self.text = text
         self._kept.append(self.seq)
         if sync:
             self._synced = self.seq
         if self._claimed:
             self._prune()
         return document
+
+    def show(self, path: Path) -> None:
+        """Have the last commit at `path` as well. The file is the same: ext4 takes long to make
+        one, the longer the more were removed in the last minutes."""
+        link_in_place(self._path(self.seq), path)
 
     def _prune(self) -> None:
         """Keep what a power cut may make us go back to: the last commit that was synced, and, of
@@ -109,8 +131,6 @@ def _step_at(age: int) -> int:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return commit_in(path.read_bytes())
+    except OSError:
         return None
-    whole = isinstance(document, dict) and NOTHING.keys() <= document.keys()
-    return document if whole else None

@@ -23,7 +23,7 @@ from zwriter.model import Ledger, Mode, Position, Rejected, Run, Update, kept, s
 from zwriter.settings import StoreSettings
 from zwriter.store.ahead import ChunksAhead, large_ones_apart, written_ahead
 from zwriter.store.commits import CommitLog
-from zwriter.store.disk import make_folder, of_the_store, remove, replace_file
+from zwriter.store.disk import make_folder, of_the_store, remove
 from zwriter.store.signal import SignalWriter
 from zwriter.store.zarr_json import read_json
 
@@ -310,12 +310,10 @@ class DeviceWriter:
         return {"positions": self.positions, "signals": self._states}
 
     def _show(self) -> None:
-        """The copy of the commit that readers find in the device's group."""
+        """Have readers find the commit in the device's group."""
         make_folder(self.path)
-        attributes = b'{"NX_class":"NXcollection","zwriter":%b}' % self._log.text
         failpoint("device.showing")
-        document = b'{"zarr_format":3,"node_type":"group","attributes":%b}' % attributes
-        replace_file(self.path / "zarr.json", document)
+        self._log.show(self.path / "zarr.json")
         failpoint("device.shown")
 
     def ledgers(self) -> dict[str, Ledger]:

@@ -89,8 +89,8 @@ def step(work: Callable[P, T]) -> Callable[P, T]:
 
 
 def nbytes_of(parts: Sequence[Any]) -> int:
-    """What all parts take together."""
-    return sum(memoryview(part).nbytes for part in parts)
+    """What all parts, of bytes each, take together."""
+    return sum(map(len, parts))
 
 
 def write_all(fd: int, parts: list[Any], offset: int) -> int:
@@ -128,6 +128,20 @@ def replace_file(path: Path, data: bytes, *, sync: bool = False) -> None:
     failpoint("file.renamed")
     if sync:
         sync_folder(path.parent)
+
+
+@step
+def link_in_place(file: Path, path: Path) -> None:
+    """Have the same file at `path` as well, in one step, in place of what is there."""
+    temporary = Path(temporary_of(path))
+    try:
+        temporary.hardlink_to(file)
+    except FileExistsError:  # of a writer that died
+        temporary.unlink()
+        temporary.hardlink_to(file)
+    failpoint("file.renaming")
+    take_place(os.fspath(temporary), os.fspath(path))
+    failpoint("file.renamed")
 
 
 def create_file(path: Path, data: bytes, *, sync: bool = False) -> None:

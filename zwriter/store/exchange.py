@@ -43,6 +43,8 @@ def take_place(new: str, path: str) -> None:
         exchanged = False
     if not exchanged:
         os.rename(new, path)  # noqa: PTH104
+        with suppress(FileNotFoundError):  # nothing was renamed if both were one file
+            os.unlink(new)  # noqa: PTH108
         return
     failpoint("file.exchanged")
     with suppress(FileNotFoundError):  # some file systems only rename, and say that they exchanged

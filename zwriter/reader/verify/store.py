@@ -81,8 +81,9 @@ def _commit_problems(scan: Scan, location: Location, device: str) -> Iterator[st
         return
     latest = folder / max(numbers, key=int)
     try:
-        truth = parse_commit(json.loads(latest.read_bytes()), str(latest))
-    except (ValueError, StoreError) as error:
+        document = json.loads(latest.read_bytes())
+        truth = parse_commit(document["attributes"]["zwriter"], str(latest))
+    except (ValueError, LookupError, TypeError, StoreError) as error:
         yield f"{latest}: damaged commit: {error}"
         return
     copy = scan.commits[device]
@@ -141,11 +142,11 @@ def _verify_array(
             return True
         return bool(np.any(length[chunk * chunk_rows : (chunk + 1) * chunk_rows]))
 
+    folder = location.path / node
+    verify_shards(ShardedArray(folder, document, commit, scan.finished, needed), report)
     if commit.in_shards is not None:
         for _ in signal.arrays[name].blocks(0 if in_place else commit.in_shards):
             pass  # what is in pieces is read
-    folder = location.path / node
-    verify_shards(ShardedArray(folder, document, commit, scan.finished, needed), report)
 
 
 def _filled_in_shards(scan: Scan, location: Location, signal: Signal) -> NDArray[np.int64]:
