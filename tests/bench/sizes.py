@@ -55,8 +55,8 @@ QUICK = Sizes(
 )
 
 FULL = Sizes(
-    rounds=5,
-    frames=1024,
+    rounds=11,  # of short turns: a virtual machine stops for tens of milliseconds now and then
+    frames=512,
     spectra=100_000,
     vectors=1_000_000,
     blocks=100_000,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from tests.service.disturbed import arrays, push
 from tests.ship.lake import SETTINGS, Lake
@@ -15,6 +19,7 @@ from zwriter.errors import StoreError
 from zwriter.objects import place
 from zwriter.reader import Scan, open_scan, verify
 from zwriter.scan import ScanWriter
+from zwriter.settings import SignalSettings
 from zwriter.ship.bucket import Bucket
 from zwriter.ship.claim import Claim
 from zwriter.testing.failpoints import failing
@@ -25,6 +30,11 @@ pytestmark = pytest.mark.s3
 Push = Callable[[ScanWriter, range], None]
 RECORD = np.dtype([("x", "<i4"), ("y", "<f8")])
 PART = 512  # a row of four is a chunk, four rows are a shard
+# what comes between two looks: row and how many values; whether it is sent in shards
+LOOK = st.tuples(
+    st.booleans(),
+    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 25)), min_size=1, max_size=8),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -53,11 +63,11 @@ def part(n: int) -> np.ndarray:
     return np.arange(PART) + n
 
 
-def writer(lake: Lake, spool: str = "spool") -> ScanWriter:
+def writer(lake: Lake, spool: str = "spool", **options: Any) -> ScanWriter:
     """It commits when it is told, and what it commits is sent soon."""
     shipment = lake.shipment(spool)
     shipment.interval = 0.05
-    return lake.writer(shipment, flush_interval=60.0)
+    return lake.writer(shipment, flush_interval=60.0, **options)
 
 
 def push_in_pieces(lake: Lake, scan: ScanWriter, pushed: Push = push_all_kinds) -> Scan:
@@ -327,6 +337,67 @@ def test_rows_that_are_filled_in_any_order_are_gone_on_with_by(lake: Lake, machi
     assert filled() == [4] * 8 + [0] * 4 + [4]
     assert verify(lake.url).problems == []
     lake.check_nothing_else(machine)
+
+
+@pytest.mark.slow
+def test_rows_filled_at_random_are_at_each_commit_as_they_were_pushed(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zwriter.ship.tail._PART", 10**9)  # however little comes
+    monkeypatch.setattr("zwriter.ship.tail.MOST", 3)
+    tiny = SignalSettings(codec="none", chunk_bytes=2 * 40 * 8, shard_bytes=6 * 40 * 8)
+
+    @settings(
+        max_examples=8,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(
+        looks=st.lists(LOOK, min_size=2, max_size=7), machine=st.sampled_from(["spool", "other"])
+    )
+    def fill_and_check(looks: list[tuple[bool, list[tuple[int, int]]]], machine: str) -> None:
+        pushed: dict[int, list[float]] = {}
+        updates = 0
+        folder = lake.folder / uuid4().hex
+        here = replace(lake, bucket=f"{lake.bucket}/{folder.name}", folder=folder)
+
+        def fill(scan: ScanWriter, steps: list[tuple[int, int]]) -> None:
+            for row, count in steps:
+                values = pushed.setdefault(row, [])
+                more = range(len(values), min(len(values) + count, 40))
+                scan.add_slice(
+                    "cam", "map", row, [row + n / 64 for n in more], max_shape=(None, 40)
+                )
+                values += [row + n / 64 for n in more]
+
+        def check() -> None:
+            rows = open_scan(here.url).devices["cam"]["map"].rows
+            expected = [pushed.get(row, []) for row in range(max(pushed) + 1)]
+            assert [row.tolist() for row in rows] == expected
+            assert verify(here.url).problems == []
+
+        scan = writer(here, default=tiny)
+        try:
+            for whole, steps in looks:
+                fill(scan, steps)
+                if whole or not updates:
+                    scan.flush()
+                else:
+                    scan.commit()
+                updates += len(steps)
+                until_there(here, updates)
+                check()
+            here.network.open = False
+        finally:
+            scan.close()
+            here.network.open = True
+        with writer(here, machine, default=tiny) as scan:
+            check()
+            fill(scan, [(row, 40) for row in range(12)])
+        check()
+
+    fill_and_check()
 
 
 def test_the_same_machine_goes_on_after_pieces(lake: Lake) -> None:
