@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import zarr
 
-from zwriter import ScanWriter, verify
+from zwriter import ScanWriter, open_scan, verify
 from zwriter.errors import Fenced, UsageError
 from zwriter.master import write_master
 from zwriter.model import Add, Rejected, Source, Update, Verdict
@@ -186,6 +186,22 @@ def test_slices_of_no_values_change_nothing_where_a_row_is_full(scans: ScanFolde
         rows = scans.open().devices["mcs"]["map"].rows
         assert [row.tolist() for row in rows] == [list(range(8)), list(range(4))]
     assert verify(scans.path).problems == []
+
+
+def test_chunks_that_leave_memory_full_are_in_shards_that_are_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zwriter.store.placed.CACHE_BYTES", 128)
+    settings = StoreSettings(default=SignalSettings(codec="none", chunk_bytes=64, shard_bytes=128))
+    with ScanWriter(tmp_path / "S1.zarr", settings=settings, master=None) as scan:
+        for row in range(9):
+            scan.add_slice("mcs", "map", row, np.arange(8.0) + row, max_shape=(None, 8))
+        scan.commit()
+        arrays = open_scan(scan.path).commits["mcs"].signals["map"].arrays
+        assert set(arrays["value"].sealed) == {0, 1, 2, 3}
+    rows = open_scan(scan.path).devices["mcs"]["map"].rows
+    assert [row[0] for row in rows] == list(range(9))
+    assert verify(scan.path).problems == []
 
 
 def test_replace_keeps_the_last_value_whatever_its_shape_and_type(scans: ScanFolder) -> None:

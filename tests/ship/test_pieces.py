@@ -271,6 +271,29 @@ def test_verify_looks_at_shards_that_are_sealed_behind_others_that_grow(lake: La
         path.write_bytes(data)
 
 
+def test_a_few_values_of_many_large_rows_are_read_where_they_are(lake: Lake) -> None:
+    width, rows = 2**16, 64  # float64: a row is 512 KiB
+    large = SignalSettings(codec="none", chunk_bytes=2**20, shard_bytes=2**26)
+
+    def fill(value: float) -> None:
+        for row in range(rows):
+            scan.add_slice("cam", "map", row, np.full(1024, value), max_shape=(None, width))
+
+    with writer(lake, default=large) as scan:
+        fill(0.5)
+        scan.flush()
+        fill(1.5)
+        scan.commit()
+        until_there(lake, 2 * rows)
+        found = open_scan(lake.url)
+        assert len(found.commits["cam"].pieces) == 1
+        value = found.devices["cam"]["map"].value
+        assert value.shape == (rows, width)
+        assert value[np.arange(0, rows, 2), 1024].tolist() == [1.5] * (rows // 2)
+        assert value[[5, 3, 5], 0].tolist() == [0.5] * 3
+        assert value[np.arange(0)].shape == (0, width)
+
+
 def test_another_machine_has_chunks_that_are_whole_as_such(lake: Lake) -> None:
     """Else shards that are full would grow until the scan ends."""
 

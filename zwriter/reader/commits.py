@@ -31,7 +31,7 @@ class ArrayCommit:
 
 @dataclass(frozen=True, slots=True)
 class SignalCommit:
-    layout: str
+    layout: str | None
     rows: int
     ledger: Ledger
     arrays: dict[str, ArrayCommit]

@@ -22,7 +22,7 @@ def committed_facts(commit: SignalCommit) -> dict[str, Any]:
 
 
 def facts(
-    layout: str,
+    layout: str | None,
     shape: tuple[int, ...],
     dtype: np.dtype[Any] | None,
     rows: int,

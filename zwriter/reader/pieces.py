@@ -219,18 +219,21 @@ class FilledLater(_WithPieces):
 
     def _read(self, rows: Any, *others: Any) -> NDArray[Any]:
         if isinstance(rows, slice):
-            return self._rows(np.arange(rows.start, rows.stop, rows.step), slice(None), others)
+            return self._rows(np.arange(rows.start, rows.stop, rows.step), others)
         wanted, places = np.unique(rows, return_inverse=True)
-        return self._rows(wanted, places if np.ndim(rows) else 0, others)
+        cuts = np.flatnonzero(np.diff(wanted // self.block_rows)) + 1
+        parts = [self._rows(some, others) for some in np.split(wanted, cuts)]  # whole rows each
+        found: NDArray[Any] = np.concatenate(parts)[places if np.ndim(rows) else 0]
+        return found
 
-    def _rows(self, wanted: NDArray[np.intp], places: Any, others: tuple[Any, ...]) -> NDArray[Any]:
-        """Of the rows `wanted`, which are in order, those at `places`."""
+    def _rows(self, wanted: NDArray[np.intp], others: tuple[Any, ...]) -> NDArray[Any]:
+        """Rows that are in order."""
         there = np.full((len(wanted), *self.shape[1:]), fill_value(self.dtype), self.dtype)
         if stored := int(np.searchsorted(wanted, self._edge)):
             there[:stored] = self._stored.read((_run(wanted[:stored]), *map(slice, self.shape[1:])))
         for filled in self._fills(wanted):
             self._fill(there, wanted, filled)
-        return InMemory(self.name, there, self.dims).read((places, *others))
+        return InMemory(self.name, there, self.dims).read((slice(None), *others))
 
     def _fill(self, there: NDArray[Any], wanted: NDArray[np.intp], filled: Filled) -> None:
         which = np.flatnonzero(np.isin(filled.rows, wanted))

@@ -19,7 +19,8 @@ from zwriter.store.record import SyncSignal
 class Signal:
     """A signal as of one commit.
 
-    layout: `rows`, `ragged`, `slices`, `pieces`, `replace` or `points` (docs/format.md); ledger:
+    layout: `rows`, `ragged`, `slices`, `pieces`, `replace` or `points` (docs/format.md), None if
+    nothing was written; ledger:
     what was expected, received, written, missing; arrays: all that is stored of it, by name.
     """
 
@@ -27,7 +28,7 @@ class Signal:
         self,
         device: str,
         name: str,
-        layout: str,
+        layout: str | None,
         ledger: Ledger,
         arrays: Mapping[str, LazyArray],
     ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from zwriter.errors import StoreError
 from zwriter.ship.bucket import Bucket
 from zwriter.ship.claim import Claim
-from zwriter.store.commits import KEEP, commit_document, commit_in
+from zwriter.store.commits import KEEP, commit_document, commit_of
 
 
 class BucketCommits:
@@ -64,7 +64,7 @@ def newest_commit(bucket: Bucket, folder: str) -> tuple[int, dict[str, Any] | No
         if text is None:
             bucket.outage.pause(0.1)
             continue  # its writer is alive, and pruned it
-        commit = commit_in(text)
+        commit = commit_of(text)
         if commit is None:
             raise StoreError(f"{bucket.folder / folder}: commit {newest} is damaged; remove it")
         return newest, commit

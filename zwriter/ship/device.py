@@ -25,7 +25,7 @@ from zwriter.ship.shards import ShardAt, ShardObject, read_again, shards_of
 from zwriter.ship.tail import Tail, Way, growing
 from zwriter.ship.values import ValueShipment
 from zwriter.store.array_state import Places, shard_key
-from zwriter.store.commits import NOTHING, commit_in
+from zwriter.store.commits import NOTHING, commit_of
 from zwriter.store.shard_index import FIRST_CHUNK
 from zwriter.store.signal_arrays import publish_order
 from zwriter.store.zarr_json import generation_of
@@ -159,7 +159,7 @@ class DeviceShipment:
 
     def _committed(self) -> dict[str, Any] | None:
         try:
-            commit = commit_in((self.folder / NAME).read_bytes())
+            commit = commit_of((self.folder / NAME).read_bytes())
         except OSError:
             return None
         if commit is None:

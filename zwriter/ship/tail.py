@@ -43,7 +43,7 @@ class _InShards:
 
 class Way(Enum):
     """How rows come into a bucket. SHARDS_NOW: an array is new, or has become another one, which no
-    piece can show, or there are many pieces, or much waits."""
+    piece can show, or there are many pieces, or much waits, or no shard grows any more."""
 
     PIECES = auto()
     SHARDS = auto()
@@ -75,7 +75,7 @@ class Tail:
         self.pieces = []
         try:
             self._look_at(commit)
-        except Damaged:  # the spool has gone on
+        except (Damaged, OSError):  # the spool has gone on, or what it is will be met again
             self._is_open = False
         else:
             self._filled, self._is_open = self._now, True
@@ -89,9 +89,14 @@ class Tail:
         look. Raises Damaged if the spool has gone on."""
         if not self._is_open:
             return Way.SHARDS
-        if len(self.pieces) >= MOST or any(
-            key not in self._in_shards or self._in_shards[key].kind != _kind(state)
-            for key, state in growing(commit)
+        states = dict(growing(commit))
+        if (
+            len(self.pieces) >= MOST
+            or not any(state["ends"] for state in states.values())
+            or any(
+                key not in self._in_shards or self._in_shards[key].kind != _kind(state)
+                for key, state in states.items()
+            )
         ):
             return Way.SHARDS_NOW
         self._look_at(commit)

@@ -30,12 +30,13 @@ def commit_document(commit: dict[str, Any]) -> bytes:
     return json.dumps(group_json(attributes)).encode()
 
 
-def commit_in(document: bytes) -> dict[str, Any] | None:
+def commit_of(document: bytes) -> dict[str, Any] | None:
     """The commit that a document carries; None if it is damaged, or carries none."""
     try:
-        commit = json.loads(document)["attributes"]["zwriter"]
-        whole = NOTHING.keys() <= commit.keys()
-    except (ValueError, LookupError, TypeError, AttributeError):
+        found = json.loads(document)
+        commit = found["attributes"].get("zwriter", {}) if "attributes" in found else found
+        whole = NOTHING.keys() <= commit.keys()  # by itself, as earlier versions wrote it, or not
+    except (ValueError, TypeError, AttributeError):
         return None
     return commit if whole else None
 
@@ -59,7 +60,9 @@ class CommitLog:
         document = _read(self._path(numbers[-1]))
         if document is None:
             name = f"commits/{self.folder.name}/{self._path(numbers[-1]).name}"
-            raise StoreError(f"damaged commit {name}: restore it or remove it")
+            raise StoreError(
+                f"damaged commit {name}: `zwriter recover` goes back to the one before it"
+            )
         return document
 
     def readable(self) -> Iterator[dict[str, Any]]:
@@ -131,6 +134,6 @@ def _step_at(age: int) -> int:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        return commit_in(path.read_bytes())
+        return commit_of(path.read_bytes())
     except OSError:
         return None

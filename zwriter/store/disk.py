@@ -17,6 +17,8 @@ from zwriter.errors import Fenced, NotSynced
 from zwriter.failpoint import failpoint
 from zwriter.store.exchange import take_place
 
+_NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}  # from one folder to another
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -132,13 +134,17 @@ def replace_file(path: Path, data: bytes, *, sync: bool = False) -> None:
 
 @step
 def link_in_place(file: Path, path: Path) -> None:
-    """Have the same file at `path` as well, in one step, in place of what is there."""
+    """Have the same file at `path` as well, in one step, in place of what is there; a copy of it
+    where that cannot be."""
     temporary = Path(temporary_of(path))
+    temporary.unlink(missing_ok=True)  # of a writer that died, or what was refused before
     try:
         temporary.hardlink_to(file)
-    except FileExistsError:  # of a writer that died
-        temporary.unlink()
-        temporary.hardlink_to(file)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        replace_file(path, file.read_bytes())
+        return
     failpoint("file.renaming")
     take_place(os.fspath(temporary), os.fspath(path))
     failpoint("file.renamed")

@@ -41,11 +41,10 @@ def take_place(new: str, path: str) -> None:
         exchanged = exchange(new, path)
     except FileNotFoundError:  # nothing is there yet
         exchanged = False
-    if not exchanged:
+    if exchanged:
+        failpoint("file.exchanged")
+    else:
         os.rename(new, path)  # noqa: PTH104
-        with suppress(FileNotFoundError):  # nothing was renamed if both were one file
-            os.unlink(new)  # noqa: PTH108
-        return
-    failpoint("file.exchanged")
-    with suppress(FileNotFoundError):  # some file systems only rename, and say that they exchanged
+    # some file systems only rename, and say that they exchanged; none renames a file to itself
+    with suppress(FileNotFoundError):
         os.unlink(new)  # noqa: PTH108

@@ -35,6 +35,7 @@ class PlacedArray(ShardedArray):
         super().__init__(path, codec, row_shape, chunk_rows, shard_bytes)
         self._cache: OrderedDict[int, NDArray[Any]] = OrderedDict()
         self._dirty: set[int] = set()
+        self._evicted: set[int] = set()  # that were written when memory was short, since `are_full`
         self._whole: set[int] = set()
 
     @classmethod
@@ -79,6 +80,7 @@ class PlacedArray(ShardedArray):
             if number in self._dirty:
                 self._put(number, chunk, whole=False)
                 self._dirty.discard(number)
+                self._evicted.add(number)
 
     def values(self) -> NDArray[Any]:
         """All rows, in memory: for small arrays."""
@@ -87,18 +89,20 @@ class PlacedArray(ShardedArray):
 
     def are_full(self, rows: NDArray[np.bool_]) -> None:
         """Say which of all rows will not change any more: chunks of such rows are whole."""
-        for chunk in self._dirty:
+        for chunk in self._dirty | self._evicted:
             of_chunk = rows[chunk * self.chunk_rows : (chunk + 1) * self.chunk_rows]
             if len(of_chunk) == self.chunk_rows and of_chunk.all():
                 self._whole.add(chunk)
+        self._evicted.clear()
 
     def flush(self) -> None:
         """Write every chunk that has changed, so that `publish` shows it."""
-        for number in sorted(self._dirty):
+        for number in sorted(self._dirty | self._whole):
             whole = number in self._whole
-            self._put(number, self._cache[number], whole=whole)
+            self._put(number, self._chunk(number), whole=whole)
             if whole:
                 del self._cache[number]
+                self._evicted.discard(number)
         self._dirty.clear()
         self._whole.clear()
 

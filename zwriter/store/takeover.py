@@ -110,7 +110,7 @@ class TakeOver:
                 back = [commit["epoch"], commit["seq"] - (not whole)]
                 log_of.commit({**state, "from": back}, sync=self.sync)
             return
-        if found:
+        if log_of.seq > 1:  # which is ours
             log.warning("%s: no commit is whole; it begins anew", path.name)
         log_of.commit({**NOTHING, "from": [0, 0]}, sync=self.sync)
 

@@ -41,14 +41,15 @@ _ONE = Lock()  # but not those of large chunks, some of which each has in memory
 class ShardedArray:
     """An array of shard files, as its `zarr.json` and its commit describe it.
 
-    needed: whether a chunk, by its number along axis 0, must be there.
+    needed: whether a chunk, by its number along axis 0, must be there, in a shard that is sealed or
+    in one that is not.
     """
 
     folder: AnyPath
     document: dict[str, Any]
     commit: ArrayCommit
     finished: bool
-    needed: Callable[[int], bool]
+    needed: Callable[[int, bool], bool]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -103,11 +104,9 @@ class ShardedArray:
         return min(there - shard * size, size)
 
     def wanted(self, shard: int) -> list[int]:
-        """The chunks that a shard must have, by their number in it. What is sealed while others
-        grow is full."""
-        numbers = range(-(-self.rows(shard) // self.chunk_rows))
-        full = self.commit.in_shards is not None and shard in self.commit.sealed
-        return [n for n in numbers if full or self.needed(shard * self.per_shard + n)]
+        """The chunks that a shard must have, by their number in it."""
+        numbers, first = range(-(-self.rows(shard) // self.chunk_rows)), shard * self.per_shard
+        return [n for n in numbers if self.needed(first + n, shard in self.commit.sealed)]
 
 
 def verify_shards(array: ShardedArray, report: Report) -> None:

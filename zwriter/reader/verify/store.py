@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +25,7 @@ from zwriter.reader.verify.report import Report
 from zwriter.reader.verify.shards import ShardedArray, verify_shards
 from zwriter.store.array_state import dtype_from_json
 from zwriter.store.codecs import CRC_BYTES
+from zwriter.store.commits import commit_of
 from zwriter.store.layout import DEVICES
 from zwriter.store.zarr_json import chunk_key, generation_of, stored_shape
 
@@ -81,10 +81,9 @@ def _commit_problems(scan: Scan, location: Location, device: str) -> Iterator[st
         return
     latest = folder / max(numbers, key=int)
     try:
-        document = json.loads(latest.read_bytes())
-        truth = parse_commit(document["attributes"]["zwriter"], str(latest))
-    except (ValueError, LookupError, TypeError, StoreError) as error:
-        yield f"{latest}: damaged commit: {error}"
+        truth = parse_commit(commit_of(latest.read_bytes()) or {}, str(latest))
+    except StoreError as error:
+        yield str(error)
         return
     copy = scan.commits[device]
     if copy.seq > truth.seq or (copy.seq == truth.seq and copy != truth):
@@ -134,13 +133,13 @@ def _verify_array(
         return
     chunk_rows = document["codecs"][0]["configuration"]["chunk_shape"][0]
     in_place = signal.layout == "slices" and name != "timestamp"
-    length = _filled_in_shards(scan, location, signal) if in_place else None
+    lengths = _filled(scan, location, signal) if in_place else None
 
-    def needed(chunk: int) -> bool:
+    def needed(chunk: int, is_sealed: bool) -> bool:
         """Rows of which nothing ever came need no chunk."""
-        if length is None:
+        if lengths is None:
             return True
-        return bool(np.any(length[chunk * chunk_rows : (chunk + 1) * chunk_rows]))
+        return bool(np.any(lengths[is_sealed][chunk * chunk_rows : (chunk + 1) * chunk_rows]))
 
     folder = location.path / node
     verify_shards(ShardedArray(folder, document, commit, scan.finished, needed), report)
@@ -149,13 +148,17 @@ def _verify_array(
             pass  # what is in pieces is read
 
 
-def _filled_in_shards(scan: Scan, location: Location, signal: Signal) -> NDArray[np.int64]:
-    """How far rows are filled in place, without what is in pieces."""
+def _filled(
+    scan: Scan, location: Location, signal: Signal
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How far rows are filled in place: in shards that grow, which lack what is in pieces, and in
+    those that are sealed."""
+    all_of_it = np.asarray(signal.arrays["length"])
     in_shards = scan.commits[signal.device].signals[signal.name].arrays["length"].in_shards
     if in_shards is None:
-        return np.asarray(signal.arrays["length"])
+        return all_of_it, all_of_it
     node = f"{DEVICES}/{signal.device}/{signal.name}/length"
-    return np.asarray(open_array(location, node, (in_shards,), holes=True)[...])
+    return np.asarray(open_array(location, node, (in_shards,), holes=True)[...]), all_of_it
 
 
 def _is_value_of(folder: AnyPath, document: dict[str, Any], commit: ArrayCommit) -> bool:
