@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from zwriter.model import Add, Rejected, Source, Update, Verdict
 from zwriter.objects import contents
 from zwriter.settings import SignalRule, SignalSettings, StoreSettings
 from zwriter.testing.failpoints import failing
-from zwriter.testing.scans import ScanFolder
+from zwriter.testing.scans import ScanFolder, remove
 
 DEVICES = "entry/collection/devices"
 
@@ -260,6 +261,26 @@ def test_another_scan_does_not_get_into_a_store(scans: ScanFolder) -> None:
     with scans.writer(scan_id="one", master=None) as scan:
         scan.add("d", "s", 2)
     assert scans.open().devices["d"]["s"].value[:].tolist() == [1, 2]
+
+
+def test_a_scan_that_an_earlier_version_began_is_gone_on_with(scans: ScanFolder) -> None:
+    """Its commits were no documents of groups, but what these carry."""
+    first = scans.writer(master=None)
+    first.add("cnt", "cnt", 1)
+    first.flush()
+    first.close()
+    if not isinstance(scans.path, Path):
+        shutil.rmtree(scans.spool.folder)
+    folder = scans / "S1.zwriter" / "commits" / "cnt"
+    for name in contents(folder):
+        text = (folder / name).read_bytes()
+        remove(folder / name)  # on a disk it is the device's document, too
+        commit = json.loads(text)["attributes"]["zwriter"]
+        (folder / name).write_bytes(json.dumps(commit).encode())
+    with scans.writer(master=None) as second:
+        second.add("cnt", "cnt", 2)
+    assert scans.array("cnt/cnt/value")[...].tolist() == [1, 2]
+    assert verify(scans / "S1.zarr").problems == []
 
 
 def test_a_finished_store_is_not_opened_again(scans: ScanFolder) -> None:
