@@ -15,9 +15,10 @@ from zarr.storage import StorePath, WrapperStore
 
 from zwriter.errors import StoreError
 from zwriter.reader.commits import SignalCommit
+from zwriter.reader.continued import Continued, FilledLater, Parts
 from zwriter.reader.lazy import InStore, LazyArray, Source
 from zwriter.reader.location import Location
-from zwriter.reader.pieces import Continued, DevicePieces, FilledLater
+from zwriter.reader.pieces import DevicePieces
 from zwriter.store.array_state import dtype_from_json
 from zwriter.store.layout import DEVICES
 from zwriter.store.zarr_json import stored_shape
@@ -123,12 +124,14 @@ class StoredArrays(Mapping[str, LazyArray]):
         if committed.in_shards is None:
             return whole()
         rows, *row_shape = committed.shape
-        array = self._stored(name, (committed.in_shards, *row_shape)), rows, whole, self._pieces
         if self._commit.layout == "slices" and name != "timestamp":
-            return FilledLater(*array, self._signal, lengths=name == "length")
-        if committed.in_shards == rows:
+            kind: type[Continued | FilledLater] = FilledLater
+        elif committed.in_shards == rows:
             return whole()
-        return Continued(*array, self._signal, name)
+        else:
+            kind = Continued
+        stored = self._stored(name, (committed.in_shards, *row_shape))
+        return kind(Parts(self._signal, name, stored, rows, whole, self._pieces))
 
     def _stored(self, name: str, shape: tuple[int, ...]) -> InStore:
         """The array as far as it is in shards."""
