@@ -396,6 +396,8 @@ class ScanWriter:
             self._store.distrust()
             raise
         self._gathering.committed()
+        if self._shipment:
+            self._shipment.committed()
         self._uncommitted = 0
         self._due = time.monotonic() + self._settings.flush_interval
 
