@@ -101,9 +101,8 @@ class Continued(_InParts):
 
     def _piece(self, start: int, stop: int, rows: Any, others: tuple[Any, ...]) -> NDArray[Any]:
         """Some of the rows `start` to `stop`, counted from there."""
-        parts = self._parts
-        rows_there = parts.pieces.rows(parts.signal, parts.array, start, stop)
-        there = rows_there.astype(self.dtype, copy=False)
+        signal, array = self._parts.signal, self._parts.array
+        there = self._parts.pieces.rows(signal, array, start, stop).astype(self.dtype, copy=False)
         return InMemory(self.name, there, self.dims).read((rows, *others))
 
 

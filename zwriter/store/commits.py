@@ -60,9 +60,7 @@ class CommitLog:
         document = _read(self._path(numbers[-1]))
         if document is None:
             name = f"commits/{self.folder.name}/{self._path(numbers[-1]).name}"
-            raise StoreError(
-                f"damaged commit {name}: `zwriter recover` goes back to the one before it"
-            )
+            raise StoreError(f"damaged commit {name}: remove it, and the one before it counts")
         return document
 
     def readable(self) -> Iterator[dict[str, Any]]:
