@@ -12,7 +12,7 @@ from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.service import paths
 from zwriter.settings import SpoolSettings
-from zwriter.testing.failpoints import watched
+from zwriter.testing.failpoints import failing, watched
 
 
 def point(value: float) -> dict:
@@ -297,6 +297,27 @@ def test_what_comes_after_the_scan_was_finished_is_refused_with_one_line(beamlin
         beamline.written(2)
     assert caplog.text.count("is done; a late") == 1
     assert written.devices["samx"]["samx"].value.shape == (1,)
+
+
+@pytest.mark.parametrize(("points", "told"), [((0, 1, 2), 1), ((0,), 0)])
+def test_what_comes_while_the_scan_is_being_finished_and_is_not_in_it_is_told_of(
+    beamline, until, caplog, points, told
+):
+    with beamline.service():
+        scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
+        scan.point(0, point(0.0))
+
+        def publish_more() -> None:
+            for i in points:
+                scan.point(i, point(1.0))
+            beamline.publisher.open_scan(scan_number=2)
+            until(beamline.store(2).exists)  # so what was published before that has been heard
+
+        with failing("master.written", publish_more):
+            scan.close()
+            written = beamline.written(1)
+    assert caplog.text.count("is done; a late segment is ignored") == told
+    assert written.devices["samx"]["samx"].value[:].tolist() == [0.0]
 
 
 def test_a_place_that_turns_out_to_be_another_scans_is_left_to_it(beamline, tmp_path, monkeypatch):

@@ -31,11 +31,21 @@ class Inbox:
         self.heard: ByteQueue[ControlEvent] = ByteQueue(_HEARD_BYTES)
         self.missed = threading.Event()
         self.missed.set()
+        self._closed = False
 
-    def hear(self, event: ControlEvent) -> None:
-        """Take note of an event. What there is no room for is missed, and looked for in Redis."""
-        if not self.heard.offer(event, len(event.raw) + 1000):
-            self.missed.set()
+    def hear(self, event: ControlEvent) -> bool:
+        """Take note of an event; False once it is closed. What there is no room for is missed, and
+        looked for in Redis."""
+        if self.heard.offer(event, len(event.raw) + 1000):
+            return True
+        self.missed.set()
+        return not self._closed
+
+    def close(self) -> list[ControlEvent]:
+        """Hear no more; what was heard and not taken."""
+        self._closed = True
+        self.heard.close()
+        return list(iter(self.heard.get, None))
 
 
 class ControlMessages:
@@ -93,6 +103,13 @@ class ControlMessages:
             if everything:
                 self._inbox.missed.set()
             raise
+
+    def lacks(self, event: ControlEvent) -> bool:
+        """Whether the scan would have more if it had taken this."""
+        if event.kind == "segment":
+            return int(event.name) not in self._writer.record.points
+        is_data = event.kind in ("baseline", "file")
+        return is_data and self._seen.get((event.kind, event.name)) != event.raw
 
     @property
     def known_to_redis(self) -> bool:

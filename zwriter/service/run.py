@@ -143,8 +143,8 @@ def _record_in_bucket(store: ObjectPath) -> ScanRecord:
 
 
 class _Service:
-    """Which scan is written by whom. All but `_done` and `watch_disk` is called in one
-    thread."""
+    """Which scan is written by whom. All but `_done`, `_tell_late` and `watch_disk` is called in
+    one thread."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
@@ -152,6 +152,7 @@ class _Service:
         self._runs: dict[str, ScanRun] = {}
         self._done_with: deque[str] = deque(maxlen=_REMEMBERED)
         self._told_late: deque[str] = deque(maxlen=_REMEMBERED)
+        self._telling = threading.Lock()
         self._early = _Early()
         self._silent_until = 0.0  # the bucket did not answer: it is asked again then
 
@@ -193,11 +194,10 @@ class _Service:
             for run in list(self._runs.values()):
                 run.inbox.hear(event)
         elif (scan := self._runs.get(event.scan_id)) is not None:
-            scan.inbox.hear(event)
+            if not scan.inbox.hear(event):
+                self._tell_late(event)
         elif event.scan_id in self._done_with:
-            if event.scan_id not in self._told_late:
-                self._told_late.append(event.scan_id)
-                log.warning("scan %s: is done; a late %s is ignored", event.scan_id, event.kind)
+            self._tell_late(event)
         elif event.kind == "status":
             self._open(ScanStatus.of(decode(event.raw)), event)
         else:
@@ -266,9 +266,19 @@ class _Service:
         self._runs[status.scan_id] = scan
         scan.start()
 
-    def _done(self, scan_id: str) -> None:
+    def _done(self, scan_id: str, too_late: list[ControlEvent]) -> None:
+        for event in too_late:
+            self._tell_late(event)
         self._done_with.append(scan_id)
         del self._runs[scan_id]
+
+    def _tell_late(self, event: ControlEvent) -> None:
+        """Once a scan."""
+        with self._telling:
+            if event.scan_id in self._told_late:
+                return
+            self._told_late.append(event.scan_id)
+        log.warning("scan %s: is done; a late %s is ignored", event.scan_id, event.kind)
 
     def _written_by_somebody(self, scan_id: str) -> bool:
         """Whether a scan that ended before we heard of it has its master file."""

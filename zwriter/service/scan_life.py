@@ -7,7 +7,7 @@ import time
 
 import redis
 
-from zwriter.ingest import Announced, Batch, Counts, StreamReader
+from zwriter.ingest import Announced, Batch, ControlEvent, Counts, StreamReader
 from zwriter.scan import UNCOMMITTED_BYTES, ScanWriter
 from zwriter.service.alarms import BadInput, Reading, SlowDisk
 from zwriter.service.control_messages import ControlMessages, Inbox
@@ -86,6 +86,10 @@ class ScanLife:
             return False
         finally:
             self._reader.stop()
+
+    def lacks(self, event: ControlEvent) -> bool:
+        """Whether the scan would have more if it had taken this."""
+        return self._control.lacks(event)
 
     def _take_what_was_read(self) -> None:
         """Redis may trim it before the next service comes."""

@@ -18,6 +18,7 @@ from zwriter.errors import (
     UsageError,
     ZwriterError,
 )
+from zwriter.ingest import ControlEvent
 from zwriter.master import write_master
 from zwriter.model import ScanState, Verdict
 from zwriter.objects import ObjectPath
@@ -40,8 +41,9 @@ _REOPEN_PAUSE = 5.0  # seconds
 
 
 class ScanRun:
-    """Writes one scan. `done` is called, in its thread, when nothing more happens here; elsewhere:
-    gives the paths to take if these turn out to be another scan's.
+    """Writes one scan. `done` is called, in its thread, when nothing more happens here, with what
+    was heard too late for a finished scan; `elsewhere` gives the paths to take if these turn out to
+    be another scan's.
 
     While the disk refuses, it waits: reading from Redis stops, which holds the data. Whatever else
     goes wrong stays in this thread: the scan is left as it is, to be continued at the service's
@@ -54,7 +56,7 @@ class ScanRun:
         scan_id: str,
         scan_number: int | None,
         paths: ScanPaths,
-        done: Callable[[str], None],
+        done: Callable[[str, list[ControlEvent]], None],
         elsewhere: Callable[[ScanPaths], ScanPaths],
     ) -> None:
         self.inbox = Inbox()
@@ -64,6 +66,7 @@ class ScanRun:
         self._label = f"scan {scan_id if scan_number is None else scan_number}"
         self.paths = paths
         self._done, self._elsewhere = done, elsewhere
+        self._finished: ScanLife | None = None
         self._disk = WaitForDisk(self._label, shared.stop, self._tell_of_disk)
         self._slow = SlowDisk(shared.outbox, scan_id, self._label)
         self._thread = threading.Thread(target=self._run, name=f"scan-{scan_id[:8]}")
@@ -92,7 +95,12 @@ class ScanRun:
             log.exception("%s: it cannot be written and is left as it is", self._label)
             self._tell_failure(error)
         finally:
-            self._done(self._scan_id)
+            self._done(self._scan_id, self._too_late())
+
+    def _too_late(self) -> list[ControlEvent]:
+        """What was heard since the scan was finished, and is not in it."""
+        life, left = self._finished, self.inbox.close()
+        return [event for event in left if life is not None and life.lacks(event)]
 
     def _write_until_done(self) -> None:
         while True:
@@ -159,7 +167,7 @@ class ScanRun:
                 with self._slow.watched():
                     writer.finish(writer.record.status or ScanState.ABORTED)
                 self._complete(shipment)
-                complete = True
+                complete, self._finished = True, life
         finally:
             self._close(writer, complete=complete)
 
