@@ -23,8 +23,9 @@ from zwriter.protocol.alike import Alike
 from zwriter.raw import Messages
 from zwriter.reader import Scan
 from zwriter.scan import ScanWriter
+from zwriter.scan import writer as writer_module
 from zwriter.settings import SignalSettings
-from zwriter.testing.failpoints import failing, fault
+from zwriter.testing.failpoints import failing, fault, watched
 from zwriter.testing.scans import ScanFolder
 
 SHAPE = (900, 800)
@@ -91,6 +92,25 @@ def test_their_memory_is_free_before_they_are_committed(
         assert in_memory == kept
     assert frames(scans.open()) == [(n, n) for n in range(8)]
     assert verify(scans / "S1.zarr").problems == []
+
+
+@pytest.mark.parametrize(("quarantine", "commits"), [(40_000_000, 2), (39_999_999, 8)])
+def test_those_in_the_file_count_as_an_eighth_if_quarantine_has_room_for_all(
+    scans: ScanFolder, monkeypatch: pytest.MonkeyPatch, quarantine: int, commits: int
+) -> None:
+    monkeypatch.setattr(writer_module, "UNCOMMITTED_BYTES", 5_000_000)
+    monkeypatch.setattr(writer_module, "IN_FILES", 40_000_000)
+    rare = store(NOT_COMPRESSED[0]).model_copy(
+        update={"flush_interval": 60.0, "quarantine_bytes": quarantine}
+    )
+    stream = Stream()
+    with scans.writer(settings=rare, master=None) as scan, watched() as passed:
+        for number in range(32):
+            scan.apply(stream.runs(raw(number)))
+            scan.commit_due()
+        scan.commit()
+        assert passed["commit.linked"] == 1 + commits  # the first says that there is a device
+    assert frames(scans.open()) == [(n, n) for n in range(32)]
 
 
 @pytest.mark.parametrize("signal", NOT_COMPRESSED, ids=str)

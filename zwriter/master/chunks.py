@@ -9,14 +9,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
 from zwriter.errors import StoreError
 from zwriter.master.tree import StoredArray
 from zwriter.objects import AnyPath, each
-from zwriter.store.codecs import CRC_BYTES, HDF5_BLOSC
+from zwriter.store.codecs import CRC_BYTES, HDF5_BLOSC, crc_of
 from zwriter.store.shard_index import MISSING, index_nbytes, parse_index
 from zwriter.store.zarr_json import chunk_key, generation_of
 
@@ -151,7 +150,7 @@ class StoredChunks:
         return parse_index(file.read(index_nbytes(capacity)), capacity)
 
     def _checked(self, number: int, data: bytes, crc: bytes) -> bytes:
-        if google_crc32c.value(data).to_bytes(CRC_BYTES, "little") != crc:
+        if crc_of(data) != crc:
             raise ValueError(f"chunk {number} is damaged")
         # a Blosc frame says at byte 4 how long it is decoded
         decoded = len(data) if self.blosc is None else int.from_bytes(data[4:8], "little")

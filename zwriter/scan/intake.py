@@ -33,8 +33,9 @@ class Intake:
         self._store, self._max_signals = store, max_signals
         self._logged: Counter[tuple[str, str]] = Counter()
 
-    def take(self, items: Sequence[Update | Run | Rejected]) -> None:
-        """Take what was read from streams: updates, and what could not be read."""
+    def take(self, items: Sequence[Update | Run | Rejected]) -> int:
+        """Take what was read from streams: updates, and what could not be read. How many bytes of
+        values are in a file already, and not in memory any more."""
         by_device: dict[str, dict[str, list[Update | Run]]] = {}
         read_up_to: dict[str, dict[str, str]] = {}
         for (device, signal), same in groupby(items, key=_BY_SIGNAL):
@@ -51,6 +52,7 @@ class Intake:
                 for item in group:
                     if isinstance(item, Rejected):
                         self._reject(item)
+        in_file = 0
         for device, signals in by_device.items():
             written: list[Update | Run] = []
             for signal, batch in signals.items():
@@ -58,10 +60,11 @@ class Intake:
                     written += batch
                 else:
                     self._refuse(device, signal, batch)
-            self._take(device, written)
+            in_file += self._take(device, written)
         for device, streams in read_up_to.items():
             for stream, entry in streams.items():
                 self._store.device(device).read_up_to(stream, entry)
+        return in_file
 
     def prepare(self, item: Update | Run) -> None:
         """Do what the disk may refuse before `item` can be taken; nothing is taken yet."""
@@ -90,10 +93,11 @@ class Intake:
                 self.quarantine(Rejected(item.device, item.signal, reason, one.source))
         return not reason
 
-    def _take(self, name: str, updates: Sequence[Update | Run]) -> None:
+    def _take(self, name: str, updates: Sequence[Update | Run]) -> int:
         device = self._store.device(name)
-        device.apply(updates)
+        in_file = device.apply(updates)
         self.keep_rejected(device)
+        return in_file
 
     def keep_rejected(self, device: DeviceWriter) -> None:
         """Put what the device could not take into quarantine."""

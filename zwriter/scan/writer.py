@@ -312,7 +312,9 @@ class ScanWriter:
         batch = list(items)
         self._write_all_gathered()
         self._uncommitted += sum([item.nbytes for item in batch])
-        self._intake.take(batch)
+        in_file = self._intake.take(batch)
+        if self._settings.quarantine_bytes >= IN_FILES:
+            self._uncommitted -= in_file - in_file // SHARE
 
     @_patiently
     def expect(self, device: str, signal: str, count: int) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import google_crc32c
 import numpy as np
+from awscrt.checksums import crc32c
 from numcodecs import blosc
 from numcodecs.vlen import VLenUTF8
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ class ChunkCodec:
             data = blosc.compress(
                 data, self.name.encode(), self.level, self.shuffle, 0, self.typesize
             )
-        return data, google_crc32c.value(data).to_bytes(CRC_BYTES, "little")
+        return data, crc_of(data)
 
     def decode(self, stored: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
         """The chunk of `shape` that `encode` was given. Raises ValueError when the checksum is
@@ -94,17 +94,23 @@ class ChunkCodec:
         return np.frombuffer(data, self.dtype).reshape(shape)
 
 
+def crc_of(data: bytes | memoryview) -> bytes:
+    """The crc32c of bytes, as it stands behind them."""
+    crc: int = crc32c(data)
+    return crc.to_bytes(CRC_BYTES, "little")
+
+
 def with_crc(data: bytes) -> bytes:
     """Bytes, and their crc32c behind them: what is `intact`."""
-    return data + int(google_crc32c.value(data)).to_bytes(CRC_BYTES, "little")
+    return data + crc_of(data)
 
 
 def intact(stored: bytes, crc: int | None = None) -> bool:
     """Whether the stored bytes of a chunk have the crc32c that they end with, and it is `crc`, if
     that is known."""
-    data = np.frombuffer(stored, np.uint8)[:-CRC_BYTES]  # no copy; it takes no memoryview
-    found = int(google_crc32c.value(data))
-    return stored[-CRC_BYTES:] == found.to_bytes(CRC_BYTES, "little") and crc in (None, found)
+    found = stored[-CRC_BYTES:]
+    known = crc is None or found == crc.to_bytes(CRC_BYTES, "little")
+    return known and found == crc_of(memoryview(stored)[:-CRC_BYTES])
 
 
 def codec_for(dtype: np.dtype[Any], settings: SignalSettings) -> ChunkCodec:

@@ -117,16 +117,21 @@ class DeviceWriter:
         self._fail_what_is_torn()
         self.signal(name)
 
-    def apply(self, items: Iterable[Update | Run]) -> None:
-        """Take updates, in order; what cannot be taken is `rejected`."""
+    def apply(self, items: Iterable[Update | Run]) -> int:
+        """Take updates, in order; what cannot be taken is `rejected`. How many bytes of their
+        values are in a file already, and not in memory any more."""
         self._fail_what_is_torn()
         self.dirty = True
+        in_file = 0
         for name, of_signal in groupby(items, key=attrgetter("signal")):
             for part in large_ones_apart(list(of_signal)):
                 if isinstance(part, Run):
-                    self._apply(name, [self._written_ahead(name, part)])
+                    run = self._written_ahead(name, part)
+                    in_file += part.values.nbytes if run is not part else 0
+                    self._apply(name, [run])
                 else:
                     self._apply(name, part)
+        return in_file
 
     def _written_ahead(self, name: str, run: Run) -> Run:
         """A large message; if that can be, its value is where its chunk will be, and nowhere

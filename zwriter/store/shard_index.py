@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import os
 
-import google_crc32c
 import numpy as np
+from awscrt.checksums import crc32c
 from numpy.typing import NDArray
 
 from zwriter.store.codecs import CRC_BYTES, intact, with_crc
@@ -41,7 +41,7 @@ def checksum_of(index: NDArray[np.uint64], of_chunks: list[bytes]) -> int:
     """crc32c of the index and of the checksums that the chunks end with: chunks that do not get
     smaller by compression lie at the same places in every shard.
     """
-    return int(google_crc32c.value(b"".join((index.tobytes(), *of_chunks))))
+    return int(crc32c(b"".join((index.tobytes(), *of_chunks))))
 
 
 def end_of(index: NDArray[np.uint64]) -> int:
