@@ -29,7 +29,7 @@ def appending(sizes: Sizes, folder: Path) -> Group:
     """Each kind of data, uncompressed; frames also compressed."""
     lines = [
         *_lines(sizes, folder, frames(), sizes.frames, "none", Goal(0.85)),
-        *_lines(sizes, folder, frames(), sizes.frames // 2, "lz4", Goal(0.9)),
+        *_lines(sizes, folder, frames(), sizes.frames, "lz4", Goal(0.9)),
         *_lines(sizes, folder, spectra(), sizes.spectra, "none", Goal(0.7)),
         *_lines(sizes, folder, vectors(), sizes.vectors, "none", None),
         *_lines(sizes, folder, blocks(), sizes.blocks, "none", Goal(0.6)),
