@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import attrgetter
@@ -89,11 +89,24 @@ class Source:
     again: bool = False  # read again, from a stream that is not the one we know: perhaps written
 
 
+@dataclass(frozen=True, slots=True)
+class SourceInParts:
+    """As `Source`, of a message whose value is in a file: it is put together when it is needed."""
+
+    message: Around
+    position: Position | None
+    again: ClassVar = False
+
+    @property
+    def raw(self) -> bytes:
+        return self.message.raw()
+
+
 class _OfMessage:
     """What came in a message, its `source`; None if a program made it."""
 
     __slots__ = ()
-    source: Source | None
+    source: Source | SourceInParts | None
 
     @property
     def nbytes(self) -> int:
@@ -122,7 +135,7 @@ class Update(_OfMessage):
     value: Any
     timestamp: Any = None
     number: int | None = None
-    source: Source | None = None
+    source: Source | SourceInParts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +177,18 @@ class Run:
         """The same, one by one."""
         stamps = [None] * len(self) if self.timestamps is None else self.timestamps.tolist()
         numbers = [None] * len(self) if self.numbers is None else self.numbers.tolist()
-        entries = [] if self.messages is None else self.messages.pairs()
-        sources: list[Source | None] = [
-            Source(raw, Position(self.stream, entry)) for entry, raw in entries
-        ]
         return [
             Update(self.device, self.signal, self.mode, *fields)
-            for fields in zip(
-                self.values, stamps, numbers, sources or [None] * len(self), strict=True
-            )
+            for fields in zip(self.values, stamps, numbers, self._sources(), strict=True)
         ]
+
+    def _sources(self) -> Sequence[Source | SourceInParts | None]:
+        if self.messages is None:
+            return [None] * len(self)
+        if isinstance(self.messages, Around):
+            return [SourceInParts(self.messages, self.position)]
+        pairs = self.messages.pairs()
+        return [Source(raw, Position(self.stream, entry)) for entry, raw in pairs]
 
 
 def singly(items: Iterable[Update | Run]) -> list[Update]:
@@ -211,7 +226,7 @@ class Rejected(_OfMessage):
     device: str
     signal: str
     reason: str
-    source: Source | None = None
+    source: Source | SourceInParts | None = None
     time: float = 0.0
     update: Update | None = None
 

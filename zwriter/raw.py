@@ -179,6 +179,7 @@ class Around:
     def ends(self, _: int) -> tuple[bytes, bytes]:
         return self.both_ends
 
-    def pairs(self) -> list[tuple[str, bytes]]:
+    def raw(self) -> bytes:
+        """The message, copied."""
         before, value, behind = self.parts
-        return [(self.id, b"".join((before, value.tobytes(), behind)))]
+        return b"".join((before, value.tobytes(), behind))

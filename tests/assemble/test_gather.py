@@ -20,7 +20,7 @@ def nowhere(device: str, signal: str, mode: Add, kind: Any) -> None:
 @pytest.mark.parametrize("count", [1, 10, 33, 100, 375, 1024, 8000, 20_000, 200_000])
 def test_runs_of_what_comes_fast_are_whole_chunks(count: int) -> None:
     """Or lie within one."""
-    gathering, value = Gathering(nowhere), np.zeros(count)
+    gathering, value = Gathering(nowhere, 1), np.zeros(count)
     rows = CHUNK_BYTES // value.nbytes
     lengths = []
     for number in range(11 * rows):

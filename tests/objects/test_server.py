@@ -11,7 +11,8 @@ from obstore.exceptions import AlreadyExistsError
 pytestmark = pytest.mark.s3
 
 
-def test_of_many_who_create_an_object_one_succeeds(storage, bucket):
+def test_of_many_who_create_an_object_one_succeeds(storage, bucket, s3):
+    """At once, but on moto: it looks first and creates then, so two may succeed."""
     writer = storage.writer(bucket)
 
     def create(number: int) -> int:
@@ -21,7 +22,7 @@ def test_of_many_who_create_an_object_one_succeeds(storage, bucket):
             return 0
         return 1
 
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(1 if s3.kind == "moto" else 8) as pool:
         assert sum(pool.map(create, range(16))) == 1
 
 

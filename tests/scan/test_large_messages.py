@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from tests.scan.adding import SETTINGS, interrupt
 from zwriter import open_scan, verify
 from zwriter.failpoint import enospc
-from zwriter.model import Run, Update
+from zwriter.model import Add, Run, Update
+from zwriter.objects import ObjectPath
 from zwriter.protocol import Message, encode
 from zwriter.protocol.alike import Alike
 from zwriter.raw import Messages
@@ -94,22 +95,29 @@ def test_their_memory_is_free_before_they_are_committed(
     assert verify(scans / "S1.zarr").problems == []
 
 
-@pytest.mark.parametrize(("quarantine", "commits"), [(40_000_000, 2), (39_999_999, 8)])
-def test_those_in_the_file_count_as_an_eighth_if_quarantine_has_room_for_all(
-    scans: ScanFolder, monkeypatch: pytest.MonkeyPatch, quarantine: int, commits: int
+@pytest.mark.parametrize(
+    ("quarantine", "others", "commits"),
+    [(40_000_000, 0, 2), (39_999_999, 0, 8), (40_000_000, 1, 8)],
+)
+def test_those_in_the_file_count_as_an_eighth(
+    scans: ScanFolder, monkeypatch: pytest.MonkeyPatch, quarantine: int, others: int, commits: int
 ) -> None:
+    """If quarantine has room for all of them, and nothing else was read with them, which would keep
+    their memory. A spool is committed, and sent, as often as ever."""
     monkeypatch.setattr(writer_module, "UNCOMMITTED_BYTES", 5_000_000)
-    monkeypatch.setattr(writer_module, "IN_FILES", 40_000_000)
     rare = store(NOT_COMPRESSED[0]).model_copy(
         update={"flush_interval": 60.0, "quarantine_bytes": quarantine}
     )
     stream = Stream()
     with scans.writer(settings=rare, master=None) as scan, watched() as passed:
+        in_spool = isinstance(scan.path, ObjectPath)
         for number in range(32):
-            scan.apply(stream.runs(raw(number)))
+            other = [Update("dev", "count", Add((None,)), number)] * others
+            scan.apply([*stream.runs(raw(number)), *other])
             scan.commit_due()
         scan.commit()
-        assert passed["commit.linked"] == 1 + commits  # the first says that there is a device
+        # the first says that there is a device
+        assert passed["commit.linked"] == 1 + (8 if in_spool else commits)
     assert frames(scans.open()) == [(n, n) for n in range(32)]
 
 

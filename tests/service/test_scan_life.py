@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,9 +12,10 @@ from zwriter.objects import ObjectPath, place
 from zwriter.protocol import Message, decode, encode, keys
 from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
-from zwriter.service import paths
+from zwriter.service import paths, scan_run
 from zwriter.settings import SpoolSettings
-from zwriter.testing.failpoints import failing, watched
+from zwriter.store import patience
+from zwriter.testing.failpoints import watched
 
 
 def point(value: float) -> dict:
@@ -299,10 +302,13 @@ def test_what_comes_after_the_scan_was_finished_is_refused_with_one_line(beamlin
     assert written.devices["samx"]["samx"].value.shape == (1,)
 
 
+@pytest.mark.parametrize("error", [None, OSError(errno.EIO, "once")], ids=repr)
 @pytest.mark.parametrize(("points", "told"), [((0, 1, 2), 1), ((0,), 0)])
 def test_what_comes_while_the_scan_is_being_finished_and_is_not_in_it_is_told_of(
-    beamline, until, caplog, points, told
+    beamline, until, caplog, monkeypatch, points, told, error
 ):
+    """Also if it takes two attempts."""
+    monkeypatch.setattr(patience, "_FIRST_PAUSE", 0.01)
     with beamline.service():
         scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
         scan.point(0, point(0.0))
@@ -313,9 +319,16 @@ def test_what_comes_while_the_scan_is_being_finished_and_is_not_in_it_is_told_of
             beamline.publisher.open_scan(scan_number=2)
             until(beamline.store(2).exists)  # so what was published before that has been heard
 
-        with failing("master.written", publish_more):
-            scan.close()
-            written = beamline.written(1)
+        def open_once(path):
+            monkeypatch.setattr(scan_run, "open_scan", open_scan)
+            publish_more()
+            if error:
+                raise error
+            return open_scan(path)
+
+        monkeypatch.setattr(scan_run, "open_scan", open_once)
+        scan.close()
+        written = beamline.written(1)
     assert caplog.text.count("is done; a late segment is ignored") == told
     assert written.devices["samx"]["samx"].value[:].tolist() == [0.0]
 

@@ -114,12 +114,12 @@ class Gather:
         self._count = count + 1
         return True
 
-    def go_to(self, room: Room | None, blocks: Blocks) -> Room:
-        """Have the next values in `room`, or in a block: a large one if one after another is full.
-        Which it is.
+    def go_to(self, room: Room | None, share: int, blocks: Blocks) -> Room:
+        """Have the next values in `room`, where each counts as one in `share`, or in a block: a
+        large one if one after another is full. Which it is.
         """
         if room is not None:
-            self._most, self.held_bytes = len(room), self.value_bytes // SHARE
+            self._most, self.held_bytes = len(room), self.value_bytes // share
             return room
         self.held_bytes = self.value_bytes
         self._most = min(self._most, self._block)
@@ -151,20 +151,22 @@ class Gathering:
     """All signals that a program adds to. `ready`: runs that are to be written, in order; `nbytes`:
     what all that is not committed counts as.
 
-    ahead: where large values go without a copy, if all before them were written.
+    ahead: where large values go without a copy, if all before them were written; share: as one in
+    so many they count then.
     """
 
-    def __init__(self, ahead: Ahead) -> None:
+    def __init__(self, ahead: Ahead, share: int) -> None:
         self.ready: list[Run] = []
         self.nbytes = 0
         self._gathers: dict[tuple[str, str], Gather] = {}
         self._blocks = Blocks()
-        self._ahead = ahead
+        self._ahead, self._share = ahead, share
         self._lend = self._room_for  # bound once
 
     def _room_for(self, gather: Gather) -> Room:
         large = gather.value_bytes > ALONE and not self.ready
-        return gather.go_to(self._ahead(*gather.of, gather.key) if large else None, self._blocks)
+        room = self._ahead(*gather.of, gather.key) if large else None
+        return gather.go_to(room, self._share, self._blocks)
 
     def add(self, device: str, signal: str, value: Any, timestamp: Any, said: Any) -> bool:
         """Take an update; False if it is of a kind that is written singly, after what is `ready`.

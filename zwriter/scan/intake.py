@@ -34,8 +34,8 @@ class Intake:
         self._logged: Counter[tuple[str, str]] = Counter()
 
     def take(self, items: Sequence[Update | Run | Rejected]) -> int:
-        """Take what was read from streams: updates, and what could not be read. How many bytes of
-        values are in a file already, and not in memory any more."""
+        """Take what was read from streams: updates, and what could not be read. How many of them
+        went to a file before, and are not in memory any more."""
         by_device: dict[str, dict[str, list[Update | Run]]] = {}
         read_up_to: dict[str, dict[str, str]] = {}
         for (device, signal), same in groupby(items, key=_BY_SIGNAL):

@@ -47,7 +47,6 @@ POINTS_INTERVAL = 2.0  # seconds between writes of the sync data's arrays, which
 POINTS_SHARE = 0.1  # of the time, at most, that such writes may take,
 POINTS_LONGEST = 60.0  # as long as that does not mean to wait longer
 UNCOMMITTED_BYTES = 64 * 1024 * 1024
-IN_FILES = SHARE * UNCOMMITTED_BYTES  # of what is in memory nowhere else
 _PLAIN = (float, int, bool, complex, str, bytes, type(None))
 
 
@@ -152,8 +151,10 @@ class ScanWriter:
         self._points_dirty = False
         self._points_due = time.monotonic() + POINTS_INTERVAL
         self._due = time.monotonic() + self._settings.flush_interval
-        self._gathering = Gathering(self._ahead)
-        self._uncommitted = 0  # bytes; they are kept, in case their signal fails
+        # a spool has a limit, which each commit looks at, and what it has is to go on
+        self._share = SHARE if self._shipment is None else 1
+        self._gathering = Gathering(self._ahead, self._share)
+        self._uncommitted = 0  # bytes that count as kept, in case their signal fails
 
     def _ship(self, shipment: Shipment, scan_id: str | None, scan_number: int | None) -> None:
         """Have the store sent; first, if it has lost something that was, have that brought back."""
@@ -280,10 +281,16 @@ class ScanWriter:
         self, device: str, signal: str, mode: Add, kind: tuple[np.dtype[Any], tuple[int, ...]]
     ) -> Room | None:
         known = self._store.devices.get(device)
-        # if a commit that is due was refused, or if quarantine had no room for what comes till then
-        if known is None or self._much_uncommitted or self._settings.quarantine_bytes < IN_FILES:
+        # if a commit that is due was refused
+        if known is None or self._much_uncommitted or not self._may_be_in_files:
             return None
         return known.ahead(signal, mode, *kind)
+
+    @property
+    def _may_be_in_files(self) -> bool:
+        """Whether quarantine has room for all that may be in files, and nowhere else, until the
+        commit."""
+        return self._store.quarantine_room >= self._share * UNCOMMITTED_BYTES
 
     @property
     def _much_uncommitted(self) -> bool:
@@ -311,10 +318,12 @@ class ScanWriter:
         """Take in updates, and what could not be read. Bad input never raises."""
         batch = list(items)
         self._write_all_gathered()
-        self._uncommitted += sum([item.nbytes for item in batch])
-        in_file = self._intake.take(batch)
-        if self._settings.quarantine_bytes >= IN_FILES:
-            self._uncommitted -= in_file - in_file // SHARE
+        nbytes = sum([item.nbytes for item in batch])
+        self._uncommitted += nbytes
+        in_files = self._intake.take(batch)
+        # one that is not, however small, keeps the memory of all that was read with it
+        if in_files == len(batch) and self._may_be_in_files:
+            self._uncommitted -= nbytes - nbytes // self._share
 
     @_patiently
     def expect(self, device: str, signal: str, count: int) -> None:

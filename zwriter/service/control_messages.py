@@ -13,7 +13,7 @@ from zwriter.errors import BadMessage
 from zwriter.ingest import BeamlineStates, ByteQueue, ControlEvent, Kept, events_in
 from zwriter.ingest.commands import Commands
 from zwriter.model import ScanState
-from zwriter.protocol import ScanStatus, decode, keys
+from zwriter.protocol import FileReference, ScanStatus, decode, keys
 from zwriter.scan import ScanWriter
 
 log = logging.getLogger(__name__)
@@ -106,10 +106,16 @@ class ControlMessages:
 
     def lacks(self, event: ControlEvent) -> bool:
         """Whether the scan would have more if it had taken this."""
-        if event.kind == "segment":
-            return int(event.name) not in self._writer.record.points
-        is_data = event.kind in ("baseline", "file")
-        return is_data and self._seen.get((event.kind, event.name)) != event.raw
+        record = self._writer.record
+        match event.kind:
+            case "segment":
+                return int(event.name) not in record.points
+            case "baseline":
+                return not record.baseline
+            case "file":
+                told = FileReference.of(decode(event.raw))
+                return record.file_references.get(event.name) != told
+        return False
 
     @property
     def known_to_redis(self) -> bool:

@@ -143,7 +143,7 @@ def _record_in_bucket(store: ObjectPath) -> ScanRecord:
 
 
 class _Service:
-    """Which scan is written by whom. All but `_done`, `_tell_late` and `watch_disk` is called in
+    """Which scan is written by whom. All but `_done`, `_tell_late` and `watch_disk` are called in
     one thread."""
 
     def __init__(self, shared: Shared) -> None:
@@ -194,7 +194,7 @@ class _Service:
             for run in list(self._runs.values()):
                 run.inbox.hear(event)
         elif (scan := self._runs.get(event.scan_id)) is not None:
-            if not scan.inbox.hear(event):
+            if not scan.inbox.hear(event) and scan.lacks(event):
                 self._tell_late(event)
         elif event.scan_id in self._done_with:
             self._tell_late(event)

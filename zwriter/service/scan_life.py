@@ -46,7 +46,8 @@ class ScanLife:
         self._inbox = inbox
         self._resumed = writer.record.status is not None  # begun by a service before this one
         self._control = ControlMessages(shared.client, scan_id, label, writer, inbox)
-        self._control.journal_heard()  # the status, which names the devices
+        if not writer.finished:
+            self._control.journal_heard()  # the status, which names the devices
         self._announced = Announced(shared.client)
         self._lag = Lag(label)
         self._bad_input = BadInput(shared.outbox, scan_id, writer)
@@ -79,6 +80,7 @@ class ScanLife:
             while not self._shared.stop.is_set():
                 self._step()
                 if self._over():
+                    self._control.journal_heard()
                     self._note_what_is_missing()
                     return True
             self._writer.commit()

@@ -95,12 +95,11 @@ class ScanRun:
             log.exception("%s: it cannot be written and is left as it is", self._label)
             self._tell_failure(error)
         finally:
-            self._done(self._scan_id, self._too_late())
+            self._done(self._scan_id, [*filter(self.lacks, self.inbox.close())])
 
-    def _too_late(self) -> list[ControlEvent]:
-        """What was heard since the scan was finished, and is not in it."""
-        life, left = self._finished, self.inbox.close()
-        return [event for event in left if life is not None and life.lacks(event)]
+    def lacks(self, event: ControlEvent) -> bool:
+        """Whether the scan is finished, and would have more if it had taken this before."""
+        return self._finished is not None and self._finished.lacks(event)
 
     def _write_until_done(self) -> None:
         while True:
@@ -166,8 +165,9 @@ class ScanRun:
             if writer.finished or life.live():
                 with self._slow.watched():
                     writer.finish(writer.record.status or ScanState.ABORTED)
+                self._finished = life
                 self._complete(shipment)
-                complete, self._finished = True, life
+                complete = True
         finally:
             self._close(writer, complete=complete)
 

@@ -94,7 +94,7 @@ class ChunkCodec:
         return np.frombuffer(data, self.dtype).reshape(shape)
 
 
-def crc_of(data: bytes | memoryview) -> bytes:
+def crc_of(data: bytes | memoryview | NDArray[np.uint8]) -> bytes:
     """The crc32c of bytes, as it stands behind them."""
     crc: int = crc32c(data)
     return crc.to_bytes(CRC_BYTES, "little")

@@ -118,8 +118,8 @@ class DeviceWriter:
         self.signal(name)
 
     def apply(self, items: Iterable[Update | Run]) -> int:
-        """Take updates, in order; what cannot be taken is `rejected`. How many bytes of their
-        values are in a file already, and not in memory any more."""
+        """Take updates, in order; what cannot be taken is `rejected`. How many large messages went
+        to a file before, and are not in memory any more."""
         self._fail_what_is_torn()
         self.dirty = True
         in_file = 0
@@ -127,7 +127,7 @@ class DeviceWriter:
             for part in large_ones_apart(list(of_signal)):
                 if isinstance(part, Run):
                     run = self._written_ahead(name, part)
-                    in_file += part.values.nbytes if run is not part else 0
+                    in_file += run is not part
                     self._apply(name, [run])
                 else:
                     self._apply(name, part)

@@ -33,6 +33,11 @@ class Quarantine:
         """Whether there is anything in it, now or before a restart."""
         return self._log.nbytes > 0
 
+    @property
+    def room(self) -> int:
+        """How many bytes more are kept."""
+        return self._limit - self._log.nbytes
+
     def expect_again(self, positions: Mapping[str, str]) -> None:
         """What is in it of messages behind `positions`, or that have none, will come again: from
         the streams, which are read on from there. It is not kept twice.
@@ -55,10 +60,9 @@ class Quarantine:
         if self._read_again[known]:
             self._read_again[known] -= 1
             return
-        room = self._limit - self._log.nbytes
-        if room < -_REASONS_BYTES:
+        if self.room < -_REASONS_BYTES:
             return
-        if len(raw) > room or position in self._kept:
+        if len(raw) > self.room or position in self._kept:
             raw = b""
         failpoint("quarantine.appending")
         fields = [when, rejected.device, rejected.signal, stream, entry, reason, raw]

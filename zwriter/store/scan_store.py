@@ -215,6 +215,11 @@ class ScanStore:
         self._quarantine.keep(rejected)
 
     @property
+    def quarantine_room(self) -> int:
+        """How many bytes more can be kept of what cannot be written."""
+        return self._quarantine.room
+
+    @property
     def has_quarantined(self) -> bool:
         """Whether there is anything that could not be written, now or before a restart."""
         return bool(self._quarantine)
