@@ -18,6 +18,7 @@ import pytest
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings, StoreSettings
 from zwriter.ship import pace, tail
+from zwriter.ship.ahead import SentAhead
 from zwriter.ship.device import DeviceShipment
 from zwriter.ship.documents import Documents
 from zwriter.store.layout import DEVICES
@@ -95,7 +96,7 @@ class Stream:
 
 
 @contextmanager
-def stream(folder: Path, settings: StoreSettings = SETTINGS) -> Iterator[Stream]:
+def stream(folder: Path, settings: StoreSettings = SETTINGS, threads: int = 1) -> Iterator[Stream]:
     clock = SimpleNamespace(now=0.0)
     clock.time = clock.monotonic = lambda: clock.now
     bucket: Any = Counting()
@@ -104,13 +105,13 @@ def stream(folder: Path, settings: StoreSettings = SETTINGS) -> Iterator[Stream]
     documents = Documents(bucket, "S1.zarr")
     with (
         pytest.MonkeyPatch.context() as patch,
-        ThreadPoolExecutor(1) as pool,
+        ThreadPoolExecutor(threads) as pool,
         ScanWriter(store, settings=settings, master=None) as scan,
     ):
         patch.setattr(pace, "time", clock)
         shipment = DeviceShipment(
             *(store / node, node, bucket, documents, "commits", "pieces"),
-            *(ours, "spool", pool, 2.0, frozenset()),
+            *(ours, "spool", pool, 2.0, frozenset(), SentAhead(pool, lambda: None)),
         )
         yield Stream(scan, shipment, bucket, clock)
 

@@ -10,12 +10,14 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zlib import compress
 
 from zwriter.errors import Damaged
 from zwriter.failpoint import failpoint
+from zwriter.ship.ahead import SentAhead
 from zwriter.ship.bucket import Bucket, side_by_side
 from zwriter.ship.claim import Claim
 from zwriter.ship.commits import BucketCommits
@@ -62,7 +64,8 @@ class DeviceShipment:
 
     commits, pieces: the folders of its commits and pieces in the bucket; epoch: ours there; spool:
     the id of the spool; pool: for what may be sent side by side; interval: seconds between two
-    calls of `ship`; distrusted: objects that are sent again, whatever the commits say.
+    calls of `ship`; distrusted: objects that are sent again, whatever the commits say; ahead: for
+    what is sent between two calls of `ship`.
     """
 
     def __init__(
@@ -78,9 +81,11 @@ class DeviceShipment:
         pool: ThreadPoolExecutor,
         interval: float,
         distrusted: Set[str],
+        ahead: SentAhead,
     ) -> None:
         self.folder, self.node = folder, node
         self._bucket, self._documents, self._epoch, self._pool = bucket, documents, epoch, pool
+        self._ahead = ahead
         self._shards: dict[tuple[str, int], dict[int, _Shard]] = {}  # of an array's generation
         self._values: dict[str, ValueShipment] = {}
         self._pieces, self._tail = pieces, Tail(folder)
@@ -147,15 +152,19 @@ class DeviceShipment:
         raise Damaged(f"{self.folder.name}: none of its commits can be read: {problem}")
 
     def ship_sealed(self) -> None:
-        """Send shards that will not change any more, if they may be seen before their commit.
+        """Begin to send shards that will not change any more, if they may be seen before their
+        commit.
 
         Raises Damaged if the spool has gone on since that.
         """
-        commit = self._committed()
+        commit = self._committed() if self._ahead.has_room else None
         if commit is None or _same(commit, self._here):
             return
-        works = [work for work in self._works(commit) if work.shard.sealed is not None]
-        self._send_shards(work for work in works if not _follows(work.array))
+        for work in self._works(commit):
+            if work.shard.sealed is not None and not _follows(work.array):
+                self._ahead.begin(work.key, partial(self._send_shard, work))
+            if not self._ahead.has_room:
+                return
 
     def _committed(self) -> dict[str, Any] | None:
         try:
@@ -279,7 +288,12 @@ class DeviceShipment:
             side_by_side(self._pool, lambda item: self._documents.put(*item), same)
 
     def _send_shards(self, works: Iterable[_Work]) -> None:
-        side_by_side(self._pool, self._send_shard, works)
+        side_by_side(self._pool, self._send_shard_once, works)
+
+    def _send_shard_once(self, work: _Work) -> None:
+        self._ahead.end(work.key)
+        if work.known.mark != work.shard.mark:
+            self._send_shard(work)
 
     def _send_shard(self, work: _Work) -> None:
         shard, known = work.shard, work.known

@@ -12,6 +12,7 @@ from typing import ParamSpec
 from zwriter.errors import Fenced, NotSynced, StoreError
 from zwriter.failpoint import failpoint
 from zwriter.objects import ObjectPath
+from zwriter.ship.ahead import SentAhead
 from zwriter.ship.bucket import Bucket
 from zwriter.ship.claim import Claim
 from zwriter.ship.device import DeviceShipment
@@ -43,10 +44,12 @@ class Sender:
         bucket: Bucket,
         pool: ThreadPoolExecutor,
         interval: float,
-        distrusted: Set[str] = frozenset(),
+        distrusted: Set[str],
+        ahead: SentAhead,
     ) -> None:
         self._scan, self._epoch, self._bucket = scan, epoch, bucket
         self._pool, self._interval, self._distrusted = pool, interval, distrusted
+        self._ahead = ahead
         self._path, self._here = scan.spool.store, scan.spool.side
         self._documents = Documents(bucket, scan.key)
         self._tree = TreeShipment(self._path, DEVICES, bucket, self._documents, pool)
@@ -62,6 +65,7 @@ class Sender:
         """Send what is due, or all that is committed; what is wrong with a device, if anything."""
         failpoint("ship.sending")
         self._epoch.check()
+        self._ahead.look()
         for framed in self._logs:
             framed.ship()
         self._send_mark()
@@ -76,8 +80,8 @@ class Sender:
         return self._tried(self._tree.ship, committed, all_of_it=all_of_it) or problem
 
     def send_sealed(self) -> None:
-        """Send shards that will not change any more: a commit that comes later finds them there. If
-        one cannot be sent, that is told by the commit."""
+        """Begin to send shards that will not change any more: a commit that comes later finds them
+        there. If one cannot be sent, that is told by the commit."""
         for device in self._devices.values():
             self._tried(device.ship_sealed)
 
@@ -115,6 +119,7 @@ class Sender:
             self._pool,
             self._interval,
             self._distrusted,
+            self._ahead,
         )
 
     def _send_mark(self) -> None:

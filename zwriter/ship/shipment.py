@@ -17,6 +17,7 @@ from pathlib import Path
 from zwriter.errors import Damaged, Fenced, NotSynced, ServiceError, StoreError, UsageError
 from zwriter.objects import ObjectPath
 from zwriter.settings import SpoolSettings
+from zwriter.ship.ahead import SIDE_BY_SIDE, SentAhead
 from zwriter.ship.bucket import Bucket
 from zwriter.ship.claim import Claim
 from zwriter.ship.outage import Outage, Shipping, Stopped, abandoned
@@ -27,7 +28,6 @@ from zwriter.store.disk import replace_file, step
 
 log = logging.getLogger(__name__)
 
-SIDE_BY_SIDE = 4  # objects that are on their way at one time
 _LOOK = 0.2  # seconds
 _AGAIN = 5.0  # seconds after a fault that nobody has foreseen
 
@@ -74,8 +74,9 @@ class Shipment:
         self._fails = ""  # over what, that nobody has foreseen
         self._finishing = threading.Event()
         self._closing = threading.Event()
-        self._wake = threading.Event()
+        self._wake = threading.Event()  # there is something to be done now
         self._committed = threading.Event()  # since the last look
+        self._news = threading.Event()  # one of both
         self._done = threading.Event()
         self.commits = 0  # that were made in the bucket
         self._flushing = threading.Condition()
@@ -132,7 +133,7 @@ class Shipment:
         """Return when there is room in the spool. Raises as `check` does."""
         self.check()
         if self.spool.full and self._lost is None and not self._done.is_set():
-            self._wake.set()
+            self._wake_up()
             raise OSError(
                 errno.ENOSPC,
                 f"the spool {self.spool.folder} has its limit of {self.spool.limit} bytes, which"
@@ -152,6 +153,11 @@ class Shipment:
     def committed(self) -> None:
         """There is a commit more in the spool."""
         self._committed.set()
+        self._news.set()
+
+    def _wake_up(self) -> None:
+        self._wake.set()
+        self._news.set()
 
     def flush(self) -> None:
         """Return when all that is committed is in the bucket, and readable.
@@ -162,7 +168,7 @@ class Shipment:
         with self._flushing:
             self._flushes += 1
             number = self._flushes
-            self._wake.set()
+            self._wake_up()
             while self._flushed < number and not self._done.is_set():
                 self._check_all()
                 self._flushing.wait(_LOOK)
@@ -173,14 +179,14 @@ class Shipment:
         Raises as `flush` does.
         """
         self._finishing.set()
-        self._wake.set()
+        self._wake_up()
         while not self._done.wait(_LOOK):
             self._check_all()
 
     def close(self) -> None:
         """Send what is committed, if the object store takes it now, and let go of everything."""
         self._closing.set()
-        self._wake.set()
+        self._wake_up()
         if self._outage.lasts:
             self._outage.stop()
         if self._thread.ident is not None:
@@ -253,9 +259,16 @@ class Shipment:
                 place = self._registered
                 Bucket(place.parent, self._outage).put(place.name, str(self.store).encode())
             self._epoch = self._ownership.claim(self._check_here)
+        ahead = SentAhead(pool, self._news.set)
         sender = Sender(
-            self._ownership, self._epoch, self.bucket, pool, self.interval, self._distrusted
+            self._ownership, self._epoch, self.bucket, pool, self.interval, self._distrusted, ahead
         )
+        try:
+            self._look_and_send(sender)
+        finally:  # what is sent late must not come after what another one sends
+            ahead.end_all()
+
+    def _look_and_send(self, sender: Sender) -> None:
         while True:
             begun = time.monotonic()
             self._committed.clear()
@@ -288,12 +301,15 @@ class Shipment:
         """Wait for an interval, or until there is something to be done now; for half of it if there
         is a commit by then. So who looks as often as there are commits looks just behind them.
         What is sealed meanwhile is sent: else the way there is idle for half of the time."""
-        while True:
+
+        def left() -> float:
             share = 0.5 if self._committed.is_set() else 1.0
-            left = begun + share * self.interval - time.monotonic()
-            if left <= 0 or self._wake.wait(min(left, _LOOK)):
-                break
+            return 0.0 if self._wake.is_set() else begun + share * self.interval - time.monotonic()
+
+        while left() > 0:
+            self._news.clear()
             sender.send_sealed()
+            self._news.wait(max(left(), 0.0))
         self._wake.clear()
 
     def _finish(self, sender: Sender) -> None:
