@@ -167,6 +167,12 @@ def test_http_is_used_only_where_the_endpoint_says_it():
         assert (writer.client_options or {}).get("allow_http") in (allowed, str(allowed).lower())
 
 
+def test_what_tls_does_not_guard_is_signed():
+    for endpoint, unsigned in (("http://ceph:7480", False), ("https://ceph", True), (None, True)):
+        writer = ObjectStorage(StorageSettings(endpoint=endpoint, **KEYS)).writer("bucket")
+        assert writer.config["unsigned_payload"] in (unsigned, str(unsigned).lower())
+
+
 def test_the_bucket_is_in_the_path_or_in_the_name_of_the_host():
     settings = StorageSettings(endpoint="http://ceph:7480", **KEYS)
     by_path, by_host = settings, settings.model_copy(update={"path_style": False})

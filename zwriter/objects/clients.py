@@ -240,6 +240,8 @@ class ObjectStorage:
                 "region": self.region,
                 "virtual_hosted_style_request": not settings.path_style,
                 "skip_signature": settings.anonymous,
+                # TLS guards it; a signature needs a SHA-256 before anything is sent
+                "unsigned_payload": endpoint.startswith("https://"),
             },
             client_options=options,
             retry_config=retries,
