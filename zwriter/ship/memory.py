@@ -7,6 +7,9 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
+from numpy.typing import NDArray
+
 LARGE = 1024 * 1024  # bytes of an object
 SHARED = 6  # large objects that are on their way into a bucket, besides one of each scan
 
@@ -23,7 +26,7 @@ class Memory:
 
     def __init__(self, shared: int = SHARED) -> None:
         self._shared = threading.BoundedSemaphore(shared)
-        self._free: deque[bytearray] = deque()
+        self._free: deque[NDArray[np.uint8]] = deque()
 
     @contextmanager
     def lend(
@@ -55,11 +58,11 @@ class Memory:
         try:
             data = self._free.pop()
         except IndexError:
-            data = bytearray()
+            data = np.empty(0, np.uint8)
         if len(data) < nbytes:
-            data = bytearray(nbytes)
+            data = np.empty(nbytes, np.uint8)
         try:
-            yield memoryview(data)[:nbytes]
+            yield data[:nbytes].data
         finally:
             self._free.append(data)
 
