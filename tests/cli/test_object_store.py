@@ -47,7 +47,7 @@ def test_the_file_that_is_exported_is_that_of_a_scan_on_a_disk(cli, url: str, sc
 def test_hdf5_cannot_link_into_a_bucket(cli, url: str, tmp_path: Path):
     refused = cli("export", url, tmp_path / "out.h5", "--mode", "reference")
     assert refused.exit_code == 2
-    assert "export it with mode link" in refused.stderr
+    assert "mode link, not reference" in refused.stderr
     assert not (tmp_path / "out.h5").exists()
 
 

@@ -192,8 +192,8 @@ def test_an_object_is_replaced_whole_or_not_at_all(url: str, monkeypatch: pytest
 def test_modes_that_these_places_do_not_have_are_refused(store: Path, url: str, tmp_path: Path):
     out = tmp_path / "out.h5"
     for source, target, mode, message in (
-        (url, out, "reference", "with mode link"),
-        (store, out, "link", "with mode reference"),
+        (url, out, "reference", "have mode link"),
+        (store, out, "link", "have mode reference"),
         (store, f"{url}x.h5", "reference", "with mode copy"),
         (url, f"{url}/out.h5", "copy", "in the store"),
     ):

@@ -18,7 +18,7 @@ from zwriter import ScanWriter, open_scan, verify
 from zwriter.errors import Fenced, UsageError
 from zwriter.master import write_master
 from zwriter.model import Add, Rejected, Source, Update, Verdict
-from zwriter.objects import contents
+from zwriter.objects import ObjectPath, contents
 from zwriter.settings import SignalRule, SignalSettings, StoreSettings
 from zwriter.testing.failpoints import failing
 from zwriter.testing.scans import ScanFolder, remove
@@ -47,6 +47,15 @@ def test_a_with_block_leaves_a_master_file(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "S1_master.h5") as file:
         assert file[f"{DEVICES}/cnt/cnt/value"][...].tolist() == [0, 1, 2]
         assert file[f"{DEVICES}/samx/samx/value"][...].tolist() == [0.5]
+
+
+def test_a_mode_that_no_master_file_there_has_is_refused_before_anything_is_written(
+    scans: ScanFolder,
+) -> None:
+    mode = "reference" if isinstance(scans.path, ObjectPath) else "link"
+    with pytest.raises(UsageError, match=f"have mode .*, not {mode}"):
+        scans.writer(master=mode)
+    assert scans.names() == []
 
 
 def test_an_exception_ends_the_scan_as_aborted_with_what_there_is(scans: ScanFolder) -> None:

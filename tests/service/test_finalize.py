@@ -16,7 +16,7 @@ from zwriter.objects import AnyPath, ObjectPath, place
 from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.service.finalize import finalize
-from zwriter.settings import Settings, StoreSettings
+from zwriter.settings import MasterSettings, Settings, StoreSettings
 from zwriter.testing.failpoints import enospc, failing
 from zwriter.testing.scans import ScanFolder
 
@@ -159,6 +159,19 @@ def test_a_disk_that_refuses_is_told_and_it_can_be_done_again(
     assert not (scans / "S1_master.h5").exists()
     assert finalize(store, settings)[0] is Verdict.ABORTED
     assert verify(scans.path).problems == []
+
+
+def test_a_mode_that_no_master_file_there_has_is_refused_before_anything_is_done(
+    scans: ScanFolder, settings: Settings
+):
+    store = left(scans, "open")
+    before = files(scans.path)
+    mode = "reference" if isinstance(store, ObjectPath) else "link"
+    wrong = settings.model_copy(update={"master": MasterSettings(mode=mode)})
+    with pytest.raises(UsageError, match=f"have mode .*, not {mode}"):
+        finalize(store, wrong)
+    assert files(scans.path) == before
+    assert finalize(store, settings)[0] is Verdict.ABORTED
 
 
 def test_where_no_scan_is_none_is_made(scans: ScanFolder, settings: Settings):

@@ -18,6 +18,13 @@ def beamline(beamline_anywhere):
     return beamline_anywhere
 
 
+def stopped() -> threading.Event:
+    """A service that starts all the same stops at once."""
+    stop = threading.Event()
+    stop.set()
+    return stop
+
+
 def history(beamline) -> list:
     entries = beamline.client.xrevrange(keys.scan_history(), count=100)
     return [decode(fields[b"data"]).data for _, fields in entries]
@@ -121,6 +128,17 @@ def test_a_redis_that_is_not_there_ends_the_service_at_its_start(tmp_path):
     settings = Settings(root=tmp_path, redis={"url": f"unix://{tmp_path}/none.sock"})
     with pytest.raises(ServiceError, match="does not answer"):
         run(settings, threading.Event())
+
+
+@pytest.mark.parametrize(("place", "mode"), [("disk", "link"), ("bucket", "reference")])
+def test_a_mode_that_no_master_file_there_has_ends_the_service_at_its_start(
+    redis_url, tmp_path, place, mode
+):
+    root = tmp_path / "scans" if place == "disk" else "s3://nowhere/scans"
+    settings = Settings(root=root, redis={"url": redis_url}, master={"mode": mode})
+    with pytest.raises(UsageError, match=f"have mode .*, not {mode}"):
+        run(settings, stopped())
+    assert not (tmp_path / "scans").exists()
 
 
 def test_a_template_that_cannot_be_used_ends_the_service_at_its_start(tmp_path):

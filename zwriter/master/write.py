@@ -68,8 +68,8 @@ def write_master(
     if isinstance(out, Path):  # links are relative: both paths without symlinks
         out = out.parent.resolve() / out.name
     folder = links_from(path, out, mode)
-    _check_mode(path, out, mode)
-    _check_out(path, out)
+    check_mode(path, mode)
+    _check_out(path, out, mode)
     scan = open_scan(path)
     if not scan.finished:
         raise UsageError(f"{store}: the scan is not finished; export it when it is")
@@ -103,16 +103,17 @@ def _refusal_of_disk(error: Exception) -> OSError | None:
     return OSError(int(told[1]), os.strerror(int(told[1]))) if told else None
 
 
-def _check_mode(store: AnyPath, out: AnyPath, mode: str) -> None:
-    if isinstance(store, ObjectPath) and mode == "reference":
-        raise UsageError(f"{store}: HDF5 cannot link into a bucket; export it with mode link")
-    if isinstance(store, Path) and mode == "link":
-        raise UsageError(f"{store} is not in a bucket; export it with mode reference")
+def check_mode(where: AnyPath, mode: MasterMode) -> None:
+    """Raises UsageError if scans there, or below it, have no master file of this mode."""
+    if isinstance(where, ObjectPath) and mode == "reference":
+        raise UsageError(f"{where}: master files of a bucket have mode link, not reference")
+    if isinstance(where, Path) and mode == "link":
+        raise UsageError(f"{where}: master files of a disk have mode reference, not link")
+
+
+def _check_out(store: AnyPath, out: AnyPath, mode: MasterMode) -> None:
     if isinstance(store, Path) and isinstance(out, ObjectPath) and mode == "reference":
         raise UsageError(f"{out} cannot refer to what is on a disk; export it with mode copy")
-
-
-def _check_out(store: AnyPath, out: AnyPath) -> None:
     if isinstance(out, Path) and out.is_dir():
         raise UsageError(f"{out} is a folder; give the name of a file")
     if f"{out}/".startswith(f"{store}/"):

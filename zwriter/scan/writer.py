@@ -15,7 +15,7 @@ import numpy as np
 from zwriter.assemble import SHARE, Gathering, Room
 from zwriter.errors import BadMessage, NotSynced
 from zwriter.failpoint import failpoint
-from zwriter.master import write_master
+from zwriter.master import check_mode, write_master
 from zwriter.model import (
     Add,
     AddSlice,
@@ -109,8 +109,8 @@ class ScanWriter:
     to a spool first (docs/object-store.md): `storage_options` as in `open_scan`, `spool` says where
     that is, `shipment` does it in another way.
 
-    Raises UsageError for a path that cannot be used, StoreError for a store that is damaged, Fenced
-    when another writer has taken over.
+    Raises UsageError for a path or a mode that cannot be used, StoreError for a store that is
+    damaged, Fenced when another writer has taken over.
     """
 
     def __init__(
@@ -129,6 +129,8 @@ class ScanWriter:
         self._settings = settings or StoreSettings()
         self._patience = patience or WaitForDisk(str(path))
         self._path = place(path, storage_options)
+        if master is not None:
+            check_mode(self._path, master)
         self._shipment = shipment
         if isinstance(self._path, ObjectPath):
             self._settings = self._settings.in_bucket()

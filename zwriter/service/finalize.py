@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from zwriter.errors import BeingWritten, StoreError, UsageError
-from zwriter.master import write_master
+from zwriter.master import check_mode, write_master
 from zwriter.model import ScanState, Verdict
 from zwriter.objects import AnyPath, ObjectPath, place
 from zwriter.reader import open_scan
@@ -34,10 +34,12 @@ def finalize(path: str | AnyPath, settings: Settings) -> tuple[Verdict, AnyPath]
     else there was, so the scan is never COMPLETE, and ABORTED if its end was not heard. Of a
     finished scan only the master file is written, in place of one that is there.
 
-    Raises BeingWritten while a writer that is alive has the scan, UsageError if there is none,
-    StoreError if it is damaged or the disk refuses, ServiceError if the object store does.
+    Raises BeingWritten while a writer that is alive has the scan, UsageError if there is none or
+    there can be no such master file, StoreError if it is damaged or the disk refuses, ServiceError
+    if the object store does.
     """
     store = place(path, dict(settings.storage)) if isinstance(path, str) else path
+    check_mode(store, settings.master.mode)
     try:
         if isinstance(store, ObjectPath):
             _finish_in_bucket(store, settings)

@@ -13,6 +13,7 @@ from pathlib import Path
 from zwriter.errors import BadMessage, ServiceError, StoreError, UsageError, ZwriterError
 from zwriter.ingest import ControlEvent, Kept, connect, listen, safe_url
 from zwriter.ingest.commands import Commands
+from zwriter.master import check_mode
 from zwriter.objects import AnyPath, ObjectPath
 from zwriter.protocol import FileReference, ScanStatus, decode
 from zwriter.reader import check_pyarrow, open_scan
@@ -106,6 +107,7 @@ def _prepare_root(settings: Settings) -> None:
     """Raises UsageError if the root cannot be used."""
     try:
         root = root_of(settings)
+        check_mode(root, settings.master.mode)
         if isinstance(root, Path):
             root.mkdir(parents=True, exist_ok=True)
         else:
@@ -115,10 +117,8 @@ def _prepare_root(settings: Settings) -> None:
 
 
 def _look_at_bucket(root: ObjectPath, settings: Settings) -> None:
-    """Raises UsageError if there is no such bucket, or if the settings do not go with one; one that
-    cannot be reached may be there later: scans wait in the spool."""
-    if settings.master.mode == "reference":
-        raise UsageError(f"master.mode reference: scans in {root} have link instead, or copy, auto")
+    """Raises UsageError if there is no such bucket, or no spool; one that cannot be reached may be
+    there later: scans wait in the spool."""
     check_spool(settings.spool)
     try:
         root.ask()
