@@ -90,11 +90,33 @@ def test_a_template_that_leads_out_of_the_root_does_not(settings):
     assert paths_for(status(), out).store == settings.root / "abc-1" / "abc-1.zarr"
 
 
-def test_a_template_with_unknown_fields_is_refused():
-    check_template(Settings().path_template)
-    for template in ("{number}", "{", "{0}", "{scan_number.x}", "{scan_number:zz}"):
-        with pytest.raises(UsageError, match="path_template"):
-            check_template(template)
+@pytest.mark.parametrize(
+    "template", ["{number}", "{", "{0}", "{scan_number.x}", "{scan_number:zz}", "{scan_id[x]}"]
+)
+def test_a_template_with_unknown_fields_is_refused(tmp_path, template):
+    with pytest.raises(UsageError, match=r"path_template .* it knows \{scan_number\}"):
+        check_template(template, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "template", ["../{scan_number}", "/elsewhere/{scan_number}", ".", "{scan_number:0300d}"]
+)
+def test_a_template_that_leads_to_no_place_below_the_root_is_refused(tmp_path, template):
+    with pytest.raises(UsageError, match=f"not below {tmp_path}"):
+        check_template(template, tmp_path)
+
+
+@pytest.mark.parametrize("template", ["x", "{block_start}/x", "{scan_number}/../x"])
+def test_a_template_that_gives_scans_the_same_place_is_refused(tmp_path, template):
+    with pytest.raises(UsageError, match="the same place"):
+        check_template(template, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "template", [Settings().path_template, "{scan_id}", "{scan_number}/x", "{root}/S{scan_number}"]
+)
+def test_a_template_that_gives_each_scan_its_own_place_is_taken(tmp_path, template):
+    check_template(template.replace("{root}", str(tmp_path)), tmp_path)
 
 
 def test_a_place_that_another_scan_has_is_left_to_it(settings):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 
 import pytest
@@ -139,6 +141,35 @@ def test_a_mode_that_no_master_file_there_has_ends_the_service_at_its_start(
     with pytest.raises(UsageError, match=f"have mode .*, not {mode}"):
         run(settings, stopped())
     assert not (tmp_path / "scans").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"root": "/proc"}, "root /proc cannot be used"),  # not even root makes files in there
+        ({"root": "{tmp}/file"}, "root {tmp}/file cannot be used"),
+        ({"master": {"folder": "/proc"}}, "master.folder /proc cannot be used"),
+        ({"master": {"folder": "{tmp}/file"}}, "master.folder {tmp}/file cannot be used"),
+        ({"catalog": "{tmp}"}, "catalog {tmp} is a folder"),
+        ({"catalog": "gs://bucket/scans.parquet"}, "give s3://"),
+        ({"path_template": "x"}, "path_template 'x' gives scans the same place"),
+    ],
+)
+def test_settings_that_no_scan_could_be_written_with_end_the_service_at_its_start(
+    redis_url, tmp_path, wrong, told
+):
+    (tmp_path / "file").touch()
+    given = json.loads(json.dumps(wrong).replace("{tmp}", str(tmp_path)))
+    settings = Settings(**{"root": tmp_path, "redis": {"url": redis_url}, **given})
+    with pytest.raises(UsageError, match=re.escape(told.replace("{tmp}", str(tmp_path)))):
+        run(settings, stopped())
+
+
+def test_a_folder_for_master_files_is_made(redis_url, tmp_path):
+    folder = tmp_path / "masters" / "here"
+    settings = Settings(root=tmp_path, redis={"url": redis_url}, master={"folder": folder})
+    run(settings, stopped())
+    assert list(tmp_path.rglob("*")) == [folder.parent, folder]
 
 
 def test_a_template_that_cannot_be_used_ends_the_service_at_its_start(tmp_path):

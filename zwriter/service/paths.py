@@ -70,15 +70,26 @@ def elsewhere(paths: ScanPaths, status: ScanStatus, settings: Settings) -> ScanP
     return other
 
 
-def check_template(template: str) -> None:
-    """Raises UsageError if the settings' path_template cannot be used."""
+def check_template(template: str, root: AnyPath) -> None:
+    """Raises UsageError if the settings' path_template does not give each scan its own place below
+    the root."""
     try:
-        _fill(template, 1, "scan_id")
-    except (LookupError, ValueError, AttributeError) as error:
+        places = [_fill(template, number, f"scan-{number}", root) for number in (1, 2)]
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(
             f"path_template {template!r} cannot be used ({error!r}); it knows"
             " {scan_number}, {block_start}, {block_end} and {scan_id}"
         ) from error
+    for base in places:
+        if not _below(base, root):
+            raise UsageError(
+                f"path_template {template!r} leads to {base}, which is not below {root} or has too"
+                " long a name"
+            )
+    if str(places[0]) == str(places[1]):
+        raise UsageError(
+            f"path_template {template!r} gives scans the same place; put {{scan_number}} into it"
+        )
 
 
 def finished_here(store: AnyPath, scan_id: str) -> bool:
@@ -107,19 +118,19 @@ def _from_template(status: ScanStatus, template: str, root: AnyPath) -> AnyPath:
     if status.scan_number is None:
         log.warning("scan %s has no number; it goes to %s", status.scan_id, root / name)
         return root / name / name
-    base = root / _fill(template, status.scan_number, name)
-    base = base.resolve() if isinstance(base, Path) else base
+    base = _fill(template, status.scan_number, name, root)
     if not _below(base, root):
         log.error("path_template leads out of %s; scan %s goes to %s", root, name, root / name)
         return root / name / name
     return base
 
 
-def _fill(template: str, number: int, scan_id: str) -> str:
+def _fill(template: str, number: int, scan_id: str, root: AnyPath) -> AnyPath:
     start = number // 1000 * 1000
-    return template.format(
+    base = root / template.format(
         scan_number=number, block_start=start, block_end=start + 999, scan_id=scan_id
     )
+    return base.resolve() if isinstance(base, Path) else base
 
 
 def _below(path: AnyPath, root: AnyPath) -> bool:

@@ -14,7 +14,7 @@ from zwriter.errors import BadMessage, ServiceError, StoreError, UsageError, Zwr
 from zwriter.ingest import ControlEvent, Kept, connect, listen, safe_url
 from zwriter.ingest.commands import Commands
 from zwriter.master import check_mode
-from zwriter.objects import AnyPath, ObjectPath
+from zwriter.objects import AnyPath, ObjectPath, place
 from zwriter.protocol import FileReference, ScanStatus, decode
 from zwriter.reader import check_pyarrow, open_scan
 from zwriter.service.memory import keep_memory, search_seldom
@@ -31,6 +31,7 @@ from zwriter.service.scan_run import ScanRun
 from zwriter.service.shared import Shared
 from zwriter.settings import Settings
 from zwriter.ship import Spool, check_spool
+from zwriter.store.disk import check_folder
 from zwriter.store.framed import read_frames
 from zwriter.store.layout import own_attributes, side_folder
 from zwriter.store.record import ScanRecord
@@ -47,15 +48,15 @@ def run(settings: Settings, stop: threading.Event, ready: Callable[[], None] | N
 
     `ready` is called once scans are heard. Scans that are open when the service stops are continued
     when it is started again. Raises ServiceError if Redis does not answer at the start, UsageError
-    if the root cannot be used.
+    if no scan could be written where the settings say.
     """
-    check_template(settings.path_template)
-    if settings.catalog is not None:
-        check_pyarrow()
+    check_mode(root_of(settings), settings.master.mode)
+    check_template(settings.path_template, root_of(settings))
+    _check_catalog(settings)
     keep_memory(settings.redis.queue_bytes)
     search_seldom()
     with closing(connect(settings.redis)) as client:
-        _prepare_root(settings)
+        _prepare_folders(settings)
         outbox = Outbox(client)
         service = _Service(Shared(settings, client, outbox, stop))
         with _running(stop, heartbeat=outbox.beat, watch=service.watch_disk):
@@ -103,17 +104,25 @@ def _running(stop: threading.Event, **work: Callable[[threading.Event], None]) -
             thread.join()
 
 
-def _prepare_root(settings: Settings) -> None:
-    """Raises UsageError if the root cannot be used."""
-    try:
-        root = root_of(settings)
-        check_mode(root, settings.master.mode)
-        if isinstance(root, Path):
-            root.mkdir(parents=True, exist_ok=True)
-        else:
-            _look_at_bucket(root, settings)
-    except OSError as error:
-        raise UsageError(f"{settings.root} cannot be used as the root: {error}") from error
+def _check_catalog(settings: Settings) -> None:
+    """Raises UsageError if there can never be the catalog of the settings."""
+    if settings.catalog is None:
+        return
+    check_pyarrow()
+    catalog = place(str(settings.catalog), dict(settings.storage))
+    if isinstance(catalog, Path) and catalog.is_dir():
+        raise UsageError(f"catalog {catalog} is a folder; give the name of a file")
+
+
+def _prepare_folders(settings: Settings) -> None:
+    """Raises UsageError if scans, or their master files, cannot be written."""
+    root = root_of(settings)
+    if isinstance(root, Path):
+        check_folder("root", root)
+    else:
+        _look_at_bucket(root, settings)
+    if settings.master.folder is not None:
+        check_folder("master.folder", settings.master.folder.absolute())
 
 
 def _look_at_bucket(root: ObjectPath, settings: Settings) -> None:

@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 from uuid import uuid4
 
 from zwriter.errors import UsageError
 from zwriter.objects import ObjectPath
 from zwriter.settings import SpoolSettings
-from zwriter.store.disk import make_folder, remove, replace_file
+from zwriter.store.disk import check_folder, make_folder, remove, replace_file
 from zwriter.store.layout import side_folder
 from zwriter.store.shard_index import FIRST_CHUNK
 
@@ -31,11 +30,9 @@ def check_spool(settings: SpoolSettings) -> None:
     """Make its folder. Raises UsageError if it cannot be written."""
     try:
         folder = settings.folder.expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except (OSError, RuntimeError) as error:
+    except RuntimeError as error:
         raise UsageError(f"spool.folder {settings.folder} cannot be used: {error}") from error
+    check_folder("spool.folder", folder)
 
 
 class Spool:

@@ -10,10 +10,11 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, ParamSpec, Protocol, TypeVar
 from uuid import uuid4
 
-from zwriter.errors import Fenced, NotSynced
+from zwriter.errors import Fenced, NotSynced, UsageError
 from zwriter.failpoint import failpoint
 from zwriter.store.exchange import take_place
 
@@ -65,6 +66,16 @@ def of_the_store(error: BaseException) -> bool:
     ours no more.
     """
     return passing(error) or isinstance(error, Fenced)
+
+
+def check_folder(setting: str, folder: Path) -> None:
+    """Make the folder that a setting names. Raises UsageError if files cannot be made in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"{setting} {folder} cannot be used: {error}") from error
 
 
 def step(work: Callable[P, T]) -> Callable[P, T]:
