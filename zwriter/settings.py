@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -174,18 +178,23 @@ def storage_settings(options: Mapping[str, Any]) -> StorageSettings:
     """Settings of an object store from the environment and from names and values, which are
     stronger. Raises UsageError if one is not right."""
     given: dict[str, Any] = {"storage": dict(options)}
+    _check_json(dict(_variables(_Environment)))
     try:
         return _Environment(**given).storage
     except ValidationError as error:
         names = ", ".join(StorageSettings.model_fields)
-        problem = first_problem(error).removeprefix("storage.").removeprefix("storage: ")
+        problem = _first_problem(error).removeprefix("storage.").removeprefix("storage: ")
         raise UsageError(f"storage option {problem} (there are {names})") from None
 
 
-def first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError) -> str:
     """What is wrong with the first setting that is; without its value, which may be a secret."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
+    # behind the setting's own name come those of pydantic's types, if it may be of several
+    name = ".".join(takewhile(lambda part: "[" not in part, map(str, first["loc"])))
+    unknown = first["type"] == "extra_forbidden"
+    told = "there is no such setting" if unknown else first["msg"]
+    return ": ".join(part for part in (name, told) if part)
 
 
 class Settings(BaseSettings):
@@ -222,9 +231,54 @@ class Settings(BaseSettings):
 
 
 def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
-    """Settings from a TOML file, the environment and `overrides` (nested dicts, strongest)."""
+    """Settings from a TOML file, the environment and `overrides` (nested dicts, strongest).
+
+    Raises UsageError for what is no setting, or cannot be used or read.
+    """
 
     class _FromFile(Settings):
         model_config = SettingsConfigDict(toml_file=path)
 
-    return _FromFile(**overrides)
+    variables = dict(_variables(Settings))
+    _check_names(variables)
+    _check_json(variables)
+    try:
+        return _FromFile(**overrides)
+    except ValidationError as error:
+        raise UsageError(f"setting {_first_problem(error)}") from error
+    except (OSError, ValueError) as error:  # the file itself
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _variables(model: type[BaseModel], start: str = "ZWRITER") -> Iterator[tuple[str, str]]:
+    """The variable of each setting and section; and, where its value is JSON, what to write."""
+    for field, information in model.model_fields.items():
+        name, kind = f"{start}__{field.upper()}", information.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            inner = list(_variables(kind, name))
+            yield name, f"{inner[0][0]}=..."
+            yield from inner
+        else:
+            yield name, f"""{name}='[{{"match": "eiger/*"}}]'""" if field == "signals" else ""
+
+
+def _check_names(variables: Mapping[str, str]) -> None:
+    """Raises UsageError for a variable that nobody would read, though it was meant for us."""
+    meant = {re.sub("_+", "_", name): name for name in variables}
+    for name in os.environ:
+        if name.upper() in variables:
+            continue
+        if right := meant.get(re.sub("_+", "_", name.upper())):
+            raise UsageError(f"{name}: there is no such setting; write {right}")
+        if name.upper().startswith("ZWRITER__"):
+            raise UsageError(f"{name}: there is no such setting; see deploy/zwriter.toml")
+
+
+def _check_json(variables: Mapping[str, str]) -> None:
+    """Raises UsageError for a variable whose value is to be JSON and is not."""
+    for name, value in os.environ.items():
+        if right := variables.get(name.upper()):
+            try:
+                json.loads(value)
+            except ValueError:
+                raise UsageError(f"{name} cannot be read: it is no JSON; write {right}") from None

@@ -44,17 +44,10 @@ def settings_of(
 ) -> Settings:
     """The file's settings, then those of the environment, then `overrides`, and NAME=VALUE pairs of
     `storage`. Raises UsageError."""
-    from pydantic import ValidationError
-
-    from zwriter.settings import first_problem, load_settings
+    from zwriter.settings import load_settings
 
     if config is not None and not config.is_file():
         raise UsageError(f"{config}: no such settings file")
     if storage:
         overrides = {**overrides, "storage": storage_options(storage)}
-    try:
-        return load_settings(config, **overrides)
-    except ValidationError as error:
-        raise UsageError(f"setting {first_problem(error)}") from error
-    except ValueError as error:  # the TOML itself
-        raise UsageError(f"{config}: {error}") from error
+    return load_settings(config, **overrides)
