@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgpack
@@ -12,6 +14,7 @@ import pytest
 import redis
 
 from zwriter.protocol import ScanStatus, decode, keys
+from zwriter.testing.waiting import until
 
 ABSENT = "unix:///nobody-listens-here.sock"
 
@@ -84,6 +87,44 @@ def test_run_makes_no_folder_where_there_is_no_redis(cli, tmp_path: Path):
 def test_without_redis_a_command_ends_with_6(cli, command: tuple[str, ...]):
     result = cli(*command, "--redis", ABSENT)
     assert result.exit_code == 6
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_redis_that_refuses_what_is_sent_ends_a_command_with_6(cli, own_redis, tmp_path: Path):
+    capture = tmp_path / "capture.msgpack.gz"
+    with gzip.open(capture, "wb") as file:
+        file.write(msgpack.packb({"format": "bec-capture-1", "snapshot": {}}))
+        file.write(msgpack.packb([0.0, [b"SET", b"a", b"1"]]))
+    with own_redis.client() as admin:
+        admin.config_set("maxmemory", "1")
+    for command in (("simulate",), ("replay", capture)):
+        result = cli(*command, "--redis", own_redis.url)
+        assert result.exit_code == 6
+        assert "refuses: " in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_redis_that_dies_ends_a_simulation_with_6(cli, own_redis):
+    with ThreadPoolExecutor() as pool, own_redis.client() as client:
+        killed = pool.submit(kill_once_a_scan_is_open, client, own_redis.pid)
+        result = cli("simulate", "--redis", own_redis.url, "--seconds", "600")
+        killed.result()
+    assert result.exit_code == 6
+    assert "does not answer" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def kill_once_a_scan_is_open(client: redis.Redis, pid: int) -> None:
+    until(lambda: client.exists(keys.scan_status()), "the scan")
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("directory", ["file", "/proc/demo"])
+def test_a_demo_that_cannot_write_ends_with_2(cli, tmp_path: Path, directory: str):
+    (tmp_path / "file").touch()
+    result = cli("demo", tmp_path / directory)
+    assert result.exit_code == 2
+    assert "cannot be used" in result.stderr
     assert result.stderr.count("\n") == 1
 
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from zwriter.errors import ServiceError, UsageError
-from zwriter.ingest import StreamReader, connect, safe_url
+from zwriter.ingest import StreamReader, connect
 from zwriter.ingest.connection import until_it_works
 from zwriter.protocol.publisher import Publisher
 from zwriter.settings import RedisSettings
@@ -35,10 +35,6 @@ def test_a_wrong_password_is_said(own_redis):
 def test_a_url_that_is_none_is_said():
     with pytest.raises(UsageError, match="no Redis URL"):
         connect(RedisSettings(url="http://localhost"))
-
-
-def test_a_url_is_shown_without_user_and_password():
-    assert safe_url("redis://me:secret@host:6379/3") == "redis://host:6379/3"
 
 
 def test_work_is_tried_again_until_redis_is_back():

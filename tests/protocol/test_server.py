@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from zwriter.errors import ServiceError, UsageError
-from zwriter.protocol import connect, embedded_redis, redis_server
+from zwriter.protocol import RedisServer, asking, connect, embedded_redis, redis_server, safe_url
 
 SERVERS = [
     pytest.param(
@@ -35,7 +36,7 @@ def test_a_server_runs_as_long_as_its_block(start: Callable[..., Any], tmp_path:
         assert client.info("server")["process_id"] == first.pid
     with pytest.raises(ProcessLookupError):
         os.kill(first.pid, 0)
-    with pytest.raises(ServiceError, match="no Redis at unix:"):
+    with pytest.raises(ServiceError, match=r"Redis at unix:.* does not answer"):
         connect(first.url)
 
 
@@ -66,6 +67,30 @@ def test_a_password_is_not_told():
         connect("redis://me:secret@localhost:1/0")
     assert "localhost:1" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_a_url_is_shown_without_user_and_password():
+    assert safe_url("redis://me:secret@host:6379/3") == "redis://host:6379/3"
+
+
+@pytest.mark.parametrize("password", ["", ":wrong@"])
+def test_a_password_that_is_wrong_or_missing_is_said(own_redis: RedisServer, password: str):
+    with own_redis.client() as admin:
+        admin.config_set("requirepass", "right")
+    with pytest.raises(ServiceError, match=r"refuses the user or password; check the URL$"):
+        connect(own_redis.url.replace("unix://", f"unix://{password}"))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (redis.ConnectionError("gone"), r"Redis at redis://host does not answer \(gone\)"),
+        (redis.ResponseError("OOM\nmore"), "Redis at redis://host refuses: OOM$"),
+    ],
+)
+def test_a_redis_that_fails_later_is_told_of_as_well(error: Exception, told: str):
+    with pytest.raises(ServiceError, match=told), asking("redis://me:secret@host"):
+        raise error
 
 
 def test_what_is_no_url_is_refused():

@@ -76,6 +76,30 @@ def test_what_is_no_capture_is_refused_in_one_line(tmp_path: Path, client: redis
             replay(path, client)
 
 
+@pytest.mark.parametrize(
+    "objects",
+    [
+        [{"format": "bec-capture-1"}],
+        [{"format": "bec-capture-1", "snapshot": {b"a": [b"string"]}}],
+        [{"format": "bec-capture-1", "snapshot": {b"a": [b"list", -1, 5]}}],
+        [{"format": "bec-capture-1", "snapshot": {}}, [1000.0]],
+        [{"format": "bec-capture-1", "snapshot": {}}, 5],
+        [{"format": "bec-capture-1", "snapshot": {}}, [1000.0, []]],
+        [{"format": "bec-capture-1", "snapshot": {}}, [1000.0, [5]]],
+        [{"format": "bec-capture-1", "snapshot": {}}, [1000.0, [b"SET", b"a", {}]]],
+        [{"format": "bec-capture-1", "snapshot": {}}, [b"then", [b"SET", b"a", b"1"]]],
+    ],
+)
+def test_a_capture_that_is_damaged_is_refused_in_one_line(
+    tmp_path: Path, client: redis.Redis, objects: list[Any]
+):
+    path = tmp_path / "c.gz"
+    with gzip.open(path, "wb") as file:
+        file.writelines(map(msgpack.packb, objects))
+    with pytest.raises(UsageError, match=r"^[^\n]+ is damaged \([^\n]+$"):
+        replay(path, client)
+
+
 def test_a_capture_may_not_run_just_any_command(tmp_path: Path, client: redis.Redis):
     client.set("kept", "1")
     path = capture(tmp_path / "c.gz", {}, [b"FLUSHALL"])

@@ -96,13 +96,13 @@ def simulate(
     **Example**: `zwriter simulate --redis redis://localhost:6379/0
     --device eiger:frames:512x512:u2:50Hz --device adc:scalars:x1000:10Hz --seconds 30`
     """
-    from zwriter.protocol import Publisher, connect
+    from zwriter.protocol import Publisher, asking, connect
     from zwriter.sim.devices import DEFAULT_SPECS
     from zwriter.sim.devices import device as device_of
     from zwriter.sim.simulation import Simulation, next_scan_number
 
     devices = [device_of(spec) for spec in device or DEFAULT_SPECS]
-    with connect(redis) as client:
+    with asking(redis), connect(redis) as client:
         number = next_scan_number(client) if scan_number is None else scan_number
         simulation = Simulation(devices, seconds=seconds, scan_number=number)
         simulation.run(Publisher(client), _stop_on_signals())
@@ -129,12 +129,12 @@ def replay(
     **Example**: `zwriter replay scan.msgpack.gz --redis redis://localhost:6379/0 --speed 10
     --data-root /data/scans`
     """
-    from zwriter.protocol import connect
+    from zwriter.protocol import asking, connect
     from zwriter.sim.replay import replay as replay_capture
 
     if not speed > 0:
         raise UsageError(f"--speed {speed}: it must be above 0")
-    with connect(redis) as client:
+    with asking(redis), connect(redis) as client:
         count = replay_capture(capture, client, speed=speed, data_root=data_root)
     typer.echo(f"{count} commands")
 

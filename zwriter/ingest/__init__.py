@@ -1,7 +1,7 @@
 """Redis -> ordered updates with positions, and what Redis keeps of a scan's control messages."""
 
 from zwriter.ingest.byte_queue import ByteQueue
-from zwriter.ingest.connection import connect, safe_url
+from zwriter.ingest.connection import connect
 from zwriter.ingest.control import ControlEvent, events_in, listen
 from zwriter.ingest.gaps import Announced, Counts
 from zwriter.ingest.kept import Kept
@@ -21,5 +21,4 @@ __all__ = [
     "connect",
     "events_in",
     "listen",
-    "safe_url",
 ]

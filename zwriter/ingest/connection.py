@@ -6,15 +6,14 @@ import logging
 import threading
 from collections.abc import Callable
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from zwriter.errors import ServiceError, UsageError
 from zwriter.ingest.commands import Commands
 from zwriter.ingest.replies import ReplyParser, messages_of
+from zwriter.protocol.connection import asking, first_line
 from zwriter.settings import RedisSettings
 
 log = logging.getLogger(__name__)
@@ -56,12 +55,10 @@ def connect(settings: RedisSettings) -> Commands:
     """A client of the Redis of the settings, which has answered a PING. Threads may share it.
 
     A command that fails for want of a connection is tried again for about a second. Replies are
-    bytes. Raises UsageError for a URL that is none and ServiceError if Redis does not answer or
-    refuses us, with one line that says what to do.
+    bytes. Raises as `asking` does.
     """
     url = settings.url.get_secret_value()
-    where = safe_url(url)
-    try:
+    with asking(url):
         pool = _Pool.from_url(
             url,
             protocol=3,
@@ -74,27 +71,8 @@ def connect(settings: RedisSettings) -> Commands:
         )
         client = _Client.from_pool(pool)
         client.ping()
-    except ValueError as error:
-        raise UsageError(
-            "that is no Redis URL; write redis://host:port/0, rediss://... or unix:///path"
-        ) from error
-    except redis.AuthenticationError as error:
-        raise ServiceError(
-            f"Redis at {where} refuses the user or password; check the URL"
-        ) from error
-    except redis.RedisError as error:
-        raise ServiceError(
-            f"Redis at {where} does not answer ({_first_line(error)});"
-            " is it running, and is this its address?"
-        ) from error
     client.set_response_callback("XREAD", messages_of)
     return cast("Commands", client)
-
-
-def safe_url(url: str) -> str:
-    """The URL without user and password, for people to read."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def until_it_works(what: str, work: Callable[[], None], stop: threading.Event) -> None:
@@ -109,7 +87,7 @@ def until_it_works(what: str, work: Callable[[], None], stop: threading.Event) -
             work()
         except redis.RedisError as error:
             if not pause:
-                log.warning("%s: Redis is away, waiting for it: %s", what, _first_line(error))
+                log.warning("%s: Redis is away, waiting for it: %s", what, first_line(error))
             pause = longer(pause)
             stop.wait(pause)
         else:
@@ -121,7 +99,3 @@ def until_it_works(what: str, work: Callable[[], None], stop: threading.Event) -
 def longer(pause: float) -> float:
     """Seconds to wait after one more failure; 0 before the first one."""
     return min(2 * pause or 0.1, 5.0)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]

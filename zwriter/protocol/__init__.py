@@ -11,7 +11,7 @@ from zwriter.protocol.codec import (
     encode,
     messages_in,
 )
-from zwriter.protocol.connection import connect
+from zwriter.protocol.connection import asking, connect, safe_url
 from zwriter.protocol.keys import safe_name
 from zwriter.protocol.messages import (
     AvailableBeamlineStates,
@@ -55,6 +55,7 @@ __all__ = [
     "ScanStatus",
     "SignalIndex",
     "alarm_message",
+    "asking",
     "connect",
     "decode",
     "embedded_redis",
@@ -65,6 +66,7 @@ __all__ = [
     "messages_in",
     "redis_server",
     "safe_name",
+    "safe_url",
     "scan_history_message",
     "status_message",
     "updates_in",

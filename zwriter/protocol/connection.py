@@ -1,10 +1,13 @@
-"""One way to reach Redis, for all who need it."""
+"""One way to reach Redis, and to tell that it cannot be reached, for all who need it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import redis
+from redis.connection import parse_url
 
 from zwriter.errors import ServiceError, UsageError
 
@@ -12,20 +15,47 @@ from zwriter.errors import ServiceError, UsageError
 def connect(url: str) -> redis.Redis:
     """A client of the Redis at `redis://`, `rediss://` or `unix://`, which has answered.
 
-    Replies are bytes. Raises UsageError for a URL that is none, ServiceError when nobody answers or
-    we are refused; passwords in the URL are in no message.
+    Replies are bytes. Raises as `asking` does.
     """
-    try:
+    with asking(url):
         client = redis.Redis.from_url(url, protocol=3)
+        client.ping()
+    return client
+
+
+@contextmanager
+def asking(url: str) -> Iterator[None]:
+    """In the block, the Redis at a URL is asked. Raises UsageError for a URL that is none,
+    ServiceError if Redis does not answer or refuses something: one line that says what to do,
+    without the passwords in the URL."""
+    try:
+        parse_url(url)
     except ValueError as error:
         raise UsageError(
             "that is no Redis URL; write redis://host:port/0, rediss://... or unix:///path"
         ) from error
+    where = safe_url(url)
     try:
-        client.ping()
+        yield
+    except redis.AuthenticationError as error:
+        raise ServiceError(
+            f"Redis at {where} refuses the user or password; check the URL"
+        ) from error
+    except redis.ResponseError as error:
+        raise ServiceError(f"Redis at {where} refuses: {first_line(error)}") from error
     except redis.RedisError as error:
-        client.close()
-        where = urlsplit(url)
-        place = f"{where.scheme}://{where.netloc.rpartition('@')[2]}{where.path}"
-        raise ServiceError(f"no Redis at {place}: {error}") from error
-    return client
+        raise ServiceError(
+            f"Redis at {where} does not answer ({first_line(error)});"
+            " is it running, and is this its address?"
+        ) from error
+
+
+def safe_url(url: str) -> str:
+    """The URL without user and password, for people to read."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, for a line of its own."""
+    return str(error).partition("\n")[0][:200]

@@ -13,9 +13,8 @@ from socket import gethostname
 from urllib.parse import urlsplit
 
 from zwriter.errors import ServiceError
-from zwriter.ingest import safe_url
 from zwriter.objects import AnyPath, ObjectPath, is_url, place
-from zwriter.protocol import safe_name
+from zwriter.protocol import safe_name, safe_url
 from zwriter.settings import Settings, SpoolSettings, StorageSettings
 from zwriter.ship import Spool
 from zwriter.store.epochs import living_writer

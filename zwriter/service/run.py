@@ -11,11 +11,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from zwriter.errors import BadMessage, ServiceError, StoreError, UsageError, ZwriterError
-from zwriter.ingest import ControlEvent, Kept, connect, listen, safe_url
+from zwriter.ingest import ControlEvent, Kept, connect, listen
 from zwriter.ingest.commands import Commands
 from zwriter.master import check_mode
 from zwriter.objects import AnyPath, ObjectPath, place
-from zwriter.protocol import FileReference, ScanStatus, decode
+from zwriter.protocol import FileReference, ScanStatus, decode, safe_url
 from zwriter.reader import check_pyarrow, open_scan
 from zwriter.service.memory import keep_memory, search_seldom
 from zwriter.service.outbox import Outbox

@@ -26,6 +26,7 @@ from zwriter.sim import picture
 from zwriter.sim.devices import DEFAULT_SPECS, device
 from zwriter.sim.progress import Progress
 from zwriter.sim.simulation import Simulation
+from zwriter.store.disk import check_folder
 
 TIMEOUT = 60.0
 """seconds that the service may take to start, to begin a store, to finish a scan"""
@@ -34,11 +35,13 @@ TIMEOUT = 60.0
 def run_demo(directory: Path, seconds: float = 10.0) -> None:
     """Show on the terminal how a scan is written, read half-way and finished, all in `directory`.
 
-    Raises ServiceError when the service does not do its part in time.
+    Raises UsageError if `directory` cannot be written, ServiceError when the service does not do
+    its part in time.
     """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    directory.mkdir(parents=True, exist_ok=True)
     root, log = directory / "scans", directory / "zwriter.log"
+    for folder in (directory, root, directory / "redis"):
+        check_folder("the folder", folder)
     console.print("[bold]zwriter demo[/bold]: an embedded Redis, the service, a simulated scan")
     with embedded_redis(directory / "redis") as server, _service(server.url, root, log):
         simulation = Simulation(
@@ -129,7 +132,6 @@ def _serve(url: str, root: Path, log: Path, ready: Event) -> None:
 
 
 def _next_number(root: Path) -> int:
-    root.mkdir(exist_ok=True)
     return 1 + max((line.get("scan_number") or 0 for line in listing(root)), default=0)
 
 

@@ -41,9 +41,18 @@ def replay(
     header = next(objects, None)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise UsageError(f"{capture} is no capture of the format {FORMAT}")
-    _restore(header["snapshot"], client, data_root)
+    try:
+        _restore(header["snapshot"], client, data_root)
+        return _play(objects, client, speed, data_root)
+    except (LookupError, TypeError, ValueError, AttributeError, redis.DataError) as error:
+        raise UsageError(f"{capture} is damaged ({error!r}); copy it again") from error
+
+
+def _play(
+    commands: Iterator[Any], client: redis.Redis, speed: float, data_root: Path | None
+) -> int:
     count, first, began = 0, None, time.monotonic()
-    for captured, command in objects:
+    for captured, command in commands:
         first = captured if first is None else first
         time.sleep(max(0.0, began + (captured - first) / speed - time.monotonic()))
         _send(client, [_moved(argument, data_root) for argument in command])

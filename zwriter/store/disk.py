@@ -68,14 +68,15 @@ def of_the_store(error: BaseException) -> bool:
     return passing(error) or isinstance(error, Fenced)
 
 
-def check_folder(setting: str, folder: Path) -> None:
-    """Make the folder that a setting names. Raises UsageError if files cannot be made in it."""
+def check_folder(name: str, folder: Path) -> None:
+    """Make a folder, which the user knows by `name`. Raises UsageError if files cannot be made in
+    it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UsageError(f"{setting} {folder} cannot be used: {error}") from error
+        raise UsageError(f"{name} {folder} cannot be used: {error}") from error
 
 
 def step(work: Callable[P, T]) -> Callable[P, T]:
