@@ -12,8 +12,11 @@ from pathlib import Path
 import msgpack
 import pytest
 import redis
+from typer.main import get_command
 
+from zwriter.cli import app
 from zwriter.protocol import ScanStatus, decode, keys
+from zwriter.settings import Settings
 from zwriter.testing.waiting import until
 
 ABSENT = "unix:///nobody-listens-here.sock"
@@ -75,6 +78,13 @@ def test_a_setting_that_is_not_known_is_named(cli, tmp_path: Path):
     assert result.exit_code == 2
     assert "store.flush" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_the_help_of_run_has_the_defaults_of_the_settings():
+    options = {option.name: option.help for option in get_command(app).commands["run"].params}
+    settings = Settings()
+    assert options["redis"].endswith(f"Default: {settings.redis.url.get_secret_value()}.")
+    assert options["root"].endswith(f"Default: {settings.root}.")
 
 
 def test_run_makes_no_folder_where_there_is_no_redis(cli, tmp_path: Path):

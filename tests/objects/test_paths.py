@@ -115,7 +115,9 @@ def test_an_object_is_read_whole_by_one_request(bucket, storage, monkeypatch):
     assert requests == ["a"]
 
 
-@pytest.mark.parametrize("url", ["s3://", "s3:///", "gs://bucket/x", "https://host/x"])
+@pytest.mark.parametrize(
+    "url", ["s3://", "s3:///", "s3:/bucket/x", "gs://bucket/x", "https://host/x"]
+)
 def test_other_urls_are_refused(url):
     with pytest.raises(UsageError, match="give s3://<bucket>/<prefix>, or a path on a disk"):
         place(url)

@@ -25,12 +25,19 @@ RedisUrl = Annotated[
 @app.command(rich_help_panel="Write")
 def run(
     redis: Annotated[
-        str | None, typer.Option(metavar="URL", help="Redis to read from.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Redis to read from. Default: redis://localhost:6379/0.",
+            show_default=False,
+        ),
     ] = None,
     root: Annotated[
         str | None,
         typer.Option(
-            metavar="DIR", help="Folder for scans, or s3://bucket/prefix.", show_default=False
+            metavar="DIR",
+            help="Folder for scans, or s3://bucket/prefix. Default: data.",
+            show_default=False,
         ),
     ] = None,
     config: Config = None,

@@ -123,7 +123,7 @@ def catalog(
     If the table is there, it is brought up to date: scans that it has as finished are not read
     again. docs/object-store.md tells its columns.
 
-    Needs `pip install 'zwriter[lake]'`; exit code 2 without it.
+    Needs pyarrow (`pip install pyarrow`); exit code 2 without it.
     """
     from zwriter.reader import catalog as write_catalog
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 SCHEME = "s3://"
 AT_ONCE = 16
+_URL = re.compile(r"^\w+:/|://")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -198,8 +200,8 @@ def place(path: str | AnyPath, options: Mapping[str, Any] | None = None) -> AnyP
 
 
 def is_url(path: str) -> bool:
-    """Whether a path is none on a disk."""
-    return "://" in path
+    """Whether a path is none on a disk, be it with one slash where there should be two."""
+    return bool(_URL.search(path))
 
 
 def contents(folder: AnyPath) -> dict[str, bool]:

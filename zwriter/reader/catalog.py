@@ -93,7 +93,7 @@ def catalog_scan(
 def check_pyarrow() -> None:
     """Raises UsageError if it is not installed."""
     if find_spec("pyarrow") is None:
-        raise UsageError("a catalog needs pyarrow: pip install 'zwriter[lake]'")
+        raise UsageError("a catalog needs pyarrow: pip install pyarrow")
 
 
 def _schema() -> pa.Schema:
