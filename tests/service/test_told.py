@@ -150,6 +150,7 @@ def test_a_mode_that_no_master_file_there_has_ends_the_service_at_its_start(
         ({"root": "{tmp}/file"}, "root {tmp}/file cannot be used"),
         ({"master": {"folder": "/proc"}}, "master.folder /proc cannot be used"),
         ({"master": {"folder": "{tmp}/file"}}, "master.folder {tmp}/file cannot be used"),
+        ({"master": {"folder": "s3://bucket/masters"}}, "masters is not on a disk"),
         ({"catalog": "{tmp}"}, "catalog {tmp} is a folder"),
         ({"root": "s3:/bucket/scans"}, "give s3://"),
         ({"catalog": "gs://bucket/scans.parquet"}, "give s3://"),

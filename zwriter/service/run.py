@@ -122,7 +122,7 @@ def _prepare_folders(settings: Settings) -> None:
     else:
         _look_at_bucket(root, settings)
     if settings.master.folder is not None:
-        check_folder("master.folder", settings.master.folder.absolute())
+        check_folder("master.folder", settings.master.folder)
 
 
 def _look_at_bucket(root: ObjectPath, settings: Settings) -> None:

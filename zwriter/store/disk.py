@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from zwriter.errors import Fenced, NotSynced, UsageError
 from zwriter.failpoint import failpoint
+from zwriter.objects import is_url
 from zwriter.store.exchange import take_place
 
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}  # from one folder to another
@@ -71,6 +72,8 @@ def of_the_store(error: BaseException) -> bool:
 def check_folder(name: str, folder: Path) -> None:
     """Make a folder, which the user knows by `name`. Raises UsageError if files cannot be made in
     it."""
+    if is_url(str(folder)):
+        raise UsageError(f"{name} {folder} is not on a disk; give a folder that is")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
