@@ -231,3 +231,53 @@ def test_a_folder_that_is_no_store_ends_with_4_and_one_line(cli, tmp_path: Path,
     result = cli(command, tmp_path)
     assert result.exit_code == 4
     assert result.stderr.count("\n") == 1
+
+
+@on_a_disk
+@pytest.mark.parametrize("command", ["show", "tail", "export"])
+def test_a_scan_that_may_not_be_read_ends_with_4_and_one_line(cli, scan, forbid, command: str):
+    forbid(scan / "zarr.json")
+    result = cli(command, scan, *([scan.parent / "out.h5"] if command == "export" else []))
+    told = f"zwriter: {scan}/zarr.json: Permission denied; check its permissions\n"
+    assert (result.exit_code, result.stderr) == (4, told)
+
+
+@on_a_disk
+def test_a_scan_that_may_not_be_read_hides_no_other(cli, scans: ScanFolder, scan, forbid):
+    complete(scans.writer("S2.zarr", scan_id="two", scan_number=2))
+    forbid(scan / "zarr.json")
+    listed = cli("ls", scans.path)
+    assert listed.exit_code == 4
+    _, first, second = listed.stdout.splitlines()
+    assert "cannot be read" in first
+    assert "COMPLETE" in second
+    out = scans / "scans.parquet"
+    assert cli("catalog", scans.path, out).exit_code == 0
+    assert [bool(row["error"]) for row in pq.read_table(out).to_pylist()] == [True, False]
+    verified = cli("verify", scans.path)
+    assert verified.exit_code == 4
+    assert f"{scan} cannot be read" in verified.stdout
+
+
+@on_a_disk
+def test_a_folder_that_may_not_be_read_is_not_taken_for_empty(cli, scans: ScanFolder, scan, forbid):
+    complete(scans.writer("deeper/S2.zarr", scan_id="two", scan_number=2))
+    out = scans / "scans.parquet"
+    cli("catalog", scans.path, out)
+    before = out.read_bytes()
+    forbid(scans / "deeper")
+    for command, code in ((("ls",), 4), (("recover",), 1), (("verify",), 4), (("catalog", out), 4)):
+        name, *more = command
+        result = cli(name, scans.path, *more)
+        assert result.exit_code == code, command
+        (told,) = (line for line in result.output.splitlines() if str(scans / "deeper") in line)
+        assert "cannot be read" in told or "Permission denied" in told
+    assert out.read_bytes() == before
+
+
+@on_a_disk
+def test_what_a_file_system_keeps_for_itself_is_no_folder_of_scans(cli, scan: Path, forbid):
+    (scan.parent / "lost+found").mkdir()
+    forbid(scan.parent / "lost+found")
+    for command in ("ls", "recover", "verify"):
+        assert cli(command, scan.parent).exit_code == 0

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from zwriter import __version__
-from zwriter.errors import ZwriterError
+from zwriter.errors import StoreError, ZwriterError
 
 HELP = """Writes a beamline's scans from Redis to Zarr v3 stores, which can be read while they grow,
 and to HDF5/NeXus master files.
@@ -20,7 +20,7 @@ and to HDF5/NeXus master files.
 - 1: failed; something is left to be repaired
 - 2: wrong usage: an option, a path, a setting
 - 3: a scan with gaps
-- 4: a store or a file that is damaged, or is none
+- 4: a store or a file that is damaged, cannot be read, or is none
 - 5: another writer has the scan
 - 6: Redis or the object store cannot be reached, or refuses
 """
@@ -35,6 +35,16 @@ class _Commands(TyperGroup):
         except ZwriterError as error:
             typer.echo(f"zwriter: {error}", err=True)
             raise typer.Exit(error.exit_code) from error
+        except BrokenPipeError:  # who reads what we print has had enough: typer's business
+            raise
+        except OSError as error:
+            typer.echo(f"zwriter: {_of_file(error)}", err=True)
+            raise typer.Exit(StoreError.exit_code) from error
+
+
+def _of_file(error: OSError) -> str:
+    told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return f"{told}; check its permissions" if isinstance(error, PermissionError) else told
 
 
 app = typer.Typer(

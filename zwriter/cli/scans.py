@@ -24,17 +24,28 @@ def ls(
     as_json: Json = False,
     storage_option: StorageOptions = None,
 ) -> None:
-    """List the scans below a folder, finished and running ones."""
+    """List the scans below a folder, finished and running ones.
+
+    Exit code 4: something there cannot be read; its line says so.
+    """
+    from zwriter.errors import StoreError
     from zwriter.reader import listing
 
     lines = listing(directory, storage_options=storage_options(storage_option))
     if as_json:
         print_json(lines)
-        return
+    else:
+        _print(_listed(lines))
+    if not all(line.get("readable", True) for line in lines):
+        raise typer.Exit(StoreError.exit_code)
+
+
+def _listed(lines: list[dict[str, Any]]) -> Any:
     table = _table("scan", "status", "verdict", "started", "devices", "rows", "missing", "path")
     for line in lines:
         if "error" in line:
-            table.add_row("?", "", "[red]damaged[/red]", "", "", "", "", line["path"])
+            problem = "damaged" if line["readable"] else "cannot be read"
+            table.add_row("?", "", f"[red]{problem}[/red]", "", "", "", "", line["path"])
             continue
         table.add_row(
             _number(line["scan_number"]),
@@ -43,7 +54,7 @@ def ls(
             _local_time(line["start_time"]),
             *(str(line[name]) for name in ("devices", "rows", "missing", "path")),
         )
-    _print(table)
+    return table
 
 
 @app.command(rich_help_panel="Look")
@@ -175,7 +186,8 @@ def verify(
 ) -> None:
     """Read all that a scan or a master file holds and say whether it is whole.
 
-    Exit code 0: complete; 3: undamaged, with gaps, aborted or still running; 4: damaged.
+    Exit code 0: complete; 3: undamaged, with gaps, aborted or still running; 4: damaged, or cannot
+    be read.
     """
     from zwriter import verify as verify_scan
 

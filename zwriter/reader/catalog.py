@@ -45,7 +45,8 @@ def catalog(
     and is none, or is damaged, has a row that says so in `error`.
 
     Raises UsageError if pyarrow is not installed, `root` is no folder of scans or `out` is
-    something else; StoreError if `out` cannot be written.
+    something else; OSError if a folder below `root` cannot be read, and so nobody knows what is in
+    it; StoreError if `out` cannot be written.
     """
     check_pyarrow()
     import pyarrow as pa
@@ -157,9 +158,11 @@ def _row(scan: Found) -> dict[str, Any] | None:
         if documents is None:
             return None
         signals = [*_committed(documents), *_points(documents)]
-    except (StoreError, LookupError, TypeError, ValueError, AttributeError) as error:
-        told = error if isinstance(error, StoreError) else f"its documents are damaged ({error!r})"
-        return {"path": path, "finished": False, "error": str(told)}
+    except (StoreError, OSError) as error:
+        return {"path": path, "finished": False, "error": str(error)}
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        told = f"its documents are damaged ({error!r})"
+        return {"path": path, "finished": False, "error": told}
     root = documents.root
     names = ("scan_id", "scan_number", "status", "verdict")
     return {

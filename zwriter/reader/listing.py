@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from zwriter.objects import AnyPath, ObjectPath, contents, each, place
 from zwriter.reader.commits import DeviceCommit, commit_in
 from zwriter.reader.location import Location
 from zwriter.reader.scan import scan_attributes
+from zwriter.store.disk import raised, walk
 from zwriter.store.layout import DEVICES
 
 
@@ -23,24 +23,26 @@ class Found(NamedTuple):
     master: str | None
 
 
-def find_stores(root: AnyPath) -> Iterator[AnyPath]:
-    """The scan stores below `root`, in order of path; folders inside a store are not looked at."""
-    return (found.path for found in find_scans(root))
+def find_stores(root: AnyPath, refused: Callable[[OSError], None]) -> Iterator[AnyPath]:
+    """The scan stores below `root`, in order of path; folders inside a store are not looked at.
+
+    refused: is told of folders on a disk that cannot be read.
+    """
+    return (found.path for found in find_scans(root, refused))
 
 
-def find_scans(root: AnyPath) -> Iterator[Found]:
+def find_scans(root: AnyPath, refused: Callable[[OSError], None] = raised) -> Iterator[Found]:
     """The same with their master files."""
     if isinstance(root, ObjectPath):
         yield from _in_bucket(root)
         return
-    masters: dict[str, dict[str, str]] = {}
-    for folder, names, files in os.walk(root):
+    masters: dict[Path, dict[str, str]] = {}
+    for folder, names, files in walk(root, refused):
         names.sort()
         masters[folder] = masters_of(files)
-        if folder.endswith(".zarr") and "zarr.json" in files:
+        if folder.suffix == ".zarr" and "zarr.json" in files:
             names.clear()
-            path = Path(folder)
-            yield Found(path, masters.get(folder.rpartition("/")[0] or "/", {}).get(path.stem))
+            yield Found(folder, masters.get(folder.parent, {}).get(folder.stem))
         names[:] = [name for name in names if not name.startswith(".")]
 
 
@@ -101,14 +103,17 @@ def listing(
 ) -> list[dict[str, Any]]:
     """One line a scan store below `root`, for `zwriter ls`: what its root document and commits say.
 
-    `rows` and `missing` are sums over all signals; what only looks like a store has an `error`.
+    `rows` and `missing` are sums over all signals. What only looks like a store, and what cannot be
+    read, be it a store or a folder, has an `error`, and `readable` says which of both it is.
     Raises UsageError if there is no such folder.
     """
     folder = place(root, storage_options)
-    stores = list(find_stores(folder))
-    if not stores and not folder.is_dir():
+    refused: list[OSError] = []
+    stores = list(find_stores(folder, refused.append))
+    if not stores and not refused and not folder.is_dir():
         raise UsageError(f"{root}: no such folder")
-    return [line for line in each(folder, _line, stores) if line]
+    lines = [line for line in each(folder, _line, stores) if line]
+    return lines + [_failed(error.filename, error) for error in refused]
 
 
 def _line(path: AnyPath) -> dict[str, Any] | None:
@@ -116,8 +121,8 @@ def _line(path: AnyPath) -> dict[str, Any] | None:
     try:
         documents = scan_documents(path)
         commits = documents.commits() if documents else {}
-    except StoreError as error:
-        return {"path": str(path), "error": str(error)}
+    except (StoreError, OSError) as error:
+        return _failed(path, error)
     if documents is None:
         return None
     signals = [s for commit in commits.values() if commit for s in commit.signals.values()]
@@ -129,6 +134,10 @@ def _line(path: AnyPath) -> dict[str, Any] | None:
         "rows": sum(signal.rows for signal in signals),
         "missing": sum(signal.ledger.missing for signal in signals),
     }
+
+
+def _failed(path: AnyPath | str, error: StoreError | OSError) -> dict[str, Any]:
+    return {"path": str(path), "error": str(error), "readable": isinstance(error, StoreError)}
 
 
 @dataclass(frozen=True, slots=True)

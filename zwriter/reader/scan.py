@@ -27,8 +27,9 @@ def open_scan(path: str | AnyPath, *, storage_options: Mapping[str, Any] | None 
 
     path: on a disk, or `s3://bucket/prefix/<base>.zarr`; storage_options: for the latter, endpoint,
     keys and so on (docs/object-store.md); default: what the environment says.
-    Raises UsageError if there is no such folder, StoreError if it is not a scan store; for an
-    object store ServiceError, here and in all that reads, if it refuses or cannot be reached.
+    Raises UsageError if there is no such folder, StoreError if it is not a scan store, OSError
+    if it may not be read; for an object store ServiceError, here and in all that reads, if it
+    refuses or cannot be reached.
     """
     return Scan(Location(path, storage_options))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,13 +16,20 @@ from zwriter.reader.location import Location
 from zwriter.service.finalize import finalize
 from zwriter.service.roots import fed_from
 from zwriter.settings import Settings
+from zwriter.store.disk import walk
 from zwriter.store.epochs import living_writer
 from zwriter.store.layout import side_folder
 
 log = logging.getLogger(__name__)
 
 State = Literal[
-    "being written", "unfinished", "not cleaned up", "no master file", "damaged", "stray file"
+    "being written",
+    "unfinished",
+    "not cleaned up",
+    "no master file",
+    "damaged",
+    "stray file",
+    "cannot be read",
 ]
 _PART = re.compile(r"(.*)_master.*\.h5\.[0-9a-f]{8}\.part")
 _FINISH = "finish it with what is committed, never as COMPLETE, and write its master file"
@@ -55,21 +61,21 @@ class Outcome:
 
 def leftovers(root: Path) -> Iterator[Leftover]:
     """What there is below `root`, in order of path: scans that are not finished, or have no master
-    file, and files that were being written. Nothing is changed.
+    file, and files that were being written; then folders that cannot be read. Nothing is changed.
 
     Raises UsageError if `root` is no folder, or a store.
     """
     if not root.is_dir() or root.suffix == ".zarr":
         raise UsageError(f"{root}: give a folder in which scans are")
-    for place, names, files in os.walk(root):
-        folder = Path(place)
+    refused: list[OSError] = []
+    for folder, names, files in walk(root, refused.append):
         scans = {name.rpartition(".")[0] for name in names if name.endswith((".zarr", ".zwriter"))}
         for base in sorted(scans):
             store = folder / f"{base}.zarr"
             try:
                 found = _look_at(store)
             except OSError as error:
-                found = Leftover(store, "damaged", f"cannot be read: {error}")
+                found = _unreadable(store, error)
             if found:
                 yield found
         for name in sorted(files):
@@ -77,6 +83,7 @@ def leftovers(root: Path) -> Iterator[Leftover]:
                 problem = "a master file that was being written"
                 yield Leftover(folder / name, "stray file", problem, "remove it")
         names[:] = sorted(name for name in names if not name.endswith((".zarr", ".zwriter")))
+    yield from (_unreadable(Path(error.filename), error) for error in refused)
 
 
 def repair(found: Iterable[Leftover], settings: Settings) -> Iterator[Outcome]:
@@ -127,6 +134,10 @@ def _look_at(store: Path) -> Leftover | None:
     if not any(store.parent.glob(f"{escape(store.stem)}_master*.h5")):
         return Leftover(store, "no master file", "finished", "write it")
     return None
+
+
+def _unreadable(path: Path, error: OSError) -> Leftover:
+    return Leftover(path, "cannot be read", str(error.strerror or error))
 
 
 def _unfinished(store: Path) -> Leftover:

@@ -226,12 +226,21 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def walk(path: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """`os.walk`, but a folder that is there and cannot be read raises OSError."""
+def raised(error: OSError) -> None:
+    """What cannot be read ends it all."""
+    raise error
+
+
+def walk(
+    path: Path, refused: Callable[[OSError], None] = raised
+) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """`os.walk`, but of a folder that is there and cannot be read `refused` is told; default: it is
+    raised."""
 
     def cannot_read(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            raise error
+        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+        if not gone and Path(error.filename).name != "lost+found":  # of the file system
+            refused(error)
 
     for folder, folders, files in os.walk(path, onerror=cannot_read):
         yield Path(folder), folders, files

@@ -18,7 +18,8 @@ __all__ = ["Report", "verify"]
 
 def verify(path: str | AnyPath, *, storage_options: Mapping[str, Any] | None = None) -> Report:
     """Check a store (`.zarr`), a master file (`.h5`), or every one of both below a folder; in a
-    bucket a store together with its master file. storage_options: as in `open_scan`.
+    bucket a store together with its master file. A folder that cannot be read is a problem.
+    storage_options: as in `open_scan`.
 
     Raises UsageError if there is nothing to check.
     """
@@ -28,9 +29,11 @@ def verify(path: str | AnyPath, *, storage_options: Mapping[str, Any] | None = N
     if isinstance(path, Path) and path.suffix == ".zarr" and path.is_dir():
         return verify_store(path)
     report = Report(str(path))
-    parts = [verify_store(store) for store in find_stores(path) if store.is_dir()]
+    refused: list[OSError] = []
+    parts = [verify_store(store) for store in find_stores(path, refused.append) if store.is_dir()]
     parts += [verify_master(master, storage_options) for master in _masters(path)]
-    if not parts:
+    report.problems += [f"{error.filename} cannot be read: {error.strerror}" for error in refused]
+    if not parts and not refused:
         raise UsageError(f"{path}: no scan store and no master file is there")
     for part in parts:
         report.include(part)

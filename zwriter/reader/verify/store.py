@@ -44,6 +44,8 @@ def verify_store(path: AnyPath) -> Report:
                 break
     except StoreError as error:
         report.problems.append(str(error))
+    except OSError as error:
+        report.problems.append(f"{path} cannot be read: {error}")
     return report
 
 
