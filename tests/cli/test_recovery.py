@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import socket
 from pathlib import Path
 
 import pytest
 
 from zwriter import ScanWriter, open_scan
+from zwriter.service.roots import mark_as_fed
 
 
 @pytest.fixture
@@ -17,6 +21,41 @@ def unfinished(tmp_path: Path) -> Path:
     writer.commit()
     writer.close()
     return writer.path
+
+
+def test_a_scan_whose_writer_is_dead_does_not_run_any_more(cli, unfinished: Path, monkeypatch):
+    monkeypatch.setattr("zwriter.cli.scans.QUIET", 0.0)
+    assert " live " not in cli("ls", unfinished.parent).stdout
+    shown = cli("show", unfinished).stdout
+    told = f"its writer is dead; `zwriter finalize {unfinished}` ends it"
+    assert f"({told})" in shown
+    assert json.loads(cli("show", unfinished, "--json").stdout)["abandoned"] == told
+    followed = cli("tail", unfinished)
+    assert (followed.exit_code, followed.stderr) == (1, f"zwriter: {unfinished}: {told}\n")
+    exported = cli("export", unfinished, unfinished.parent / "out.h5")
+    assert exported.exit_code == 2
+    assert told in exported.stderr
+
+    (advice,) = re.findall("`zwriter (.*?)`", shown)
+    assert cli(*shlex.split(advice)).exit_code == 3
+    assert "dead" not in cli("ls", unfinished.parent).stdout
+    assert cli("tail", unfinished).exit_code == 0
+
+
+def test_of_a_scan_whose_service_is_dead_it_says_who_goes_on_with_it(cli, unfinished: Path):
+    mark_as_fed(unfinished, "redis://beamline:6379/0")
+    assert "its service is dead; `zwriter run` goes on with it" in cli("show", unfinished).stdout
+
+
+def test_a_writer_on_another_machine_is_not_known_to_be_dead(cli, unfinished: Path, monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+    assert " live " in cli("ls", unfinished.parent).stdout
+    assert "it still runs" in cli("show", unfinished).stdout
+
+
+def test_a_writer_of_which_nothing_may_be_read_is_not_known_to_be_dead(cli, unfinished, forbid):
+    forbid(unfinished.with_suffix(".zwriter"))
+    assert " live " in cli("ls", unfinished.parent).stdout
 
 
 def test_finalize_says_what_the_scan_is_and_where_its_master_file_is(cli, unfinished: Path):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from zwriter.cli.app import app, print_json
 from zwriter.cli.configuration import Config, StorageOptions, settings_of, storage_options
 
+if TYPE_CHECKING:
+    from zwriter.reader import Scan
+
 ScanUrl = Annotated[
     str, typer.Argument(metavar="SCAN", help="The folder BASE.zarr, or its s3:// URL.")
 ]
+QUIET = 5.0  # seconds without news until it is asked whether a writer is alive
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
@@ -36,6 +41,8 @@ def ls(
         print_json(lines)
     else:
         _print(_listed(lines))
+        if any(line.get("abandoned") for line in lines):
+            typer.echo("dead: their writer is; `zwriter show PATH` says what to do")
     if not all(line.get("readable", True) for line in lines):
         raise typer.Exit(StoreError.exit_code)
 
@@ -50,7 +57,7 @@ def _listed(lines: list[dict[str, Any]]) -> Any:
         table.add_row(
             _number(line["scan_number"]),
             line["status"] or "",
-            line["verdict"] or "[cyan]live[/cyan]",
+            line["verdict"] or ("[red]dead[/red]" if line["abandoned"] else "[cyan]live[/cyan]"),
             _local_time(line["start_time"]),
             *(str(line[name]) for name in ("devices", "rows", "missing", "path")),
         )
@@ -61,11 +68,12 @@ def _listed(lines: list[dict[str, Any]]) -> Any:
 def show(scan: ScanUrl, as_json: Json = False, storage_option: StorageOptions = None) -> None:
     """Show a scan: its status, its verdict, and what is known of each signal.
 
-    With --json: scan_id, scan_number, status, verdict (null while it runs) and, in devices, each
-    signal's shape, dtype, expected, received, written, missing, short, cut and quarantined updates;
-    in lag, how many seconds old each device's newest message was when it was committed (null if
-    none came since the commit before); in gaps, what is known to be missing and why messages are
-    in quarantine.
+    With --json: scan_id, scan_number, status, verdict (null until it is finished) and, in devices,
+    each signal's shape, dtype, expected, received, written, missing, short, cut and quarantined
+    updates; in abandoned, that its writer is dead, and what to do about it (null where that is not
+    known: it is on a disk, on the machine of the writer); in lag, how many seconds old each
+    device's newest message was when it was committed (null if none came since the commit before);
+    in gaps, what is known to be missing and why messages are in quarantine.
     """
     from zwriter import open_scan
 
@@ -75,7 +83,7 @@ def show(scan: ScanUrl, as_json: Json = False, storage_option: StorageOptions = 
         print_json(facts | {"gaps": gaps})
         return
     typer.echo(f"scan {_number(facts['scan_number'])}  {facts['scan_id']}")
-    typer.echo(f"status {facts['status']}, verdict {facts['verdict'] or _still_runs(facts)}")
+    typer.echo(f"status {facts['status']}, verdict {facts['verdict'] or _no_verdict(facts)}")
     counts = ("expected", "received", "written", "missing", "short", "cut", "quarantined")
     table = _table("device", "signal", "shape", "dtype", *counts)
     for device, signals in facts["devices"].items():
@@ -97,12 +105,14 @@ def tail(scan: ScanUrl, as_json: Json = False, storage_option: StorageOptions = 
     """Follow a running scan: one line each time something new is there, until it is finished.
 
     With --json each line is an object: status, verdict, and updates written of each device.
+
+    Exit code 1: its writer is dead, as far as that is known; see `zwriter show`.
     """
     from zwriter import open_scan
 
     told = None
     opened = open_scan(scan, storage_options=storage_options(storage_option))
-    for now in opened.follow():
+    for now in _followed(opened):
         facts = now.summary()
         written = {
             device: sum(signal["written"] or 0 for signal in signals.values())
@@ -117,6 +127,19 @@ def tail(scan: ScanUrl, as_json: Json = False, storage_option: StorageOptions = 
         else:
             counts = "  ".join(f"{device} {count}" for device, count in written.items())
             typer.echo(f"{facts['verdict'] or facts['status'] or 'no status yet'}  {counts}")
+
+
+def _followed(scan: Scan) -> Iterator[Scan]:
+    """`scan.follow()`. Raises ZwriterError once its writer is dead, and stays so for a while: a
+    service may be back in a moment."""
+    from zwriter.errors import ZwriterError
+
+    while True:
+        yield from scan.follow(timeout=QUIET)
+        if scan.finished:
+            return
+        if dead := scan.abandoned:
+            raise ZwriterError(f"{scan.path}: {dead}")
 
 
 @app.command(rich_help_panel="Look")
@@ -201,7 +224,9 @@ def verify(
     raise typer.Exit(report.exit_code)
 
 
-def _still_runs(facts: dict[str, Any]) -> str:
+def _no_verdict(facts: dict[str, Any]) -> str:
+    if facts["abandoned"]:
+        return f"- ({facts['abandoned']})"
     lag = max((lag for lag in facts["lag"].values() if lag is not None), default=None)
     return "- (it still runs)" if lag is None else f"- (it still runs, lag {lag:.1f} s)"
 

@@ -72,7 +72,8 @@ def write_master(
     _check_out(path, out, mode)
     scan = open_scan(path)
     if not scan.finished:
-        raise UsageError(f"{store}: the scan is not finished; export it when it is")
+        why = scan.abandoned or "export it when it is"
+        raise UsageError(f"{store}: the scan is not finished; {why}")
     tree = reference_tree(scan, out, folder, settings)
     below = {"auto": settings.copy_below, "copy": math.inf}.get(mode, 0)
     stored = ArrayWriter(tree, path, folder, below)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from zwriter.errors import StoreError, UsageError
 from zwriter.objects import AnyPath, ObjectPath, contents, each, place
+from zwriter.reader.abandoned import abandoned
 from zwriter.reader.commits import DeviceCommit, commit_in
 from zwriter.reader.location import Location
 from zwriter.reader.scan import scan_attributes
@@ -130,6 +131,7 @@ def _line(path: AnyPath) -> dict[str, Any] | None:
     return {
         "path": str(path),
         **{name: documents.root.get(name) for name in names},
+        "abandoned": None if documents.root.get("finished") else abandoned(documents.location),
         "devices": len(commits),
         "rows": sum(signal.rows for signal in signals),
         "missing": sum(signal.ledger.missing for signal in signals),

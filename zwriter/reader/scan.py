@@ -10,6 +10,7 @@ from zwriter.errors import StoreError, UsageError
 from zwriter.model import ScanState, Verdict
 from zwriter.objects import AnyPath, each
 from zwriter.protocol.messages import BeamlineState, FileReference
+from zwriter.reader.abandoned import abandoned
 from zwriter.reader.commits import DeviceCommit, read_commit
 from zwriter.reader.devices import Device
 from zwriter.reader.gaps import gaps
@@ -84,6 +85,12 @@ class Scan:
     def finished(self) -> bool:
         """Nothing more will come: every array is sealed."""
         return bool(self._root.get("finished"))
+
+    @property
+    def abandoned(self) -> str | None:
+        """That its writer is dead, and what to do about it; None for a finished scan, and where
+        that is not known: it is on a disk, on the machine of the writer."""
+        return None if self.finished else abandoned(self._location)
 
     @property
     def start_time(self) -> float | None:
@@ -186,6 +193,7 @@ class Scan:
             "status": self.status,
             "verdict": self.verdict,
             "finished": self.finished,
+            "abandoned": self.abandoned,
             "start_time": self.start_time,
             "end_time": self.end_time,
             "lag": {name: commit.lag for name, commit in self.commits.items()},

@@ -104,6 +104,15 @@ def living_writer(side: Path) -> str | None:
     return None
 
 
+def died_here(side: Path) -> bool:
+    """Whether all who wrote a scan are known to be dead: they were processes of this machine."""
+    claims = []
+    with suppress(OSError):  # what may not be read says nothing
+        claims = [_Claim(side / EPOCHS / str(number)) for number in _numbers(side / EPOCHS)]
+    here = socket.gethostname()
+    return bool(claims) and all(claim.dead and claim.host == here for claim in claims)
+
+
 def _numbers(folder: Path) -> list[int]:
     try:
         return [int(entry.name) for entry in os.scandir(folder) if entry.name.isdigit()]
@@ -122,7 +131,8 @@ class _Claim:
         known = document if isinstance(document, dict) else {}
         self.boot: str | None = known.get("boot") or None
         self.durability: str | None = known.get("durability")
-        self.writer = f"process {known.get('pid', '?')} on {known.get('host', '?')}"
+        self.host: str | None = known.get("host")
+        self.writer = f"process {known.get('pid', '?')} on {self.host or '?'}"
         with suppress(OSError), path.open("rb") as file:
             fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
             self.dead = True
