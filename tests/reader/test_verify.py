@@ -368,6 +368,15 @@ def test_a_file_that_is_no_hdf5_file_is_damaged(scans: ScanFolder):
     assert verify(scans / "S1_master.h5").exit_code == 4
 
 
+def test_an_hdf5_file_that_is_no_master_file_is_none(folder: Path):
+    with h5py.File(folder / "notes.h5", "w") as file:
+        file["entry/data"] = [1, 2, 3]
+    for path in (folder / "notes.h5", folder / "S1.zarr" / SHARD):
+        report = verify(path)
+        assert report.exit_code == 4
+        assert report.problems == [f"{path} is no master file of zwriter: no /entry/zwriter in it"]
+
+
 def test_a_folder_with_nothing_to_verify_is_an_error(tmp_path: Path, where):
     with pytest.raises(UsageError, match="no scan store"):
         verify(where(tmp_path))

@@ -220,7 +220,7 @@ def verify(
     else:
         for line in (*report.problems, *report.gaps):
             typer.echo(line)
-        typer.echo(f"{path}: {report.verdict or 'not finished'}, {len(report.problems)} problems")
+        typer.echo(f"{path}: {report.verdict or 'no verdict'}, {len(report.problems)} problems")
     raise typer.Exit(report.exit_code)
 
 

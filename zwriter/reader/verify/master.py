@@ -20,9 +20,10 @@ from zwriter.reader.scan import root_attributes
 from zwriter.reader.verify.report import Report
 from zwriter.reader.verify.sources import Source, object_problems, sources_of
 
-VERDICT = "entry/zwriter/verdict"
-LEDGER = "entry/zwriter/ledger"
-STORE = "entry/zwriter/store"
+ACCOUNT = "entry/zwriter"  # what only our files have
+VERDICT = f"{ACCOUNT}/verdict"
+LEDGER = f"{ACCOUNT}/ledger"
+STORE = f"{ACCOUNT}/store"
 DEVICES = "/entry/collection/devices/"
 READOUT_GROUPS = "/entry/collection/readout_groups/"
 
@@ -43,6 +44,9 @@ def _verified(here: Path, path: AnyPath, options: Mapping[str, Any] | None) -> R
     report = Report(str(path))
     try:
         with h5py.File(here, "r", locking=False) as file:
+            if ACCOUNT not in file:
+                report.problems.append(f"{path} is no master file of zwriter: no /{ACCOUNT} in it")
+                return report
             report.verdict = _verdict(file)
             report.gaps += [f"{path}: {gap}" for gap in _gaps(file)]
             folder = _folder_of_links(file, path.parent, options)
