@@ -178,7 +178,8 @@ def test_the_file_of_a_scan_on_a_disk_may_be_an_object(store: Path, bucket: str)
 
 def test_an_object_is_replaced_whole_or_not_at_all(url: str, monkeypatch: pytest.MonkeyPatch):
     out = url.replace("S1.zarr", "S1_master.h5")
-    at(out).write_bytes(b"what was there")
+    write_master(url, out, settings=MasterSettings(facility="Here"))
+    there = at(out).read_bytes()
 
     def stop(*_: object) -> None:
         raise StoreError("stopped")
@@ -186,7 +187,7 @@ def test_an_object_is_replaced_whole_or_not_at_all(url: str, monkeypatch: pytest
     monkeypatch.setattr("zwriter.master.write.verify_file", stop)
     with pytest.raises(StoreError, match="stopped"):
         write_master(url, out)
-    assert at(out).read_bytes() == b"what was there"
+    assert at(out).read_bytes() == there
 
 
 def test_modes_that_these_places_do_not_have_are_refused(store: Path, url: str, tmp_path: Path):

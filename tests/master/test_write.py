@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ import pytest
 from zwriter.errors import StoreError, UsageError
 from zwriter.master import write_master
 from zwriter.objects import AnyPath
+from zwriter.settings import MasterSettings
 from zwriter.testing.scans import ScanFolder, remove
 
 
@@ -29,10 +31,23 @@ def shard(store: AnyPath) -> AnyPath:
 
 def test_an_existing_master_is_replaced(scans: ScanFolder, store: AnyPath) -> None:
     out = scans / "out.h5"
-    out.write_bytes(b"something else")
-    write_master(store, out)
-    assert out.read_bytes().startswith(b"\x89HDF")
+    for facility in ("Here", "Elsewhere"):
+        write_master(store, out, settings=MasterSettings(facility=facility))
+        with out.open("rb") as raw, h5py.File(raw) as file:
+            assert file["entry/instrument/source/name"].asstr()[()] == facility
     assert scans.names() == ["S1.zarr", "out.h5"]
+
+
+def test_a_file_that_is_no_master_is_not_replaced(scans: ScanFolder, store: AnyPath) -> None:
+    out = scans / "out.h5"
+    foreign = io.BytesIO()
+    with h5py.File(foreign, "w") as file:
+        file["entry/data"] = [1, 2, 3]
+    for content in (b"something else", foreign.getvalue()):
+        out.write_bytes(content)
+        with pytest.raises(UsageError, match="no master file of zwriter"):
+            write_master(store, out)
+        assert out.read_bytes() == content
 
 
 def test_writing_it_again_gives_the_same_tree(store: AnyPath, tmp_path: Path) -> None:

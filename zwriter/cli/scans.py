@@ -178,7 +178,8 @@ def export(
     config: Config = None,
     storage_option: StorageOptions = None,
 ) -> None:
-    """Write a scan's HDF5/NeXus master file, again or elsewhere.
+    """Write a scan's HDF5/NeXus master file, again or elsewhere. What is there is replaced if it is
+    such a file, and nothing else.
 
     **reference** links to the arrays where they are: keep the store beside it. **copy** makes a
     file that stands alone. **auto** copies what is small and links the rest. **link** is what

@@ -34,6 +34,7 @@ from zwriter.master.tree import (
 from zwriter.master.verify import verify_file
 from zwriter.objects import AnyPath, ObjectPath, place
 from zwriter.reader import open_scan
+from zwriter.reader.verify.master import ACCOUNT
 from zwriter.settings import MasterMode, MasterSettings
 
 _PAGE = 64 * 1024
@@ -49,16 +50,16 @@ def write_master(
     storage_options: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the HDF5/NeXus master file of a finished scan to `out`, a path or an `s3://` URL,
-    replacing what is there.
+    replacing one that is there.
 
     mode: `reference` links to the store's arrays, `copy` makes a file that needs nothing else,
     `auto` copies what is smaller than `settings.copy_below`; default: as the settings say. From a
     bucket, which HDF5 cannot read, it is `link` instead of `reference`: arrays stay there, the file
     has their URLs, and links that work once the scan's folder is mirrored to a disk.
     storage_options: as in `open_scan`, of both places.
-    Raises UsageError if the scan is not finished, `out` is a folder or in the store, or the mode is
-    none for these places; StoreError if the store is damaged or `out` cannot be written; then
-    whatever was at `out` is still there.
+    Raises UsageError if the scan is not finished, `out` is a folder, in the store or a file that is
+    no master file of zwriter, or the mode is none for these places; StoreError if the store is
+    damaged or `out` cannot be written; then whatever was at `out` is still there.
     """
     settings = settings or MasterSettings()
     mode = mode or settings.mode
@@ -119,6 +120,24 @@ def _check_out(store: AnyPath, out: AnyPath, mode: MasterMode) -> None:
         raise UsageError(f"{out} is a folder; give the name of a file")
     if f"{out}/".startswith(f"{store}/"):
         raise UsageError(f"{out} is in the store, where only Zarr belongs; give another folder")
+    if not _may_be_replaced(out):
+        raise UsageError(
+            f"{out} is there, and is no master file of zwriter; remove it, or give another name"
+        )
+
+
+def _may_be_replaced(out: AnyPath) -> bool:
+    """Whether there is nothing, or a master file of ours."""
+    try:
+        there = out.open("rb")
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    with there:
+        try:
+            with h5py.File(there) as file:
+                return ACCOUNT in file
+        except (OSError, RuntimeError):
+            return False
 
 
 class _Writer:
