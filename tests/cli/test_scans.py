@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -226,11 +228,15 @@ def test_a_path_where_nothing_is_ends_with_2_and_one_line(cli, scans: ScanFolder
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["show", "tail"])
-def test_a_folder_that_is_no_store_ends_with_4_and_one_line(cli, tmp_path: Path, command: str):
-    result = cli(command, tmp_path)
-    assert result.exit_code == 4
+@pytest.mark.parametrize("command", ["show", "tail", "export"])
+def test_a_folder_of_scans_where_one_is_wanted_ends_with_2_and_one_line(
+    cli, scans: ScanFolder, scan: AnyPath, tmp_path: Path, command: str
+):
+    result = cli(command, scans.path, *([tmp_path / "out.h5"] if command == "export" else []))
+    assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
+    (advice,) = re.findall("`zwriter (.*?)`", result.stderr)
+    assert str(scan) in cli(*shlex.split(advice)).stdout
 
 
 @on_a_disk

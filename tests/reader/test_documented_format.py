@@ -43,9 +43,12 @@ def test_a_store_without_devices_is_a_scan(handmade, where):
 
 
 def test_a_folder_that_is_no_store_is_refused(tmp_path, where):
-    (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(StoreError, match="not a scan store"):
+    (tmp_path / "S1.zarr").mkdir()
+    (tmp_path / "S1.zarr" / "notes.txt").write_text("nothing")
+    with pytest.raises(UsageError, match="is no scan store"):
         open_scan(where(tmp_path))
+    with pytest.raises(StoreError, match="not a scan store"):
+        open_scan(where(tmp_path / "S1.zarr"))
     with pytest.raises(UsageError, match="no such scan store"):
         open_scan(where(tmp_path / "nowhere.zarr"))
 

@@ -28,9 +28,9 @@ def open_scan(path: str | AnyPath, *, storage_options: Mapping[str, Any] | None 
 
     path: on a disk, or `s3://bucket/prefix/<base>.zarr`; storage_options: for the latter, endpoint,
     keys and so on (docs/object-store.md); default: what the environment says.
-    Raises UsageError if there is no such folder, StoreError if it is not a scan store, OSError
-    if it may not be read; for an object store ServiceError, here and in all that reads, if it
-    refuses or cannot be reached.
+    Raises UsageError if there is no such folder, or it is another one, StoreError if it is not a
+    scan store, OSError if it may not be read; for an object store ServiceError, here and in all
+    that reads, if it refuses or cannot be reached.
     """
     return Scan(Location(path, storage_options))
 
@@ -238,12 +238,20 @@ class Scan:
 def root_attributes(location: Location) -> dict[str, Any]:
     """What the root group says of the scan.
 
-    Raises UsageError if there is nothing at all, StoreError if this is not a scan store.
+    Raises UsageError if there is nothing at all, or another folder, StoreError if this is not a
+    scan store.
     """
     document = location.metadata("")
-    if document is None and not location.path.is_dir():
+    if document is not None:
+        return scan_attributes(document, location)
+    if not location.path.is_dir():
         raise UsageError(f"{location}: no such scan store; give the path of a <base>.zarr folder")
-    return scan_attributes(document or {}, location)
+    if location.path.suffix == ".zarr":
+        raise StoreError(f"{location}: not a scan store of zwriter (it has no zarr.json)")
+    raise UsageError(
+        f"{location} is no scan store; give the path of a <base>.zarr folder: `zwriter ls"
+        f" {location}` lists those in it"
+    )
 
 
 def scan_attributes(document: dict[str, Any], location: Location) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import hdf5plugin  # noqa: F401  (registers the Blosc filter)
 
-from zwriter.errors import StoreError
+from zwriter.errors import StoreError, UsageError
 from zwriter.model import Verdict
 from zwriter.objects import AnyPath, ObjectPath, download, is_url, place
 from zwriter.reader.gaps import gaps_of_signal
@@ -112,7 +112,7 @@ def _store_problems(file: h5py.File, folder: AnyPath, verdict: Verdict | None) -
     try:
         own = root_attributes(Location(path))
         scan_id = file["entry/entry_identifier_uuid"].asstr()[()]
-    except (StoreError, KeyError, TypeError) as error:
+    except (StoreError, UsageError, KeyError, TypeError) as error:
         yield f"cannot be compared with {store}: {error}"
         return
     if own.get("scan_id") != scan_id:
