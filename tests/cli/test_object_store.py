@@ -61,6 +61,26 @@ def test_options_of_the_command_line_say_where_and_who(cli, url, s3: S3Server, m
     assert cli("show", url, *given[1:]).exit_code == 0
 
 
+def test_so_does_the_settings_file(cli, url, s3: S3Server, tmp_path: Path, monkeypatch):
+    for name in s3.environment:
+        monkeypatch.delenv(name)
+    config = tmp_path / "zwriter.toml"
+    config.write_text("\n".join(["[storage]", *(f'{k} = "{v}"' for k, v in s3.options.items())]))
+    folder = url.rpartition("/")[0]
+    for name, *args in (
+        ("ls", folder),
+        ("show", url),
+        ("tail", url),
+        ("verify", url),
+        ("catalog", folder, tmp_path / "scans.parquet"),
+        ("export", url, tmp_path / "out.h5"),
+    ):
+        result = cli(name, *args, "--config", config)
+        assert result.exit_code == 0, (name, result.output)
+    away = ("--storage-option", "endpoint=http://127.0.0.1:1")
+    assert cli("show", url, "--config", config, *away).exit_code == 6
+
+
 def test_what_is_wrong_is_one_line_without_secrets(cli, url: str, s3: S3Server):
     for option, code, message in (
         ("secret_access_key=wrong", 2, "access_key_id and secret_access_key go together"),

@@ -28,8 +28,15 @@ StorageOptions = Annotated[
 ]
 
 
-def storage_options(options: list[str] | None) -> dict[str, str]:
-    """NAME=VALUE pairs as `open_scan` takes them. Raises UsageError."""
+def storage_options(config: Path | None, storage: list[str] | None) -> dict[str, Any]:
+    """What `open_scan` takes: NAME=VALUE pairs of `storage`; where there is a settings file, all
+    that it and the environment say besides. Raises UsageError."""
+    if config is None:
+        return _pairs(storage)
+    return dict(settings_of(config, {}, storage).storage)
+
+
+def _pairs(options: list[str] | None) -> dict[str, str]:
     values = {}
     for option in options or ():
         name, equals, value = option.partition("=")
@@ -49,5 +56,5 @@ def settings_of(
     if config is not None and not config.is_file():
         raise UsageError(f"{config}: no such settings file")
     if storage:
-        overrides = {**overrides, "storage": storage_options(storage)}
+        overrides = {**overrides, "storage": _pairs(storage)}
     return load_settings(config, **overrides)

@@ -27,6 +27,7 @@ def ls(
         str, typer.Argument(metavar="DIR", help="Folder with scans, or its s3:// URL.")
     ] = ".",
     as_json: Json = False,
+    config: Config = None,
     storage_option: StorageOptions = None,
 ) -> None:
     """List the scans below a folder, finished and running ones.
@@ -36,7 +37,7 @@ def ls(
     from zwriter.errors import StoreError
     from zwriter.reader import listing
 
-    lines = listing(directory, storage_options=storage_options(storage_option))
+    lines = listing(directory, storage_options=storage_options(config, storage_option))
     if as_json:
         print_json(lines)
     else:
@@ -65,7 +66,12 @@ def _listed(lines: list[dict[str, Any]]) -> Any:
 
 
 @app.command(rich_help_panel="Look")
-def show(scan: ScanUrl, as_json: Json = False, storage_option: StorageOptions = None) -> None:
+def show(
+    scan: ScanUrl,
+    as_json: Json = False,
+    config: Config = None,
+    storage_option: StorageOptions = None,
+) -> None:
     """Show a scan: its status, its verdict, and what is known of each signal.
 
     With --json: scan_id, scan_number, status, verdict (null until it is finished) and, in devices,
@@ -77,7 +83,7 @@ def show(scan: ScanUrl, as_json: Json = False, storage_option: StorageOptions = 
     """
     from zwriter import open_scan
 
-    opened = open_scan(scan, storage_options=storage_options(storage_option))
+    opened = open_scan(scan, storage_options=storage_options(config, storage_option))
     facts, gaps = opened.summary(), opened.gaps()
     if as_json:
         print_json(facts | {"gaps": gaps})
@@ -101,7 +107,12 @@ def show(scan: ScanUrl, as_json: Json = False, storage_option: StorageOptions = 
 
 
 @app.command(rich_help_panel="Look")
-def tail(scan: ScanUrl, as_json: Json = False, storage_option: StorageOptions = None) -> None:
+def tail(
+    scan: ScanUrl,
+    as_json: Json = False,
+    config: Config = None,
+    storage_option: StorageOptions = None,
+) -> None:
     """Follow a running scan: one line each time something new is there, until it is finished.
 
     With --json each line is an object: status, verdict, and updates written of each device.
@@ -111,7 +122,7 @@ def tail(scan: ScanUrl, as_json: Json = False, storage_option: StorageOptions = 
     from zwriter import open_scan
 
     told = None
-    opened = open_scan(scan, storage_options=storage_options(storage_option))
+    opened = open_scan(scan, storage_options=storage_options(config, storage_option))
     for now in _followed(opened):
         facts = now.summary()
         written = {
@@ -150,6 +161,7 @@ def catalog(
     out: Annotated[
         str, typer.Argument(metavar="OUT.parquet", help="The table to write, or its s3:// URL.")
     ],
+    config: Config = None,
     storage_option: StorageOptions = None,
 ) -> None:
     """Write a Parquet table of all scans below a folder, for pandas, DuckDB and others.
@@ -161,7 +173,7 @@ def catalog(
     """
     from zwriter.reader import catalog as write_catalog
 
-    done = write_catalog(root, out, storage_options=storage_options(storage_option))
+    done = write_catalog(root, out, storage_options=storage_options(config, storage_option))
     typer.echo(f"{out}: scans {done.scans}, read anew {done.read}")
 
 
@@ -206,6 +218,7 @@ def verify(
         ),
     ],
     as_json: Json = False,
+    config: Config = None,
     storage_option: StorageOptions = None,
 ) -> None:
     """Read all that a scan or a master file holds and say whether it is whole.
@@ -215,7 +228,7 @@ def verify(
     """
     from zwriter import verify as verify_scan
 
-    report = verify_scan(path, storage_options=storage_options(storage_option))
+    report = verify_scan(path, storage_options=storage_options(config, storage_option))
     if as_json:
         print_json(report.to_json())
     else:
