@@ -377,6 +377,15 @@ def test_an_hdf5_file_that_is_no_master_file_is_none(folder: Path):
         assert report.problems == [f"{path} is no master file of zwriter: no /entry/zwriter in it"]
 
 
+def test_master_files_of_others_in_a_folder_are_passed_by(folder: Path):
+    with h5py.File(folder / "S2_master.h5", "w") as file:
+        file["entry/data"] = [1, 2, 3]
+    assert verify(folder).problems == []
+    (folder / "S3_master.h5").write_bytes(b"nothing")
+    (problem,) = verify(folder).problems
+    assert "S3_master.h5" in problem
+
+
 def test_a_folder_with_nothing_to_verify_is_an_error(tmp_path: Path, where):
     with pytest.raises(UsageError, match="no scan store"):
         verify(where(tmp_path))

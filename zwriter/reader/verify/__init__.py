@@ -9,7 +9,7 @@ from typing import Any
 from zwriter.errors import UsageError
 from zwriter.objects import AnyPath, place
 from zwriter.reader.listing import find_scans, find_stores
-from zwriter.reader.verify.master import verify_master
+from zwriter.reader.verify.master import is_others, verify_master
 from zwriter.reader.verify.report import Report
 from zwriter.reader.verify.store import verify_store
 
@@ -17,9 +17,9 @@ __all__ = ["Report", "verify"]
 
 
 def verify(path: str | AnyPath, *, storage_options: Mapping[str, Any] | None = None) -> Report:
-    """Check a store (`.zarr`), a master file (`.h5`), or every one of both below a folder; in a
-    bucket a store together with its master file. A folder that cannot be read is a problem.
-    storage_options: as in `open_scan`.
+    """Check a store (`.zarr`), a master file (`.h5`), or every one of both below a folder, where
+    others', as BEC's, are passed by; in a bucket a store together with its master file. A folder
+    that cannot be read is a problem. storage_options: as in `open_scan`.
 
     Raises UsageError if there is nothing to check.
     """
@@ -43,7 +43,7 @@ def verify(path: str | AnyPath, *, storage_options: Mapping[str, Any] | None = N
 def _masters(folder: AnyPath) -> Iterator[AnyPath]:
     """The master files below a folder; in a bucket those that lie beside a store."""
     if isinstance(folder, Path):
-        yield from sorted(folder.rglob("*_master*.h5"))
+        yield from (path for path in sorted(folder.rglob("*_master*.h5")) if not is_others(path))
     elif folder.suffix == ".zarr":
         master = folder.with_name(f"{folder.stem}_master.h5")
         yield from (path for path in (master,) if path.is_file())

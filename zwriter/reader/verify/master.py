@@ -28,6 +28,15 @@ DEVICES = "/entry/collection/devices/"
 READOUT_GROUPS = "/entry/collection/readout_groups/"
 
 
+def is_others(path: Path) -> bool:
+    """Whether it is an HDF5 file, and no master file of zwriter."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return ACCOUNT not in file
+    except (OSError, RuntimeError):
+        return False
+
+
 def verify_master(path: AnyPath, storage_options: Mapping[str, Any] | None = None) -> Report:
     """Check a master file and all that it points to; of arrays that it points to in a bucket, that
     they are there. storage_options: of that bucket, for a file on a disk."""
