@@ -1,7 +1,8 @@
 """Arrays that are written anew at each commit, read while the scan is live.
 
-Their bytes need not outlive the next commit (docs/format.md, generations). So a signal's arrays are
-read whole, together, from one commit: the newest one when they are first asked for.
+Their bytes need not outlive the next commit (docs/format.md, generations), which has their
+checksums. So a signal's arrays are read whole, together, from one commit: the newest one when they
+are first asked for.
 """
 
 from __future__ import annotations
