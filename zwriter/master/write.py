@@ -34,7 +34,7 @@ from zwriter.master.tree import (
 from zwriter.master.verify import verify_file
 from zwriter.objects import AnyPath, ObjectPath, place
 from zwriter.reader import open_scan
-from zwriter.reader.verify.master import ACCOUNT
+from zwriter.reader.verify.master import is_ours
 from zwriter.settings import MasterMode, MasterSettings
 
 _PAGE = 64 * 1024
@@ -129,15 +129,9 @@ def _check_out(store: AnyPath, out: AnyPath, mode: MasterMode) -> None:
 def _may_be_replaced(out: AnyPath) -> bool:
     """Whether there is nothing, or a master file of ours."""
     try:
-        there = out.open("rb")
+        return bool(is_ours(out))
     except (FileNotFoundError, NotADirectoryError):
         return True
-    with there:
-        try:
-            with h5py.File(there) as file:
-                return ACCOUNT in file
-        except (OSError, RuntimeError):
-            return False
 
 
 class _Writer:

@@ -63,17 +63,10 @@ def open_array(
         if len(there) != len(shape) or any(n < m for n, m in zip(there, shape, strict=True)):
             raise StoreError(f"{location}/{node}: shape {there} where {shape} is committed")
         document = document | {"shape": list(shape)}
-    return open_document(location, node, document, holes=holes)
-
-
-def open_document(
-    location: Location, node: str, document: dict[str, Any], *, holes: bool = False
-) -> zarr.Array[Any]:
-    """The array at `node` as `document` has it, whatever `zarr.json` says later."""
+    keys = document.get("chunk_key_encoding")
 
     def hole_allowed() -> bool:
-        keys = (location.metadata(node) or {}).get("chunk_key_encoding")
-        return holes and keys == document["chunk_key_encoding"]
+        return holes and (location.metadata(node) or {}).get("chunk_key_encoding") == keys
 
     store = StorePath(NoHoles(location.store, hole_allowed), node)
     try:

@@ -9,7 +9,7 @@ from typing import Any
 from zwriter.errors import UsageError
 from zwriter.objects import AnyPath, place
 from zwriter.reader.listing import find_scans, find_stores
-from zwriter.reader.verify.master import is_others, verify_master
+from zwriter.reader.verify.master import is_ours, verify_master
 from zwriter.reader.verify.report import Report
 from zwriter.reader.verify.store import verify_store
 
@@ -43,10 +43,18 @@ def verify(path: str | AnyPath, *, storage_options: Mapping[str, Any] | None = N
 def _masters(folder: AnyPath) -> Iterator[AnyPath]:
     """The master files below a folder; in a bucket those that lie beside a store."""
     if isinstance(folder, Path):
-        yield from (path for path in sorted(folder.rglob("*_master*.h5")) if not is_others(path))
+        yield from (path for path in sorted(folder.rglob("*_master*.h5")) if not _is_others(path))
     elif folder.suffix == ".zarr":
         master = folder.with_name(f"{folder.stem}_master.h5")
         yield from (path for path in (master,) if path.is_file())
     else:
         scans = find_scans(folder)
         yield from (scan.path.with_name(scan.master) for scan in scans if scan.master)
+
+
+def _is_others(path: Path) -> bool:
+    """What cannot be opened is not: it is looked at, and its problem told."""
+    try:
+        return is_ours(path) is False
+    except OSError:
+        return False

@@ -28,13 +28,15 @@ DEVICES = "/entry/collection/devices/"
 READOUT_GROUPS = "/entry/collection/readout_groups/"
 
 
-def is_others(path: Path) -> bool:
-    """Whether it is an HDF5 file, and no master file of zwriter."""
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            return ACCOUNT not in file
-    except (OSError, RuntimeError):
-        return False
+def is_ours(path: AnyPath) -> bool | None:
+    """Whether an HDF5 file is a master file of zwriter; None if it is no HDF5 file. Raises OSError
+    if it cannot be opened."""
+    with path.open("rb") as there:
+        try:
+            with h5py.File(there, "r") as file:
+                return ACCOUNT in file
+        except (OSError, RuntimeError):
+            return None
 
 
 def verify_master(path: AnyPath, storage_options: Mapping[str, Any] | None = None) -> Report:
