@@ -17,7 +17,6 @@ import zarr
 
 from zwriter.store.appended import AppendArray
 from zwriter.store.codecs import ChunkCodec
-from zwriter.store.hdf5_header import lookup3
 from zwriter.store.placed import PlacedArray
 
 RECORD = np.dtype([("x", "<i4"), ("y", "<f8")])
@@ -158,12 +157,3 @@ def test_chunks_are_as_large_as_the_settings_say(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "a" / "zarr.json").read_text())
     assert document["codecs"][0]["configuration"]["chunk_shape"] == [7, 6]
     assert document["codecs"][0]["configuration"]["index_location"] == "start"
-
-
-@pytest.mark.parametrize(
-    ("text", "checksum"),
-    [(b"", 0xDEADBEEF), (b"Four score and seven years ago", 0x17770551)],
-)
-def test_lookup3_gives_the_published_values(text: bytes, checksum: int) -> None:
-    # from driver5() in Bob Jenkins' lookup3.c
-    assert lookup3(text) == checksum

@@ -18,14 +18,15 @@ from typing import Any
 import h5py
 import hdf5plugin  # noqa: F401  (registers the Blosc filter)
 import numpy as np
+from numcodecs.jenkins import jenkins_lookup3
 from numpy.typing import NDArray
 
 from zwriter.assemble import fill_value
 from zwriter.errors import StoreError
-from zwriter.store.codecs import ChunkCodec
-from zwriter.store.shard_index import METADATA_BYTES, USER_BLOCK, chunk_table
+from zwriter.store.codecs import CRC_BYTES, ChunkCodec
+from zwriter.store.shard_index import METADATA_BYTES, MISSING, USER_BLOCK
 
-_UNDEFINED = b"\xff" * 8
+_UNDEFINED = 0xFF  # each byte of an address
 
 
 def hdf5_metadata(
@@ -41,30 +42,43 @@ def hdf5_metadata(
     index: of the shard, whose chunks end with their checksums; end: the size of the file. Raises
     StoreError when the metadata needs more room than a shard file has for it.
     """
-    dtype, chunks = codec.dtype, chunk_table(index)
+    dtype = codec.dtype
     if dtype.kind == "T":
         return b""
     filters = codec.hdf5_filter(math.prod(chunk) * dtype.itemsize)
-    # What is not encoded only declares a filter: without one HDF5 keeps no sizes of chunks.
-    mask = struct.pack("<I", 1 if codec.name == "none" else 0)
     image = _template(dtype, shape, chunk, len(index), filters)
     if len(image) > METADATA_BYTES:
         raise StoreError(f"HDF5 metadata of {len(image)} bytes for {dtype}: too long for a shard")
     header = image.index(b"FAHD")
     table = image.index(b"FADB")
     entry_bytes, entries = image[header + 6], struct.unpack_from("<Q", image, header + 8)[0]
-    at = table + 14
-    for number in range(entries):
-        offset, nbytes = chunks.get(number, (0, 0))
-        address = struct.pack("<Q", offset - USER_BLOCK) if nbytes else _UNDEFINED
-        entry = address + nbytes.to_bytes(entry_bytes - 12, "little") + mask
-        image[at : at + entry_bytes] = entry
-        at += entry_bytes
-    struct.pack_into("<I", image, at, lookup3(image[table:at]))
+    first, end_of_table = table + 14, table + 14 + entries * entry_bytes
+    # What is not encoded only declares a filter: without one HDF5 keeps no sizes of chunks.
+    skipped = int(codec.name == "none")
+    image[first:end_of_table] = _entries(index, entries, entry_bytes, skipped)
+    struct.pack_into("<I", image, end_of_table, jenkins_lookup3(image[table:end_of_table]))
     struct.pack_into("<Q", image, 12, USER_BLOCK)
     struct.pack_into("<Q", image, 28, end)
-    struct.pack_into("<I", image, 44, lookup3(image[:44]))
+    struct.pack_into("<I", image, 44, jenkins_lookup3(image[:44]))
     return bytes(image)
+
+
+def _entries(index: NDArray[np.uint64], count: int, nbytes: int, skipped: int) -> bytes:
+    """The table of chunks, `nbytes` for each of `count`: its address, its size without the
+    checksum, which filters were skipped."""
+    table = np.zeros((count, nbytes), np.uint8)
+    address, size, mask = np.split(table, (8, nbytes - 4), axis=1)
+    present = np.flatnonzero(index[:, 0] != MISSING)
+    address[:] = _UNDEFINED
+    address[present] = _bytes_of(index[present, 0] - np.uint64(USER_BLOCK))
+    size[present] = _bytes_of(index[present, 1] - np.uint64(CRC_BYTES))[:, : size.shape[1]]
+    mask[:, 0] = skipped
+    return table.tobytes()
+
+
+def _bytes_of(numbers: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """(n,) -> (n, 8), the least significant first."""
+    return numbers.astype("<u8")[:, np.newaxis].view(np.uint8)
 
 
 def _template(
@@ -89,44 +103,3 @@ def _template(
         )
         data.id.write_direct_chunk((0,) * len(chunk), b"\0")
     return bytearray(buffer.getvalue())
-
-
-def lookup3(data: bytes | bytearray) -> int:
-    """Bob Jenkins' lookup3 hash (public domain, 2006), the checksum of HDF5 metadata."""
-    words = struct.unpack(f"<{max(-(-len(data) // 12), 1) * 3}I", data + bytes(_padding(len(data))))
-    a = b = c = _u32(0xDEADBEEF + len(data))
-    if not data:
-        return c
-    for i in range(0, len(words) - 3, 3):
-        a, b, c = _mix(_u32(a + words[i]), _u32(b + words[i + 1]), _u32(c + words[i + 2]))
-    return _final(_u32(a + words[-3]), _u32(b + words[-2]), _u32(c + words[-1]))
-
-
-def _padding(length: int) -> int:
-    return -length % 12 if length else 12
-
-
-def _u32(value: int) -> int:
-    return value & 0xFFFFFFFF
-
-
-def _rot(value: int, bits: int) -> int:
-    return _u32(value << bits) | (value >> (32 - bits))
-
-
-def _mix(a: int, b: int, c: int) -> tuple[int, int, int]:
-    a, c = _u32(a - c) ^ _rot(c, 4), _u32(c + b)
-    b, a = _u32(b - a) ^ _rot(a, 6), _u32(a + c)
-    c, b = _u32(c - b) ^ _rot(b, 8), _u32(b + a)
-    a, c = _u32(a - c) ^ _rot(c, 16), _u32(c + b)
-    b, a = _u32(b - a) ^ _rot(a, 19), _u32(a + c)
-    c, b = _u32(c - b) ^ _rot(b, 4), _u32(b + a)
-    return a, b, c
-
-
-def _final(a: int, b: int, c: int) -> int:
-    for bits in (14, 11, 25, 16, 4, 14, 24):
-        # each step takes the next of (c, a, b) from the one before it, in turn
-        c = _u32((c ^ b) - _rot(b, bits))
-        a, b, c = b, c, a
-    return b

@@ -31,12 +31,6 @@ def index_at_commit(
     return index
 
 
-def chunk_table(index: NDArray[np.uint64]) -> dict[int, tuple[int, int]]:
-    """What HDF5 must know of each chunk: number -> (offset, nbytes without the checksum)."""
-    present = np.flatnonzero(index[:, 0] != MISSING)
-    return {int(i): (int(index[i, 0]), int(index[i, 1]) - CRC_BYTES) for i in present}
-
-
 def checksum_of(index: NDArray[np.uint64], of_chunks: list[bytes]) -> int:
     """crc32c of the index and of the checksums that the chunks end with: chunks that do not get
     smaller by compression lie at the same places in every shard.
