@@ -93,13 +93,14 @@ class Source:
 class SourceInParts:
     """As `Source`, of a message whose value is in a file: it is put together when it is needed."""
 
-    message: Around
+    messages: Around
+    which: int
     position: Position | None
     again: ClassVar = False
 
     @property
     def raw(self) -> bytes:
-        return self.message.raw()
+        return self.messages.raw(self.which)
 
 
 class _OfMessage:
@@ -173,6 +174,16 @@ class Run:
             return None
         return Position(self.stream, self.messages.entry(len(self) - 1))
 
+    def part(self, first: int, stop: int) -> Run:
+        """The updates from `first` up to `stop`, of messages that are in memory."""
+        assert isinstance(self.messages, Messages)
+        stamps = None if self.timestamps is None else self.timestamps[first:stop]
+        numbers = None if self.numbers is None else self.numbers[first:stop]
+        values, messages = self.values[first:stop], self.messages.part_of(first, stop)
+        return Run(
+            self.device, self.signal, self.mode, values, stamps, numbers, self.stream, messages
+        )  # fmt: skip
+
     def updates(self) -> list[Update]:
         """The same, one by one."""
         stamps = [None] * len(self) if self.timestamps is None else self.timestamps.tolist()
@@ -186,7 +197,8 @@ class Run:
         if self.messages is None:
             return [None] * len(self)
         if isinstance(self.messages, Around):
-            return [SourceInParts(self.messages, self.position)]
+            places = [Position(self.stream, entry) for entry in self.messages.ids]
+            return [SourceInParts(self.messages, *at) for at in enumerate(places)]
         pairs = self.messages.pairs()
         return [Source(raw, Position(self.stream, entry)) for entry, raw in pairs]
 

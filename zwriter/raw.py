@@ -97,15 +97,15 @@ class Messages:
         start = int(self._starts[i])
         return self._memory[start : start + self.length].data
 
-    def ends(self, i: int) -> tuple[memoryview, memoryview]:
-        """As `ends_of`, of message `i`."""
-        return ends_of(self.raw(i))
+    @property
+    def last_ends(self) -> tuple[memoryview, memoryview]:
+        """As `ends_of`, of the last one."""
+        return ends_of(self.raw(len(self) - 1))
 
-    def one(self, i: int) -> Messages:
-        """Message `i` alone."""
-        return Messages(
-            self._memory, self._starts[i : i + 1], self.length, lambda _: self._entry(i)
-        )
+    def part_of(self, first: int, stop: int) -> Messages:
+        """Those from `first` up to `stop`."""
+        starts, step = self._starts[first:stop], self._step or -1
+        return Messages(self._memory, starts, self.length, lambda i: self._entry(first + i), step)
 
     def pairs(self) -> list[tuple[str, bytes]]:
         """(id, message) of each, copied."""
@@ -141,13 +141,15 @@ class Messages:
         """Whether `values` lie in the same memory."""
         return np.may_share_memory(values, self._memory)
 
-    def around(self, value: NDArray[Any], elsewhere: NDArray[Any]) -> Around:
-        """The first of them, when its `value`, which it holds, is `elsewhere` as well."""
-        raw = self.raw(0)
-        begin = value.ctypes.data - self._memory.ctypes.data - int(self._starts[0])
-        parts = bytes(raw[:begin]), elsewhere, bytes(raw[begin + value.nbytes :])
-        first, last = ends_of(raw)
-        return Around(self._entry(0), self.length, parts, (bytes(first), bytes(last)))
+    def around(self, values: NDArray[Any], elsewhere: NDArray[Any]) -> Around:
+        """The same messages, when their `values` (k, *shape), which they hold, are `elsewhere`."""
+        begin = values.ctypes.data - self._memory.ctypes.data - int(self._starts[0])
+        end = begin + values[0].nbytes
+        ids = [self._entry(i) for i in range(len(self))]
+        raws = [self.raw(i) for i in range(len(self))]
+        parts = [(bytes(raw[:begin]), bytes(raw[end:])) for raw in raws]
+        first, last = self.last_ends
+        return Around(ids, self.length, parts, elsewhere, (bytes(first), bytes(last)))
 
 
 def _distance(starts: NDArray[np.int64]) -> int:
@@ -161,25 +163,23 @@ def _distance(starts: NDArray[np.int64]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """A message of a stream in `parts`: what is before its value, this, and what is behind it; and
-    its `both_ends`. Its memory is not needed any more.
+    """Consecutive messages of a stream, `length` bytes each: their `values` (k, *shape), and, in
+    `parts`, what is before and behind each of these. Their memory is not needed any more.
     """
 
-    id: str
+    ids: list[str]
     length: int
-    parts: tuple[bytes, NDArray[Any], bytes]
-    both_ends: tuple[bytes, bytes]
+    parts: list[tuple[bytes, bytes]]
+    values: NDArray[Any]
+    last_ends: tuple[bytes, bytes]
 
     def __len__(self) -> int:
-        return 1
+        return len(self.ids)
 
-    def entry(self, _: int) -> str:
-        return self.id
+    def entry(self, i: int) -> str:
+        return self.ids[i]
 
-    def ends(self, _: int) -> tuple[bytes, bytes]:
-        return self.both_ends
-
-    def raw(self) -> bytes:
-        """The message, copied."""
-        before, value, behind = self.parts
-        return b"".join((before, value.tobytes(), behind))
+    def raw(self, i: int) -> bytes:
+        """Message `i`, copied."""
+        before, behind = self.parts[i]
+        return b"".join((before, self.values[i].tobytes(), behind))

@@ -88,17 +88,36 @@ def test_values_of_all_kinds_are_found(value: Any, timestamp: Any) -> None:
     assert_same([message(n, value(n), timestamp(n)) for n in range(20)])
 
 
-def test_the_values_of_long_messages_stay_where_they_are() -> None:
+@pytest.mark.parametrize(
+    ("gaps", "shape", "runs_of"),
+    [
+        ((0, 0, 0), (None, 200, 300), [3]),
+        ((0, 7, 7), (None, 200, 300), [3]),
+        ((0, 7, 8), (None, 200, 300), [1, 1, 1]),
+        ((0, 7, 7), (None, 300), [1, 1, 1]),
+    ],
+)
+def test_the_values_of_long_messages_stay_where_they_are(
+    gaps: tuple[int, ...], shape: tuple[int | None, ...], runs_of: list[int]
+) -> None:
+    """In one run, if that can be without a copy: each a row, at equal distances."""
     frames = [np.full((200, 300), n, "<u2") for n in range(3)]
-    raws = [message(n, frame, 1.7e9 + n, (None, 200, 300)) for n, frame in enumerate(frames)]
-    messages = of_one_length(raws)
+    raws = [message(n, frame, 1.7e9 + n, shape) for n, frame in enumerate(frames)]
+    length = len(raws[0])
+    memory = np.frombuffer(
+        b"".join(bytes(n) + raw for n, raw in zip(gaps, raws, strict=True)), "u1"
+    )
+    starts = np.arange(3) * length + np.cumsum(gaps)
+    messages = Messages(memory, starts, length, lambda i: f"{i}-0")
     runs = Alike(STREAM, "dev").runs(messages)
     assert runs is not None
-    assert [len(run) for run in runs] == [1, 1, 1]
-    for i, (run, frame) in enumerate(zip(runs, frames, strict=True)):
-        assert np.shares_memory(run.values, np.frombuffer(messages.raw(i), np.uint8))
+    assert [len(run) for run in runs] == runs_of
+    for run in runs:
+        assert np.shares_memory(run.values, memory)
         assert not run.values.flags.writeable
-        np.testing.assert_array_equal(run.values, frame[np.newaxis])
+    np.testing.assert_array_equal(np.concatenate([run.values for run in runs]), frames)
+    ids = [run.messages.entry(i) for run in runs for i in range(len(run)) if run.messages]
+    assert ids == ["0-0", "1-0", "2-0"]
     assert_same(raws)
 
 

@@ -54,12 +54,14 @@ class Stream:
         self._alike = Alike(STREAM, "dev")
         self._entry = 0
 
-    def runs(self, message: bytes) -> list[Run]:
-        memory = np.frombuffer(message, np.uint8).copy()
+    def runs(self, *raws: bytes) -> list[Run]:
+        """What messages of one length become that came in one reply."""
+        memory = np.frombuffer(b"".join(raws), np.uint8).copy()
         self.memory = weakref.ref(memory)
-        self._entry += 1
-        entry = f"{self._entry}-0"
-        messages = Messages(memory, np.zeros(1, np.int64), len(message), lambda _: entry)
+        before = self._entry + 1
+        self._entry += len(raws)
+        starts = np.arange(len(raws)) * len(raws[0])
+        messages = Messages(memory, starts, len(raws[0]), lambda i: f"{before + i}-0")
         runs = self._alike.runs(messages)
         assert runs is not None
         return runs
@@ -146,6 +148,27 @@ def test_messages_of_a_signal_that_fails_are_kept_byte_for_byte(
 
 
 @pytest.mark.parametrize("signal", NOT_COMPRESSED, ids=str)
+def test_those_that_came_in_one_reply_go_to_the_file_together(
+    scans: ScanFolder, signal: SignalSettings
+) -> None:
+    """Over the ends of shards, too; if their signal fails then, each is kept byte for byte."""
+    stream, sent = Stream(), [raw(number) for number in range(11)]
+    scan = scans.writer(settings=store(signal), master=None)
+    scan.apply(stream.runs(*sent[:4]))
+    scan.commit()
+    scan.apply(stream.runs(*sent[4:10]))
+    with failing("signal.applied", fault):
+        scan.apply(stream.runs(sent[10]))
+    scan.finish()
+    scan.close()
+    read = scans.open()
+    assert [entry.raw for entry in read.quarantine] == sent[4:]
+    places = [(entry.stream, entry.entry) for entry in read.quarantine]
+    assert places == [(STREAM, f"{n}-0") for n in range(5, 12)]
+    assert frames(read) == [(n, n) for n in range(4)]
+
+
+@pytest.mark.parametrize("signal", NOT_COMPRESSED, ids=str)
 def test_what_the_disk_refuses_once_is_written_the_usual_way(
     scans: ScanFolder, signal: SignalSettings
 ) -> None:
@@ -208,6 +231,7 @@ def test_a_message_with_two_large_values_shares_its_memory(scans: ScanFolder) ->
     numbers=st.lists(st.integers(0, 9), min_size=1, max_size=8),
     wide=st.integers(0, 8),
     singly=st.sets(st.integers(0, 7)),
+    alone=st.sets(st.integers(0, 7)),
     batches=st.sets(st.integers(0, 7)),
     commits=st.sets(st.integers(0, 7)),
     signal=st.sampled_from(NOT_COMPRESSED),
@@ -216,21 +240,26 @@ def test_they_are_written_as_if_they_had_gone_the_usual_way(
     numbers: list[int],
     wide: int,
     singly: set[int],
+    alone: set[int],
     batches: set[int],
     commits: set[int],
     signal: SignalSettings,
 ) -> None:
     """Numbers that are missing, late, or come again; from `wide` on another dtype; some are updates
-    by themselves."""
+    by themselves, some come in a reply of their own."""
     written = []
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         for how in ("ahead", "usual"):
             stream, path = Stream(), Path(folder) / f"{how}.zarr"
+            reply: list[bytes] = []
             batch: list[Run | Update] = []
             with ScanWriter(path, settings=store(signal), master=None) as scan:
                 for i, number in enumerate(numbers):
-                    for run in stream.runs(raw(number, i, "<u2" if i < wide else "<u4")):
-                        batch += run.updates() if i in singly else [run]
+                    reply.append(raw(number, i, "<u2" if i < wide else "<u4"))
+                    if i in singly | alone | batches | commits or i in (wide - 1, len(numbers) - 1):
+                        for run in stream.runs(*reply):
+                            batch += run.updates() if i in singly else [run]
+                        reply = []
                     if i in batches | commits:
                         scan.apply(batch)
                         batch = []

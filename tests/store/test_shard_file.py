@@ -18,6 +18,7 @@ import zarr
 from zwriter.store.appended import AppendArray
 from zwriter.store.codecs import ChunkCodec
 from zwriter.store.placed import PlacedArray
+from zwriter.store.shard_index import index_nbytes, parse_index
 
 RECORD = np.dtype([("x", "<i4"), ("y", "<f8")])
 DTYPES = ["?", "<i1", "<u2", "<i4", "<u8", "<f4", "<f8", "<c8", "<c16"]
@@ -85,6 +86,32 @@ def test_more_than_one_shard(tmp_path: Path, codec: str) -> None:
         with h5py.File(tmp_path / "a" / f"c/{shard}/0") as file:
             parts.append(file["data"][...])
     np.testing.assert_array_equal(np.concatenate(parts), data)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("shift", [0, 2, 26])
+def test_large_chunks_begin_where_a_copy_is_fast(tmp_path: Path, codec: str, shift: int) -> None:
+    """Where they lie as in memory, in a cache line; readers do not mind what is free between."""
+    memory = np.random.default_rng(1).integers(0, 2**16, (9, 150_013), "<u2")
+    rows = memory.reshape(-1)[shift : shift + 8 * 150_013].reshape(8, 150_013)
+    array = AppendArray(tmp_path / "a", ChunkCodec(rows.dtype, codec, 5), rows.shape[1:], 300_026)
+    for row in rows:
+        array.append(row[np.newaxis])
+        array.flush()
+        array.publish(["row", "x"], {})
+    array.seal()
+    stored = (tmp_path / "a/c/0/0").read_bytes()
+    index = parse_index(stored[: index_nbytes(255)], 255).astype(int)
+    if codec == "none":
+        expected = (rows.ctypes.data + np.arange(8) * rows.strides[0]) % 64
+        np.testing.assert_array_equal(index[:8, 0] % 64, expected)
+    free = index[1:8, 0] - index[:7].sum(axis=1)
+    assert free.min() >= 2
+    assert free.max() <= 65
+    array.trim()
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "a", mode="r")[...], rows)
+    with h5py.File(tmp_path / "a" / "c/0/0") as file:
+        np.testing.assert_array_equal(file["data"][...], rows)
 
 
 def test_a_shard_to_which_nothing_was_written_is_a_whole_file(tmp_path: Path) -> None:

@@ -37,8 +37,9 @@ class Room(Protocol):
 
 _NO_ROOM: Room = np.empty(0)
 
-Ahead = Callable[[str, str, Add, Key], Room | None]
-"""Where values of a device's signal, of a mode and kind, go without a copy, if anywhere."""
+Ahead = Callable[[str, str, Add, NDArray[Any]], Room | None]
+"""Where values of a device's signal, of a mode, go without a copy, if anywhere: these (1, *shape),
+and others like them."""
 
 
 class Blocks:
@@ -90,7 +91,9 @@ class Gather:
         self._left = self._chunk  # until what was gathered in all is whole chunks
         self._most = self._first
 
-    def take(self, value: Any, timestamp: Any, said: Any, lend: Callable[[Gather], Room]) -> bool:
+    def take(
+        self, value: Any, timestamp: Any, said: Any, lend: Callable[[Gather, Any], Room]
+    ) -> bool:
         """Keep the value; False, and nothing done, if it is not like those before, or cannot be
         kept where these are.
 
@@ -104,7 +107,7 @@ class Gather:
             return False
         count = self._count
         if not count:
-            self._values = lend(self)
+            self._values = lend(self, value)
         try:
             self._values[count] = value
         except (OverflowError, IndexError, OSError):  # an index: full, and an interrupt came
@@ -163,9 +166,9 @@ class Gathering:
         self._ahead, self._share = ahead, share
         self._lend = self._room_for  # bound once
 
-    def _room_for(self, gather: Gather) -> Room:
+    def _room_for(self, gather: Gather, value: Any) -> Room:
         large = gather.value_bytes > ALONE and not self.ready
-        room = self._ahead(*gather.of, gather.key) if large else None
+        room = self._ahead(*gather.of, value[np.newaxis]) if large else None
         return gather.go_to(room, self._share, self._blocks)
 
     def add(self, device: str, signal: str, value: Any, timestamp: Any, said: Any) -> bool:

@@ -117,6 +117,7 @@ class _Template:
     def __init__(self, raw: bytes, signals: list[_Signal]) -> None:
         self._signals = signals
         self._length = len(raw)
+        self._of_rows = all(map(_is_row, signals))
         varies = np.zeros(len(raw), bool)
         for signal in signals:
             for region in (signal.value, signal.timestamp, signal.number):
@@ -136,12 +137,13 @@ class _Template:
         )
 
     def runs_of(self, messages: Messages, stream: str) -> list[Run] | None:
-        """A run for each signal; of long messages one for each message, which is not copied."""
-        if self._length < LONG:
+        """A run for each signal; of long messages, whose values would be copied, one for each
+        message."""
+        if self._length < LONG or (self._of_rows and messages.evenly):
             return self._runs(messages, stream)
         found: list[Run] = []
         for i in range(len(messages)):
-            runs = self._runs(messages.one(i), stream)
+            runs = self._runs(messages.part_of(i, i + 1), stream)
             if runs is None:
                 return None
             found += runs
@@ -174,6 +176,12 @@ class _Template:
                 )
             )  # fmt: skip
         return runs
+
+
+def _is_row(signal: _Signal) -> bool:
+    """Whether each value is one row."""
+    shape = signal.example.mode.max_shape
+    return shape is not None and len(signal.value.shape) < len(shape)
 
 
 def _same(one: Update, other: Update) -> bool:

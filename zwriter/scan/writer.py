@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zwriter.assemble import SHARE, Gathering, Room
 from zwriter.errors import BadMessage, NotSynced
@@ -279,14 +280,12 @@ class ScanWriter:
         self.commit_due()
 
     @_patiently
-    def _ahead(
-        self, device: str, signal: str, mode: Add, kind: tuple[np.dtype[Any], tuple[int, ...]]
-    ) -> Room | None:
+    def _ahead(self, device: str, signal: str, mode: Add, values: NDArray[Any]) -> Room | None:
         known = self._store.devices.get(device)
         # if a commit that is due was refused
         if known is None or self._much_uncommitted or not self._may_be_in_files:
             return None
-        return known.ahead(signal, mode, *kind)
+        return known.ahead(signal, mode, values)
 
     @property
     def _may_be_in_files(self) -> bool:

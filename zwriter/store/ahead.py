@@ -4,8 +4,6 @@ other memory from then on.
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -17,6 +15,7 @@ from zwriter.model import Run, Update
 from zwriter.raw import Messages
 from zwriter.store.codecs import CRC_BYTES, ChunkCodec
 from zwriter.store.shard import Place, ShardFile
+from zwriter.store.shard_index import MOST_FREE, address_of, aligned
 
 Array = NDArray[Any]
 
@@ -29,28 +28,44 @@ class ChunksAhead:
     again. Nothing else may be put into `shard` in between; what is put instead is written over
     them. refused: whether one could not be written.
 
+    like: (k, *shape), the first of them, or all; others are as far apart in memory, or lie alike in
+    their cache lines: if not, they are copied more slowly.
+
     Raises OSError if that cannot be done here.
     """
 
-    def __init__(self, shard: ShardFile, codec: ChunkCodec, shape: tuple[int, ...], room: int):
+    def __init__(self, shard: ShardFile, codec: ChunkCodec, like: Array, room: int):
         self._shard, self._codec = shard, codec
-        self._begin = shard.low
-        self._nbytes = math.prod(shape) * codec.dtype.itemsize + CRC_BYTES
-        stored = shard.mapped(self._begin, room * self._nbytes)
-        chunks = stored.reshape(room, self._nbytes)[:, :-CRC_BYTES]
-        self._values: Array = chunks.view(codec.dtype).reshape(room, *shape)
-        self._accepted = 0
+        self._nbytes = like[0].nbytes + CRC_BYTES
+        self._mapped_from, self._room = shard.low, room
+        self._mapped = shard.mapped(shard.low, room * (self._nbytes + MOST_FREE))
         self.refused = False
+        self._lie_like(like)
 
-    def goes_on(self) -> bool:
+    def goes_on(self, like: Array) -> bool:
         """Whether there is room behind those that were put, and nothing else was; it is all that
         there is then.
         """
-        begin, taken = self._begin + self._accepted * self._nbytes, self._accepted
-        if self.refused or taken == len(self) or begin != self._shard.low:
+        self._room -= self._accepted
+        if self.refused or not self._room or self._end != self._shard.low:
             return False
-        self._begin, self._values, self._accepted = begin, self._values[taken:], 0
+        self._lie_like(like)
         return True
+
+    @property
+    def _end(self) -> int:
+        """Behind those that were put."""
+        return self._place(self._accepted - 1).end if self._accepted else self._empty_until
+
+    def _lie_like(self, like: Array) -> None:
+        """Lay out the room that is left for values at addresses like these."""
+        self._accepted, self._empty_until = 0, self._shard.low
+        self._begin = aligned(self._shard.low, address_of(like))
+        self._step = aligned(self._nbytes, like.strides[0] if len(like) > 1 else 0)
+        shape, strides = (self._room, self._nbytes - CRC_BYTES), (self._step, 1)
+        at = self._begin - self._mapped_from
+        chunks: Array = np.ndarray(shape, np.uint8, self._mapped, at, strides)
+        self._values: Array = chunks.view(self._codec.dtype).reshape(self._room, *like.shape[1:])
 
     def __len__(self) -> int:
         return len(self._values)
@@ -70,7 +85,7 @@ class ChunksAhead:
     def _place(self, number: int) -> Place:
         if number >= len(self):
             raise IndexError(number)
-        return Place(self._begin + number * self._nbytes, self._nbytes)
+        return Place(self._begin + number * self._step, self._nbytes)
 
     def accepted(self, data: Array) -> Place | None:
         """Where `data` is, if it is the next of the values that are put."""
@@ -82,32 +97,36 @@ class ChunksAhead:
         return self._place(self._accepted - 1)
 
 
-def _is_large_message(item: Update | Run) -> bool:
-    """Whether it is a message with a large value and not much else."""
-    if type(item) is not Run or not isinstance(item.messages, Messages) or len(item) > 1:
+def _are_large_messages(item: Update | Run) -> bool:
+    """Whether it is messages with a large value each and not much else."""
+    if type(item) is not Run or not isinstance(item.messages, Messages):
         return False
-    value: int = item.values.nbytes
+    value: int = item.values[0].nbytes
     rest = item.messages.length - value  # which stays in memory, for each signal of the message
     return value > ALONE and rest * SHARE <= value and item.messages.holds(item.values)
 
 
 def large_ones_apart(items: list[Update | Run]) -> list[Run | list[Update | Run]]:
-    """Each large message by itself, what is between them in a list."""
+    """Each run of large messages by itself, what is between them in a list."""
     if Run not in set(map(type, items)):
         return [items]
     parts: list[Any] = []
-    for large, group in groupby(items, key=_is_large_message):
+    for large, group in groupby(items, key=_are_large_messages):
         same = list(group)
         parts += same if large else [same]
     return parts
 
 
 def written_ahead(run: Run, room: ChunksAhead) -> Run:
-    """A large message, its value written into `room`, and not in memory any more.
+    """Large messages, their values written into `room`, and not in memory any more.
 
-    Raises OSError, without effect, if it has to go the usual way.
+    Raises OSError, without effect, if they have to go the usual way.
     """
     assert isinstance(run.messages, Messages)
-    room[0] = run.values[0]
-    values = room[:1]
-    return replace(run, values=values, messages=run.messages.around(run.values, values))
+    for number, value in enumerate(run.values):
+        room[number] = value
+    values = room[: len(run)]
+    messages = run.messages.around(run.values, values)
+    return Run(
+        run.device, run.signal, run.mode, values, run.timestamps, run.numbers, run.stream, messages
+    )  # fmt: skip

@@ -83,13 +83,17 @@ class AppendArray(ShardedArray):
         if self._waiting_rows * self.row_bytes >= (self._chunk_bytes or CHUNK_BYTES):
             self._choose_chunk()
 
-    def ahead(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> ChunksAhead | None:
-        """Room in the file for the next values, a row each, as many as fit into their shard. None
+    def ahead(self, values: Array) -> ChunksAhead | None:
+        """Room in the file for the next `values`, a row each, and others like them, as many as fit
+        into their shard. None
         if they are no chunks just as they are, or no numbers, if they are compressed, if the shard
         is not begun yet, or if this cannot be done.
         """
-        same = dtype == self.dtype and dtype.num == self.dtype.num and shape == self.row_shape
+        dtype = values.dtype
+        same = dtype == self.dtype and dtype.num == self.dtype.num
         if not same or dtype.kind not in NUMERIC or self.chunk_rows != 1:
+            return None
+        if values.shape[1:] != self.row_shape:
             return None
         number, inside = divmod(self.rows, self.shard_chunks)
         shard = self._shards.get(number)
@@ -97,11 +101,11 @@ class AppendArray(ShardedArray):
         if self.codec.name != "none" or shard is None or refused or not self._can_map:
             return None
         self.write_all()
-        if self._ahead is not None and self._ahead.goes_on():
+        if self._ahead is not None and self._ahead.goes_on(values):
             return self._ahead
         room = min(self.shard_chunks - inside, max(1, ROOM // self.row_bytes))
         try:
-            self._ahead = ChunksAhead(shard, self.codec, shape, room)
+            self._ahead = ChunksAhead(shard, self.codec, values, room)
         except OSError:
             self._can_map, self._ahead = False, None
         return self._ahead

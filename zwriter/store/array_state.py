@@ -11,7 +11,7 @@ import numpy as np
 
 from zwriter.assemble.values import STRING
 from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES, ChunkCodec
-from zwriter.store.shard_index import MAX_CHUNKS
+from zwriter.store.shard_index import MAX_CHUNKS, MOST_FREE
 from zwriter.store.zarr_json import chunk_key, stored_shape
 
 STRING_CHUNK_BOUND = 16 * 1024 * 1024
@@ -57,7 +57,12 @@ def chunk_bound(dtype: np.dtype[Any], chunk_shape: tuple[int, ...]) -> int:
     """What a chunk takes in a shard at most, in bytes."""
     if dtype.kind == "T":
         return STRING_CHUNK_BOUND
-    return math.prod(chunk_shape) * dtype.itemsize + BLOSC_OVERHEAD + CRC_BYTES
+    return room_for(math.prod(chunk_shape) * dtype.itemsize)
+
+
+def room_for(nbytes: int) -> int:
+    """What a chunk of so many bytes takes in a shard at most, with what is left free before it."""
+    return MOST_FREE + nbytes + BLOSC_OVERHEAD + CRC_BYTES
 
 
 def shard_chunks(state: dict[str, Any]) -> int:

@@ -15,7 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from zwriter.assemble.blocks import reject
 from zwriter.failpoint import failpoint
@@ -94,17 +94,15 @@ class DeviceWriter:
         signal.ledger.failed = signal.ledger.failed or _reason(error)
         return signal
 
-    def ahead(
-        self, name: str, mode: Mode, dtype: np.dtype[Any], shape: tuple[int, ...]
-    ) -> ChunksAhead | None:
-        """Room in the file for the values of a signal's next updates, if each will be a chunk just
-        as it is. Nothing but these updates may follow.
+    def ahead(self, name: str, mode: Mode, values: NDArray[Any]) -> ChunksAhead | None:
+        """Room in the file for `values` of a signal's next updates, and others like them, if each
+        will be a chunk just as it is. Nothing but these updates may follow.
         """
         signal = self.signals.get(name)
         if signal is None or signal.ledger.failed or self._torn or self.rejected:
             return None
         try:
-            return signal.ahead(mode, dtype, shape)
+            return signal.ahead(mode, values)
         except Exception as error:
             if of_the_store(error):
                 raise
@@ -126,23 +124,38 @@ class DeviceWriter:
         for name, of_signal in groupby(items, key=attrgetter("signal")):
             for part in large_ones_apart(list(of_signal)):
                 if isinstance(part, Run):
-                    run = self._written_ahead(name, part)
-                    in_file += run is not part
-                    self._apply(name, [run])
+                    in_file += self._apply_large(name, part)
                 else:
                     self._apply(name, part)
         return in_file
 
-    def _written_ahead(self, name: str, run: Run) -> Run:
-        """A large message; if that can be, its value is where its chunk will be, and nowhere
-        else."""
+    def _apply_large(self, name: str, run: Run) -> bool:
+        """Take large messages; if that can be, their values are where their chunks will be, and
+        nowhere else. Whether all are."""
+        in_file, first = True, 0
+        while first < len(run):
+            rest = run.part(first, len(run)) if first else run
+            room = self._room_for(name, rest)
+            count = min(len(rest), 1 if room is None else len(room))
+            some = rest if count == len(rest) else rest.part(0, count)
+            written = some if room is None else self._written_ahead(some, room)
+            self._apply(name, [written])
+            in_file &= written is not some
+            first += count
+        return in_file
+
+    def _room_for(self, name: str, run: Run) -> ChunksAhead | None:
+        """As `ahead`, for what may not be what is to come next."""
         if not self.signal(name).follows(run):
-            return run
-        room = self.ahead(name, run.mode, run.values.dtype, run.values.shape[1:])
+            return None
+        return self.ahead(name, run.mode, run.values)
+
+    def _written_ahead(self, run: Run, room: ChunksAhead) -> Run:
+        """Large messages; if that can be, their values are in `room`, and nowhere else."""
         try:
-            return run if room is None else written_ahead(run, room)
-        except Exception:  # it goes the usual way, where it is known what to do
-            log.debug("%s/%s: not written ahead", self.name, name, exc_info=True)
+            return written_ahead(run, room)
+        except Exception:  # they go the usual way, where it is known what to do
+            log.debug("%s/%s: not written ahead", self.name, run.signal, exc_info=True)
             return run
 
     def _apply(self, name: str, items: list[Update | Run]) -> None:

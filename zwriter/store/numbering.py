@@ -67,7 +67,7 @@ class Numbering:
         if run.numbers is not None:
             self._ledger.next_number += len(run)
         if run.messages is not None:
-            self.last_content = _checksum(run.messages.length, *run.messages.ends(len(run) - 1))
+            self.last_content = _checksum(run.messages.length, *run.messages.last_ends)
 
     def _follow_each_other(self, updates: list[Update]) -> bool:
         first = self._ledger.next_number

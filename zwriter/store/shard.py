@@ -24,7 +24,10 @@ from zwriter.store.shard_index import (
     FIRST_CHUNK,
     METADATA_BYTES,
     MISSING,
+    MOST_FREE,
     USER_BLOCK,
+    address_of,
+    aligned,
     end_of,
     index_at_commit,
     index_bytes,
@@ -45,6 +48,10 @@ class Place:
     offset: int
     nbytes: int
     refused: tuple[Any, bytes] | None = None
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.nbytes
 
 
 class ShardFile:
@@ -87,13 +94,15 @@ class ShardFile:
     def write(self, parts: tuple[Any, bytes], *, whole: bool) -> Place:
         """Write an encoded chunk, which `take` makes one of this shard's. Any thread may do so."""
         nbytes = nbytes_of(parts)
+        large = nbytes >= LARGE
         with self._growing:
             offset = self._low if whole else self._high
+            offset = aligned(offset, address_of(parts[0])) if large else offset
             if whole:
-                self._low += nbytes
+                self._low = offset + nbytes
                 self._reserve(nbytes, self._low)
             else:
-                self._high += nbytes
+                self._high = offset + nbytes
         try:
             _write_chunk(self._fd, parts, offset)
         except OSError as error:
@@ -104,21 +113,21 @@ class ShardFile:
 
     @property
     def low(self) -> int:
-        """Where the next whole chunk will be."""
+        """Behind the last chunk that is whole."""
         return self._low
 
     def write_ahead(self, parts: tuple[Any, bytes], place: Place) -> None:
         """Write an encoded chunk, which is to be whole, before it is put; `accept` puts it, if what
         comes before it was. Nothing else may be on its way.
         """
-        self._reserve(place.nbytes, place.offset + place.nbytes)
+        self._reserve(place.nbytes, place.end)
         _write_chunk(self._fd, parts, place.offset)
 
     def accept(self, number: int, place: Place) -> None:
         """Make what was written ahead the chunk `number`."""
-        if place.offset != self._low:
+        if not 0 <= place.offset - self._low <= MOST_FREE:
             raise RuntimeError("two writers at once, or threads")
-        self._low += place.nbytes
+        self._low = place.end
         self.take(number, place)
 
     def mapped(self, offset: int, nbytes: int) -> NDArray[np.uint8]:
@@ -141,7 +150,7 @@ class ShardFile:
         if place.offset < self.reach:
             self._partial.pop(number, None)
             end, count = self._whole
-            self._whole = max(end, place.offset + place.nbytes), count + (not known)
+            self._whole = max(end, place.end), count + (not known)
         elif known:
             self._take_stock()
         else:

@@ -5,6 +5,7 @@ docs/format.md.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 from awscrt.checksums import crc32c
@@ -17,6 +18,24 @@ METADATA_BYTES = 12288  # at most, of the HDF5 side
 MAX_CHUNKS = 255  # an index of one page: readers never see it torn
 FIRST_CHUNK = USER_BLOCK + METADATA_BYTES
 MISSING = np.uint64(2**64 - 1)
+MOST_FREE = 65  # bytes before a chunk, at most
+_ALIGNMENT = 64
+
+
+def aligned(end: int, address: int) -> int:
+    """Where a large chunk is to begin, behind one that ends at `end`, so that it is copied at full
+    speed from `address`: where it lies alike in a cache line.
+
+    Not at `end + 1`: an object in a bucket has chunks there that are not whole.
+    """
+    first = end + 2
+    return first + (address - first) % _ALIGNMENT
+
+
+def address_of(data: bytes | NDArray[Any]) -> int:
+    """Where bytes, or values, lie in memory."""
+    array = data if isinstance(data, np.ndarray) else np.frombuffer(data, np.uint8)
+    return int(array.ctypes.data)
 
 
 def index_at_commit(

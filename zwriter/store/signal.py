@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zwriter.assemble import Block, Layout, Replaced, Rows, assemble, common_dtype, join, layout_for
 from zwriter.assemble.blocks import reject
@@ -42,16 +43,16 @@ class SignalWriter:
         if state:
             self._restore(state)
 
-    def ahead(self, mode: Mode, dtype: np.dtype[Any], shape: tuple[int, ...]) -> ChunksAhead | None:
-        """Room in the file for the values of the next updates, if each will be a chunk just as it
-        is.
+    def ahead(self, mode: Mode, values: NDArray[Any]) -> ChunksAhead | None:
+        """Room in the file for `values` of the next updates, and others like them, if each will be
+        a chunk just as it is.
         """
         layout = self.layout
         if mode != self.mode or not isinstance(layout, Rows) or self._gap:
             return None
         if layout.max_shape[0] is not None:
             return None
-        return self._arrays.ahead(dtype, shape)
+        return self._arrays.ahead(values)
 
     def follows(self, run: Run) -> bool:
         """Whether nothing is missing before and in `run`, and nothing of it came before."""

@@ -101,10 +101,10 @@ class SignalArrays:
         chunk_bytes = self.settings.chunk_bytes if name == "value" else None
         return chunk_bytes, self.settings.shard_bytes
 
-    def ahead(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> ChunksAhead | None:
-        """As `AppendArray.ahead`, of values."""
+    def ahead(self, values: NDArray[Any]) -> ChunksAhead | None:
+        """As `AppendArray.ahead`."""
         value = self.arrays.get("value")
-        return value.ahead(dtype, shape) if isinstance(value, AppendArray) else None
+        return value.ahead(values) if isinstance(value, AppendArray) else None
 
     def take(self, block: Block) -> None:
         """Take rows of updates, in order."""

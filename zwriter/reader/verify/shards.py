@@ -20,8 +20,8 @@ from zwriter.objects import AT_ONCE, PIECE, AnyPath, each
 from zwriter.reader.commits import ArrayCommit
 from zwriter.reader.verify.opened import opened
 from zwriter.reader.verify.report import Report
-from zwriter.store.array_state import dtype_from_json
-from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES, intact
+from zwriter.store.array_state import dtype_from_json, room_for
+from zwriter.store.codecs import CRC_BYTES, intact
 from zwriter.store.shard_index import (
     FIRST_CHUNK,
     MISSING,
@@ -188,8 +188,7 @@ def _stale_problems(array: ShardedArray, shard: int, index: NDArray[np.uint64]) 
     """The index is at least as new as the commit: newer versions lie further behind."""
     if array.chunk_nbytes is None:
         return
-    bound = array.chunk_nbytes + BLOSC_OVERHEAD + CRC_BYTES
-    reach = FIRST_CHUNK + array.per_shard * bound
+    reach = FIRST_CHUNK + array.per_shard * room_for(array.chunk_nbytes)
     for at, number, offset, _ in array.commit.open:
         found = int(index[number, 0])
         if at == shard and reach <= found < offset:
