@@ -18,6 +18,7 @@ from zwriter.store.shard import Place, ShardFile
 
 _THREADS = os.cpu_count() or 1
 _AHEAD = 2 * _THREADS  # chunks of an array that are on their way
+_SOON = 0.02  # seconds
 
 
 def _new_pool() -> ThreadPoolExecutor:
@@ -82,7 +83,8 @@ class OnTheirWay:
         it is written here and now, as patiently as anything else.
         """
         chunk = self._chunks[0]
-        if chunk.place.cancel():  # no thread has begun: perhaps another disk hangs for one
+        if not wait([chunk.place], _SOON).done and chunk.place.cancel():
+            # no thread has begun: perhaps another disk hangs for one
             chunk = self._chunks[0] = replace(chunk, place=_done(chunk.write))
         chunk.shard.take(chunk.number, chunk.place.result())
         self._chunks.popleft()  # not sooner: an interrupt must not lose it
