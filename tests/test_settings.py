@@ -27,6 +27,16 @@ def test_a_variable_with_other_underscores_than_its_own_is_told_how_to_be_writte
         load_settings()
 
 
+def test_a_place_may_be_in_the_home_of_a_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    read = load_settings(root="~/scans", catalog="s3://lake/~", master={"folder": "~/files"})
+    assert read.root == tmp_path / "scans"
+    assert read.catalog == "s3://lake/~"
+    assert read.master.folder == tmp_path / "files"
+    with pytest.raises(UsageError, match="setting root: "):
+        load_settings(root="~nobody-has-this-name/scans")
+
+
 @pytest.mark.parametrize(
     "name",
     [

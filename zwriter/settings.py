@@ -9,9 +9,17 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -24,6 +32,18 @@ from zwriter.errors import UsageError
 MasterMode = Literal["reference", "link", "copy", "auto"]
 Codec = Literal["none", "lz4", "zstd", "zlib"]
 MiB = 1024 * 1024
+
+
+def _at_home(place: Path | str) -> Path | str:
+    """`place`; what begins with `~`, below the folder of a user, as a shell has it."""
+    try:
+        return Path(place).expanduser() if str(place).startswith("~") else place
+    except RuntimeError as error:
+        raise ValueError(str(error)) from None
+
+
+Folder = Annotated[Path, AfterValidator(_at_home)]
+Place = Annotated[Path | str, AfterValidator(_at_home)]
 
 
 class _Section(BaseModel):
@@ -118,7 +138,7 @@ class MasterSettings(_Section):
     copy_below: int = Field(
         default=MiB, ge=0, description="auto: arrays smaller than this are copied"
     )
-    folder: Path | None = Field(
+    folder: Folder | None = Field(
         default=None, description="where files go, as scans lie below root; default: beside them"
     )
     facility: str = "Swiss Light Source"
@@ -204,12 +224,12 @@ class Settings(BaseSettings):
         env_prefix="ZWRITER__", env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
-    root: Path | str = Path("data")
+    root: Place = Path("data")
     path_template: str = Field(
         default="S{block_start:05d}-{block_end:05d}/S{scan_number:05d}/S{scan_number:05d}",
         description="where a scan goes below root when its file_components do not say",
     )
-    catalog: Path | str | None = Field(
+    catalog: Place | None = Field(
         default=None, description="a Parquet table of all scans, brought up to date as they finish"
     )
     redis: RedisSettings = RedisSettings()

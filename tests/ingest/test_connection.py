@@ -35,6 +35,8 @@ def test_a_wrong_password_is_said(own_redis):
 def test_a_url_that_is_none_is_said():
     with pytest.raises(UsageError, match="no Redis URL"):
         connect(RedisSettings(url="http://localhost"))
+    with pytest.raises(UsageError, match="a Redis URL cannot have the option 'datbase'"):
+        connect(RedisSettings(url="redis://localhost?datbase=1"))
 
 
 def test_work_is_tried_again_until_redis_is_back():

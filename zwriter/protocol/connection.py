@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import redis
-from redis.connection import parse_url
 
 from zwriter.errors import ServiceError, UsageError
 
@@ -29,11 +28,14 @@ def asking(url: str) -> Iterator[None]:
     ServiceError if Redis does not answer or refuses something: one line that says what to do,
     without the passwords in the URL."""
     try:
-        parse_url(url)
+        redis.ConnectionPool.from_url(url).make_connection()
     except ValueError as error:
         raise UsageError(
             "that is no Redis URL; write redis://host:port/0, rediss://... or unix:///path"
         ) from error
+    except TypeError as error:
+        option = str(error).rpartition(" ")[2]
+        raise UsageError(f"a Redis URL cannot have the option {option}") from error
     where = safe_url(url)
     try:
         yield
