@@ -159,7 +159,7 @@ class StorageSettings(_Section):
     path_style: bool = Field(
         default=True, description="endpoint/bucket/key; false: bucket.endpoint/key"
     )
-    ca_file: Path | None = Field(
+    ca_file: Folder | None = Field(
         default=None, description="certificates (PEM) that the server's must be signed by"
     )
     profile: str | None = Field(default=None, description="of `aws configure`")

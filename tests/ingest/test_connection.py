@@ -35,8 +35,14 @@ def test_a_wrong_password_is_said(own_redis):
 def test_a_url_that_is_none_is_said():
     with pytest.raises(UsageError, match="no Redis URL"):
         connect(RedisSettings(url="http://localhost"))
-    with pytest.raises(UsageError, match="a Redis URL cannot have the option 'datbase'"):
-        connect(RedisSettings(url="redis://localhost?datbase=1"))
+
+
+@pytest.mark.parametrize(
+    "option", ["datbase=1", "protocol=7", "credential_provider=b", "cache_config=1"]
+)
+def test_an_option_in_a_url_that_cannot_be_used_is_said(option):
+    with pytest.raises(UsageError, match="an option of the Redis URL cannot be used: "):
+        connect(RedisSettings(url=f"redis://user:password@localhost?{option}"))
 
 
 def test_work_is_tried_again_until_redis_is_back():

@@ -157,6 +157,8 @@ def test_those_that_came_in_one_reply_go_to_the_file_together(
     scan.apply(stream.runs(*sent[:4]))
     scan.commit()
     scan.apply(stream.runs(*sent[4:10]))
+    gc.collect()
+    assert (stream.memory() is None) == (signal == NOT_COMPRESSED[0])
     with failing("signal.applied", fault):
         scan.apply(stream.runs(sent[10]))
     scan.finish()

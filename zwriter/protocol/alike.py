@@ -137,8 +137,8 @@ class _Template:
         )
 
     def runs_of(self, messages: Messages, stream: str) -> list[Run] | None:
-        """A run for each signal; of long messages, whose values would be copied, one for each
-        message."""
+        """A run for each signal; of long messages one for each message, if their values would have
+        to be copied to be rows of one array."""
         if self._length < LONG or (self._of_rows and messages.evenly):
             return self._runs(messages, stream)
         found: list[Run] = []

@@ -33,9 +33,9 @@ def asking(url: str) -> Iterator[None]:
         raise UsageError(
             "that is no Redis URL; write redis://host:port/0, rediss://... or unix:///path"
         ) from error
-    except TypeError as error:
-        option = str(error).rpartition(" ")[2]
-        raise UsageError(f"a Redis URL cannot have the option {option}") from error
+    except (TypeError, AttributeError, redis.RedisError) as error:
+        said = first_line(error).rpartition(".__init__() ")[2]
+        raise UsageError(f"an option of the Redis URL cannot be used: {said}") from error
     where = safe_url(url)
     try:
         yield

@@ -8,6 +8,7 @@ from typing import Any
 from zwriter.errors import StoreError
 from zwriter.model import Ledger
 from zwriter.reader.location import Location
+from zwriter.store.array_state import free_before
 from zwriter.store.layout import DEVICES
 
 
@@ -16,8 +17,9 @@ class ArrayCommit:
     """How much of an array is official.
 
     open: shard, chunk, offset, nbytes of chunks that grow; sealed: shard -> its checksum; crc: that
-    of the value of a replaced array; in_shards: how many rows its shards have at least, those that
-    are sealed may have more: the others are in pieces.
+    of the value of a replaced array; free: bytes that may be before a chunk; in_shards: how
+    many rows its shards have at least, those that are sealed may have more: the others are in
+    pieces.
     """
 
     shape: tuple[int, ...]
@@ -26,6 +28,7 @@ class ArrayCommit:
     open: tuple[tuple[int, ...], ...]
     sealed: dict[int, int]
     crc: int | None
+    free: int
     in_shards: int | None
 
 
@@ -90,6 +93,7 @@ def _signal(data: dict[str, Any]) -> SignalCommit:
             tuple(tuple(entry) for entry in array.get("open", ())),
             dict(array.get("sealed", ())),
             array.get("crc"),
+            free_before(array),
             array.get("in_shards"),
         )
         for name, array in data["arrays"].items()

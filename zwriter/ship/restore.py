@@ -28,6 +28,7 @@ from zwriter.store.array_state import (
     chunk_bound,
     chunks_in_shard,
     dtype_from_json,
+    free_before,
     shard_chunks,
     shard_key,
 )
@@ -251,7 +252,9 @@ class _Restored:
             raise StoreError(
                 f"{self._bucket.folder}/{node}: shard {number} lacks what was committed"
             )
-        at = FIRST_CHUNK + capacity * chunk_bound(dtype_from_json(state["dtype"]), chunk)
+        at = FIRST_CHUNK + capacity * chunk_bound(
+            dtype_from_json(state["dtype"]), chunk, free_before(state)
+        )
         index[chunks_in_shard(number, state) :] = MISSING  # it may be ahead of its commit
         parts: list[tuple[int, bytes]] = [(FIRST_CHUNK, data[FIRST_CHUNK:end])]
         places = []

@@ -181,7 +181,7 @@ class ShardObject:
 
     def _places(self, shard: ShardAt) -> Places:
         places = {}
-        at = shard.end + 1  # where no whole chunk will begin: see shard_index.aligned
+        at = shard.end + 1  # a whole chunk begins right at the end, or further away: `aligned`
         for number, (_, nbytes) in sorted(shard.partial.items()):
             while self.owners.setdefault(at, number) != number:
                 at += 1

@@ -38,6 +38,7 @@ class ChunksAhead:
         self._shard, self._codec = shard, codec
         self._nbytes = like[0].nbytes + CRC_BYTES
         self._mapped_from, self._room = shard.low, room
+        self._accepted = 0
         self._mapped = shard.mapped(shard.low, room * (self._nbytes + MOST_FREE))
         self.refused = False
         self._lie_like(like)
@@ -46,8 +47,7 @@ class ChunksAhead:
         """Whether there is room behind those that were put, and nothing else was; it is all that
         there is then.
         """
-        self._room -= self._accepted
-        if self.refused or not self._room or self._end != self._shard.low:
+        if self.refused or self._accepted == self._room or self._end != self._shard.low:
             return False
         self._lie_like(like)
         return True
@@ -59,7 +59,8 @@ class ChunksAhead:
 
     def _lie_like(self, like: Array) -> None:
         """Lay out the room that is left for values at addresses like these."""
-        self._accepted, self._empty_until = 0, self._shard.low
+        self._room, self._accepted = self._room - self._accepted, 0
+        self._empty_until = self._shard.low
         self._begin = aligned(self._shard.low, address_of(like))
         self._step = aligned(self._nbytes, like.strides[0] if len(like) > 1 else 0)
         shape, strides = (self._room, self._nbytes - CRC_BYTES), (self._step, 1)

@@ -89,16 +89,15 @@ class AppendArray(ShardedArray):
         if they are no chunks just as they are, or no numbers, if they are compressed, if the shard
         is not begun yet, or if this cannot be done.
         """
-        dtype = values.dtype
-        same = dtype == self.dtype and dtype.num == self.dtype.num
-        if not same or dtype.kind not in NUMERIC or self.chunk_rows != 1:
-            return None
-        if values.shape[1:] != self.row_shape:
+        dtype, shape = values.dtype, values.shape[1:]
+        same = dtype == self.dtype and dtype.num == self.dtype.num and shape == self.row_shape
+        just_as_they_are = same and dtype.kind in NUMERIC and self.codec.name == "none"
+        if not just_as_they_are or self.chunk_rows != 1:
             return None
         number, inside = divmod(self.rows, self.shard_chunks)
         shard = self._shards.get(number)
         refused = self._ahead is not None and self._ahead.refused
-        if self.codec.name != "none" or shard is None or refused or not self._can_map:
+        if shard is None or not shard.aligns or refused or not self._can_map:
             return None
         self.write_all()
         if self._ahead is not None and self._ahead.goes_on(values):
@@ -129,9 +128,10 @@ class AppendArray(ShardedArray):
             max(int(self._waiting_rows / elapsed * 10) * self.row_bytes, SLOW_CHUNK), CHUNK_BYTES
         )
         chunk_rows = max(1, wanted // self.row_bytes)
-        first = len(self._waiting[0])
-        if first <= chunk_rows and first * self.row_bytes >= LARGE:
-            chunk_rows -= chunk_rows % first  # what comes fast is written as it comes
+        first = self._waiting[0]
+        whole = first.flags.c_contiguous and first.nbytes >= LARGE and not self._chunk_bytes
+        if whole and len(first) <= chunk_rows:
+            chunk_rows -= chunk_rows % len(first)  # what comes fast is written as it comes
         self._cut_in_chunks(chunk_rows)
         waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
         for rows in waiting:

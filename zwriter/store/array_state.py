@@ -11,7 +11,7 @@ import numpy as np
 
 from zwriter.assemble.values import STRING
 from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES, ChunkCodec
-from zwriter.store.shard_index import MAX_CHUNKS, MOST_FREE
+from zwriter.store.shard_index import MAX_CHUNKS
 from zwriter.store.zarr_json import chunk_key, stored_shape
 
 STRING_CHUNK_BOUND = 16 * 1024 * 1024
@@ -53,16 +53,22 @@ def shard_key(state: dict[str, Any], number: int) -> str:
     return chunk_key(state["generation"], len(shape), number)
 
 
-def chunk_bound(dtype: np.dtype[Any], chunk_shape: tuple[int, ...]) -> int:
-    """What a chunk takes in a shard at most, in bytes."""
+def chunk_bound(dtype: np.dtype[Any], chunk_shape: tuple[int, ...], free: int) -> int:
+    """What a chunk takes in a shard at most, in bytes, with as many as are free before it."""
     if dtype.kind == "T":
         return STRING_CHUNK_BOUND
-    return room_for(math.prod(chunk_shape) * dtype.itemsize)
+    return room_for(math.prod(chunk_shape) * dtype.itemsize, free)
 
 
-def room_for(nbytes: int) -> int:
-    """What a chunk of so many bytes takes in a shard at most, with what is left free before it."""
-    return MOST_FREE + nbytes + BLOSC_OVERHEAD + CRC_BYTES
+def room_for(nbytes: int, free: int) -> int:
+    """The same of a chunk that is `nbytes` when it is decoded."""
+    return free + nbytes + BLOSC_OVERHEAD + CRC_BYTES
+
+
+def free_before(state: dict[str, Any]) -> int:
+    """How many bytes may be free before a chunk, as the state of an array in a commit says."""
+    free: int = state.get("free", 0)  # commits before there were any
+    return free
 
 
 def shard_chunks(state: dict[str, Any]) -> int:

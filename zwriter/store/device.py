@@ -116,8 +116,8 @@ class DeviceWriter:
         self.signal(name)
 
     def apply(self, items: Iterable[Update | Run]) -> int:
-        """Take updates, in order; what cannot be taken is `rejected`. How many large messages went
-        to a file before, and are not in memory any more."""
+        """Take updates, in order; what cannot be taken is `rejected`. How many of `items` went to a
+        file before, all of them, and are not in memory any more."""
         self._fail_what_is_torn()
         self.dirty = True
         in_file = 0
@@ -282,7 +282,8 @@ class DeviceWriter:
                 log.debug("%s/%s: cannot be shown", self.name, name, exc_info=error)
             else:
                 self._fail(name, signal.ledger, error)
-                signal = self.signals[name]
+                self._publish(name, self.signals[name])  # what was shown already goes back, too
+                return
             self._states[name] = self._as_committed(name)
         signal.dirty = False
 

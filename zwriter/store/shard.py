@@ -59,11 +59,17 @@ class ShardFile:
 
     Whole chunks go below `reach`, versions of partial ones beyond it. Nothing is visible before
     `publish`; what is published is never overwritten, unless it was not committed at a `restore`.
+
+    chunk_bound: bytes that a chunk takes at most; aligns: as many as it needs to have some left
+    free before it.
     """
 
-    def __init__(self, path: Path, capacity: int, chunk_bound: int, *, create: bool) -> None:
+    def __init__(
+        self, path: Path, capacity: int, chunk_bound: int, *, create: bool, aligns: bool = True
+    ) -> None:
         self.path = path
         self.capacity = capacity
+        self.aligns = aligns
         self.reach = FIRST_CHUNK + capacity * chunk_bound
         self.index: NDArray[np.uint64] = np.full((capacity, 2), MISSING, np.uint64)
         self.dirty = False
@@ -94,7 +100,7 @@ class ShardFile:
     def write(self, parts: tuple[Any, bytes], *, whole: bool) -> Place:
         """Write an encoded chunk, which `take` makes one of this shard's. Any thread may do so."""
         nbytes = nbytes_of(parts)
-        large = nbytes >= LARGE
+        large = nbytes >= LARGE and self.aligns
         with self._growing:
             offset = self._low if whole else self._high
             offset = aligned(offset, address_of(parts[0])) if large else offset

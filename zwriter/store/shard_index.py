@@ -18,17 +18,16 @@ METADATA_BYTES = 12288  # at most, of the HDF5 side
 MAX_CHUNKS = 255  # an index of one page: readers never see it torn
 FIRST_CHUNK = USER_BLOCK + METADATA_BYTES
 MISSING = np.uint64(2**64 - 1)
-MOST_FREE = 65  # bytes before a chunk, at most
+MOST_FREE = 79  # bytes before a chunk, at most
 _ALIGNMENT = 64
+_VERSIONS = 16  # bytes behind a chunk where, in a bucket, those begin that are not whole
 
 
 def aligned(end: int, address: int) -> int:
     """Where a large chunk is to begin, behind one that ends at `end`, so that it is copied at full
     speed from `address`: where it lies alike in a cache line.
-
-    Not at `end + 1`: an object in a bucket has chunks there that are not whole.
     """
-    first = end + 2
+    first = end + _VERSIONS
     return first + (address - first) % _ALIGNMENT
 
 
@@ -51,8 +50,8 @@ def index_at_commit(
 
 
 def checksum_of(index: NDArray[np.uint64], of_chunks: list[bytes]) -> int:
-    """crc32c of the index and of the checksums that the chunks end with: chunks that do not get
-    smaller by compression lie at the same places in every shard.
+    """crc32c of the index and of the checksums that the chunks end with: small chunks that do not
+    get smaller by compression lie at the same places in every shard.
     """
     return int(crc32c(b"".join((index.tobytes(), *of_chunks))))
 

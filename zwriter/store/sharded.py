@@ -15,6 +15,7 @@ from zwriter.store.array_state import (
     chunk_bound,
     chunks_in_shard,
     dtype_json,
+    free_before,
     open_shards,
     shard_chunks,
 )
@@ -24,7 +25,7 @@ from zwriter.store.document import Document
 from zwriter.store.hdf5_header import hdf5_metadata
 from zwriter.store.sealed import read_sealed_chunk, trim
 from zwriter.store.shard import LARGE, ShardFile
-from zwriter.store.shard_index import MAX_CHUNKS
+from zwriter.store.shard_index import MAX_CHUNKS, MOST_FREE
 from zwriter.store.side_by_side import OnTheirWay
 from zwriter.store.zarr_json import (
     GrowingArray,
@@ -54,6 +55,7 @@ class ShardedArray:
         self.row_shape = row_shape
         self.generation = 0
         self.rows = 0
+        self._free = MOST_FREE  # bytes before a chunk; none in what an earlier version has begun
         self._shard_bytes = shard_bytes
         self._cut_in_chunks(chunk_rows)
         self.shown: tuple[Any, ...] = ()  # what zarr.json says: rows, dtype, dimensions
@@ -92,7 +94,7 @@ class ShardedArray:
 
     @property
     def _chunk_bound(self) -> int:
-        return chunk_bound(self.dtype, self.chunk_shape)
+        return chunk_bound(self.dtype, self.chunk_shape, self._free)
 
     def _shard(self, number: int) -> ShardFile:
         if number not in self._shards:
@@ -101,6 +103,7 @@ class ShardedArray:
                 self.shard_chunks,
                 self._chunk_bound,
                 create=number not in self._made,
+                aligns=self._free > 0,
             )
             self._made.add(number)
         return self._shards[number]
@@ -241,7 +244,8 @@ class ShardedArray:
 
     def _close_sealed(self) -> None:
         for shard in self._to_sync:
-            shard.close()
+            if shard not in self._shards.values():  # an interrupt came before it was done with
+                shard.close()
         self._to_sync.clear()
 
     def state(self) -> dict[str, Any]:
@@ -256,6 +260,7 @@ class ShardedArray:
             "chunk_rows": self.chunk_rows,
             "shard_chunks": self.shard_chunks,
             "codec": [self.codec.name, self.codec.level],
+            "free": self._free,
             "open": places,
             "ends": [[number, *shard.whole] for number, shard in sorted(self._shards.items())],
             "sealed": [[number, checksum] for number, checksum in sorted(self._sealed.items())],
@@ -263,7 +268,7 @@ class ShardedArray:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Back to the moment of `state`: what was written after it is no longer pointed to."""
-        self.rows = state["shape"][0]
+        self.rows, self._free = state["shape"][0], free_before(state)
         self.chunk_rows, self.shard_chunks = state["chunk_rows"], shard_chunks(state)
         self.generation = state["generation"]
         self._sealed = dict(state["sealed"])

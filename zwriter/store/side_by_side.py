@@ -80,11 +80,12 @@ class OnTheirWay:
 
     def next(self) -> NDArray[Any]:
         """Wait for the oldest one; its data. Raises what encoding raised; if the disk refused it,
-        it is written here and now, as patiently as anything else.
+        it is written here and now, as patiently as anything else. So it is if no thread begins with
+        it soon: perhaps another disk hangs for all of them.
         """
         chunk = self._chunks[0]
-        if not wait([chunk.place], _SOON).done and chunk.place.cancel():
-            # no thread has begun: perhaps another disk hangs for one
+        waits = not chunk.place.cancelled() and wait([chunk.place], _SOON).not_done
+        if chunk.place.cancelled() or (waits and chunk.place.cancel()):
             chunk = self._chunks[0] = replace(chunk, place=_done(chunk.write))
         chunk.shard.take(chunk.number, chunk.place.result())
         self._chunks.popleft()  # not sooner: an interrupt must not lose it

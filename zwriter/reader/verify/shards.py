@@ -188,7 +188,7 @@ def _stale_problems(array: ShardedArray, shard: int, index: NDArray[np.uint64]) 
     """The index is at least as new as the commit: newer versions lie further behind."""
     if array.chunk_nbytes is None:
         return
-    reach = FIRST_CHUNK + array.per_shard * room_for(array.chunk_nbytes)
+    reach = FIRST_CHUNK + array.per_shard * room_for(array.chunk_nbytes, array.commit.free)
     for at, number, offset, _ in array.commit.open:
         found = int(index[number, 0])
         if at == shard and reach <= found < offset:
