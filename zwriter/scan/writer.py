@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
@@ -68,7 +69,7 @@ def _patiently(
             try:
                 return method(self, *args, **kwargs)
             except Exception:
-                self._store.check()
+                self._check_ours()
                 raise
 
     return patient
@@ -206,12 +207,17 @@ class ScanWriter:
     def refused(self, error: OSError) -> None:
         """Wait, because the disk has refused something, or fetch what has left it for a bucket.
         Raises Fenced if it is ours no more."""
-        self._store.check()
+        self._check_ours()
         if isinstance(error, Freed) and self._shipment:
             self._shipment.fetch(error.path)
             return
         self._refused = True
         self._patience.refused(error)
+
+    def _check_ours(self) -> None:
+        """Raises Fenced if another writer is known to have taken over."""
+        with suppress(OSError):
+            self._store.check()
 
     def accepted(self) -> None:
         """The disk takes it now."""

@@ -31,7 +31,7 @@ from zwriter.service.scan_run import ScanRun
 from zwriter.service.shared import Shared
 from zwriter.settings import Settings
 from zwriter.ship import Spool, check_spool
-from zwriter.store.disk import check_folder
+from zwriter.store.disk import check_folder, more_files
 from zwriter.store.framed import read_frames
 from zwriter.store.layout import own_attributes, side_folder
 from zwriter.store.record import ScanRecord
@@ -55,6 +55,7 @@ def run(settings: Settings, stop: threading.Event, ready: Callable[[], None] | N
     _check_catalog(settings)
     keep_memory(settings.redis.queue_bytes)
     search_seldom()
+    more_files()
     with closing(connect(settings.redis)) as client:
         _prepare_folders(settings)
         outbox = Outbox(client)

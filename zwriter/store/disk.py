@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -82,6 +83,15 @@ def check_folder(name: str, folder: Path) -> None:
         raise UsageError(f"{name} {folder} cannot be used: {error}") from error
 
 
+def more_files() -> bool:
+    """Let this process have as many files open as it may; whether these are more than before. Each
+    array that grows takes one, and a login shell gives 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] != soft
+
+
 def step(work: Callable[P, T]) -> Callable[P, T]:
     """Something that can be done again if the disk refuses it, and is, inside of `waiting`."""
 
@@ -92,6 +102,8 @@ def step(work: Callable[P, T]) -> Callable[P, T]:
             try:
                 result = work(*args, **kwargs)
             except OSError as error:
+                if error.errno == errno.EMFILE and more_files():
+                    continue
                 patience = _patience.get()
                 if patience is None or not passing(error):
                     raise
