@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +41,8 @@ def seaweedfs(folder: Path) -> Iterator[tuple[str, str, str]]:
     command += ["-master.telemetry=false", "-volume.preStopSeconds=0"]
     command += ["-s3.domainName=localhost", "-s3.autoCreateBucket=false"]
     endpoint = f"http://127.0.0.1:{port}"
-    with daemon(command, folder / "seaweedfs.log", lambda: _takes_objects(endpoint)):
+    environment = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}  # of a bucket; else 7
+    with daemon(command, folder / "seaweedfs.log", lambda: _takes_objects(endpoint), environment):
         yield endpoint, KEY, SECRET
 
 
