@@ -29,8 +29,8 @@ _SERVICE_FLUSH = 0.1  # seconds: a commit's delay is part of what is measured
 def redis_to_store(sizes: Sizes, folder: Path) -> Group:
     """Messages that wait in Redis when reading begins; redis-server runs on the same cores."""
     lines = [
-        *_lines(sizes, folder, frames(), sizes.frames_in_redis, Goal(0.8)),
-        *_lines(sizes, folder, spectra(), sizes.spectra_in_redis, Goal(0.85)),
+        *_lines(sizes, folder, frames(), sizes.frames, Goal(0.8)),
+        *_lines(sizes, folder, spectra(), sizes.spectra, Goal(0.85)),
         *_lines(sizes, folder, vectors(), sizes.vectors, Goal(0.9)),
     ]
     remark = f"""

@@ -15,8 +15,6 @@ class Sizes:
     rounds: int
     frames: int
     spectra: int
-    frames_in_redis: int
-    spectra_in_redis: int
     vectors: int
     blocks: int
     scalars: int
@@ -41,8 +39,6 @@ QUICK = Sizes(
     rounds=2,
     frames=192,
     spectra=40_000,
-    frames_in_redis=192,
-    spectra_in_redis=40_000,
     vectors=250_000,
     blocks=25_000,
     scalars=100_000,
@@ -62,8 +58,6 @@ FULL = Sizes(
     rounds=11,  # of short turns: a virtual machine stops for tens of milliseconds now and then
     frames=512,
     spectra=100_000,
-    frames_in_redis=1024,  # the wait for the last commit, up to 0.1 s, is a smaller part of it
-    spectra_in_redis=200_000,
     vectors=1_000_000,
     blocks=100_000,
     scalars=500_000,
