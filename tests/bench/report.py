@@ -36,7 +36,7 @@ class Line:
     def reached(self) -> bool | None:
         if self.goal is None or self.judged is None:
             return None
-        return self.goal.reached(self.judged)
+        return bool(self.goal.reached(self.judged))  # of numpy it may be another kind of True
 
     @property
     def cells(self) -> list[str]:
