@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, ClassVar
@@ -180,9 +180,7 @@ class Run:
         stamps = None if self.timestamps is None else self.timestamps[first:stop]
         numbers = None if self.numbers is None else self.numbers[first:stop]
         values, messages = self.values[first:stop], self.messages.part_of(first, stop)
-        return Run(
-            self.device, self.signal, self.mode, values, stamps, numbers, self.stream, messages
-        )  # fmt: skip
+        return replace(self, values=values, timestamps=stamps, numbers=numbers, messages=messages)
 
     def updates(self) -> list[Update]:
         """The same, one by one."""

@@ -10,13 +10,12 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from zwriter.store.shard_index import address_of
+from zwriter.store.shard_index import CACHE_LINE, address_of
 
 LARGE = 1024 * 1024  # bytes of an object
 SHARED = 6  # large objects that are on their way into a bucket, besides one of each scan
 
 _LOOK = 0.2  # seconds
-_LINE = 64  # bytes
 
 
 class Memory:
@@ -72,8 +71,8 @@ class Memory:
 
 def _whole_lines(nbytes: int) -> NDArray[np.uint8]:
     """Memory that begins with a cache line, as files do: they are read twice as fast then."""
-    memory = np.empty(nbytes + _LINE, np.uint8)
-    return memory[-address_of(memory) % _LINE :][:nbytes]
+    memory = np.empty(nbytes + CACHE_LINE, np.uint8)
+    return memory[-address_of(memory) % CACHE_LINE :][:nbytes]
 
 
 _of_buckets: defaultdict[tuple[str, str], Memory] = defaultdict(Memory)

@@ -4,6 +4,7 @@ other memory from then on.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -127,7 +128,4 @@ def written_ahead(run: Run, room: ChunksAhead) -> Run:
     for number, value in enumerate(run.values):
         room[number] = value
     values = room[: len(run)]
-    messages = run.messages.around(run.values, values)
-    return Run(
-        run.device, run.signal, run.mode, values, run.timestamps, run.numbers, run.stream, messages
-    )  # fmt: skip
+    return replace(run, values=values, messages=run.messages.around(run.values, values))

@@ -85,9 +85,9 @@ class AppendArray(ShardedArray):
 
     def ahead(self, values: Array) -> ChunksAhead | None:
         """Room in the file for the next `values`, a row each, and others like them, as many as fit
-        into their shard. None
-        if they are no chunks just as they are, or no numbers, if they are compressed, if the shard
-        is not begun yet, or if this cannot be done.
+        into their shard. None if they are no chunks just as they are, or no numbers, if they are
+        compressed, if the shard is not begun yet, or leaves nothing free before a chunk, or if this
+        cannot be done.
         """
         dtype, shape = values.dtype, values.shape[1:]
         same = dtype == self.dtype and dtype.num == self.dtype.num and shape == self.row_shape

@@ -19,7 +19,7 @@ MAX_CHUNKS = 255  # an index of one page: readers never see it torn
 FIRST_CHUNK = USER_BLOCK + METADATA_BYTES
 MISSING = np.uint64(2**64 - 1)
 MOST_FREE = 79  # bytes before a chunk, at most
-_ALIGNMENT = 64
+CACHE_LINE = 64  # bytes
 _VERSIONS = 16  # bytes behind a chunk where, in a bucket, those begin that are not whole
 
 
@@ -28,7 +28,7 @@ def aligned(end: int, address: int) -> int:
     speed from `address`: where it lies alike in a cache line.
     """
     first = end + _VERSIONS
-    return first + (address - first) % _ALIGNMENT
+    return first + (address - first) % CACHE_LINE
 
 
 def address_of(data: bytes | NDArray[Any]) -> int:

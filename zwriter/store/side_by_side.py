@@ -84,8 +84,8 @@ class OnTheirWay:
         it soon: perhaps another disk hangs for all of them.
         """
         chunk = self._chunks[0]
-        waits = not chunk.place.cancelled() and wait([chunk.place], _SOON).not_done
-        if chunk.place.cancelled() or (waits and chunk.place.cancel()):
+        given_up = chunk.place.cancelled()  # by a call that an interrupt has ended
+        if given_up or (wait([chunk.place], _SOON).not_done and chunk.place.cancel()):
             chunk = self._chunks[0] = replace(chunk, place=_done(chunk.write))
         chunk.shard.take(chunk.number, chunk.place.result())
         self._chunks.popleft()  # not sooner: an interrupt must not lose it
