@@ -221,7 +221,7 @@ def test_a_message_with_two_large_values_shares_its_memory(scans: ScanFolder) ->
         for _ in range(4):
             runs = stream.runs(message)
             scan.apply(runs)
-            kept = scan._store.devices["dev"]._pending["one"][-1]
+            kept = scan._store.devices["dev"].signals["one"]._pending[-1]
             assert isinstance(kept, Run)
             assert kept.messages is runs[0].messages
     devices = scans.open().devices["dev"]
@@ -274,7 +274,7 @@ def test_they_are_written_as_if_they_had_gone_the_usual_way(
             stamps = repr(image.timestamp[...].tolist())
             kept = [entry.raw for entry in read.quarantine]
             written.append((frames(read), stamps, image.ledger.to_json(), kept, read.verdict))
-            patch.setattr("zwriter.store.device.large_ones_apart", lambda items: [items])
+            patch.setattr("zwriter.store.committed.large_ones_apart", lambda items: [items])
     assert written[0] == written[1]
 
 
@@ -284,3 +284,13 @@ def test_what_comes_behind_one_is_still_put_in_the_order_of_its_numbers(scans: S
     with scans.writer(settings=store(NOT_COMPRESSED[0]), master=None) as scan:
         scan.apply([runs[0], *runs[1].updates(), *runs[2].updates()])
     assert frames(scans.open()) == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_those_of_one_reply_are_put_in_the_order_of_their_numbers(scans: ScanFolder) -> None:
+    stream = Stream()
+    with scans.writer(settings=store(NOT_COMPRESSED[0]), master=None) as scan:
+        scan.apply(stream.runs(raw(0)))
+        (run,) = stream.runs(raw(2), raw(1), raw(3))
+        scan.apply([run])
+    assert frames(scans.open()) == [(0, 0), (1, 1), (2, 2), (3, 3)]
+    assert scans.open().verdict == "COMPLETE"
