@@ -100,7 +100,9 @@ def _judge_signal(
     for present in _choices(doubtful):
         left_out = set(doubtful) - set(present)
         order = [None if i in gaps else n for i, n in enumerate(sent) if n not in left_out]
-        try:
+        written = sum(n is not None for n in order)
+        try:  # of values that were replaced, the ledger alone says whether one was there
+            assert ledger.written == written, f"written {ledger.written}, there are {written}"
             _compare(
                 signal, [None if n is None else device.push(n, load.start) for n in order], name
             )
@@ -108,8 +110,6 @@ def _judge_signal(
             if len(present) == len(doubtful):
                 raise
             continue
-        written = sum(n is not None for n in order)
-        assert ledger.written == written, f"written {ledger.written}, there are {written}"
         assert ledger.missing == len(order) - written, f"missing says {ledger.missing}"
         return
 
