@@ -29,9 +29,9 @@ _REPLY_BYTES = 5 * 1024 * 1024  # two frames of 2 MiB, and what is around them
 _REPLIES = 3  # that may be needed to read every stream once, if there are many
 _TOGETHER = 8 * 1024 * 1024  # bytes of streams that are handed on at once; less may wait for more
 _SHORTEST_PAUSE = 0.01
-_LONGEST_PAUSE = 0.25
+_LONGEST_PAUSE = 0.4
 _IDLE_PAUSE = 0.1  # while nothing comes: a burst may follow
-_GATHERED = 32  # messages of the busiest stream, and
+_GATHERED = 40  # messages of the busiest stream, and
 _GATHERED_BYTES = 4 * 1024 * 1024  # bytes of all, that a pause may let gather in Redis, which trims
 _REFUSED_PAUSE = 1.0
 

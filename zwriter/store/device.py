@@ -51,6 +51,7 @@ class DeviceWriter:
         """Begin our epoch. Not of a finished scan, whose documents say for good what there is."""
         sync = self._settings.durability != "none"
         self._last = self._log.claim(self._state(), self._last, sync=sync)
+        make_folder(self.path)
         self._show()
 
     def _restore(self, commit: dict[str, Any]) -> None:
@@ -154,7 +155,6 @@ class DeviceWriter:
 
     def _show(self) -> None:
         """Have readers find the commit in the device's group."""
-        make_folder(self.path)
         failpoint("device.showing")
         self._log.show(self.path / "zarr.json")
         failpoint("device.shown")
