@@ -35,6 +35,8 @@ from zwriter.model import (
 from zwriter.objects import AnyPath, ObjectPath, place
 from zwriter.protocol import Message, encode
 from zwriter.scan.intake import Intake
+from zwriter.scan.points import PointsNowAndThen
+from zwriter.scan.verdict import verdict_of
 from zwriter.settings import MasterMode, MasterSettings, SpoolSettings, StoreSettings
 from zwriter.ship import Shipment
 from zwriter.store.disk import Patience, of_the_store, waiting
@@ -45,9 +47,6 @@ from zwriter.store.sealed import Freed
 
 log = logging.getLogger(__name__)
 
-POINTS_INTERVAL = 2.0  # seconds between writes of the sync data's arrays, which are written whole
-POINTS_SHARE = 0.1  # of the time, at most, that such writes may take,
-POINTS_LONGEST = 60.0  # as long as that does not mean to wait longer
 UNCOMMITTED_BYTES = 64 * 1024 * 1024
 _PLAIN = (float, int, bool, complex, str, bytes, type(None))
 
@@ -152,8 +151,7 @@ class ScanWriter:
         self._master = master
         self._refused = False
         self._given_up = False
-        self._points_dirty = False
-        self._points_due = time.monotonic() + POINTS_INTERVAL
+        self._points = PointsNowAndThen(self._store)
         self._due = time.monotonic() + self._settings.flush_interval
         # a spool has a limit, which each commit looks at, and what it has is to go on
         self._share = SHARE if self._shipment is None else 1
@@ -357,7 +355,8 @@ class ScanWriter:
             self._intake.quarantine(
                 Rejected("", kind, f"{type(error).__name__}: {error}", Source(raw))
             )
-        self._points_dirty |= kind == "segment"
+        if kind == "segment":
+            self._points.came()
 
     def point(self, point_id: int, readings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
         """Sync data of a scan point: {device: {signal: {"value": .., "timestamp": ..}}}."""
@@ -439,13 +438,7 @@ class ScanWriter:
         """Commit if `flush_interval` has gone by since the last time. To be called often."""
         if not self.commits_in:
             self.commit()
-        if self._points_dirty and time.monotonic() >= self._points_due:
-            begun = time.monotonic()
-            self._store.write_points()
-            ended = time.monotonic()
-            pause = min((ended - begun) / POINTS_SHARE, POINTS_LONGEST)
-            self._points_due = ended + max(POINTS_INTERVAL, pause)
-            self._points_dirty = False
+        self._points.write_if_due()
 
     @_patiently
     def finish(self, status: ScanState | str = ScanState.CLOSED) -> Verdict:
@@ -466,24 +459,18 @@ class ScanWriter:
         self.commit()
         try:
             self._store.seal()
-            verdict = self._judge(state)
+            verdict = verdict_of(
+                state,
+                [ledger for signals in self.ledgers.values() for ledger in signals.values()],
+                self.record,
+                given_up=self._given_up,
+                quarantined=self._store.has_quarantined,
+            )
             self._store.show(status=state)
             self._store.finish(verdict)
         except NotSynced:
             self._store.distrust()
             raise
-
-    def _judge(self, state: ScanState) -> Verdict:
-        if state in (ScanState.ABORTED, ScanState.HALTED):
-            return Verdict.ABORTED
-        whole = all(
-            ledger.whole for signals in self.ledgers.values() for ledger in signals.values()
-        )
-        lacks = self.record.lost_points or self.record.lacks_baseline
-        # what has no ledger, a device that cannot be called so or a control message, counts too
-        known = not self._given_up and not self._store.has_quarantined
-        complete = whole and not lacks and known
-        return Verdict.COMPLETE if complete else Verdict.COMPLETE_WITH_GAPS
 
     def write_master(self, out: str | AnyPath, settings: MasterSettings) -> None:
         """The HDF5 master file of the finished store."""
