@@ -1,8 +1,10 @@
 """Shard files of a spool as objects: dense, at any moment a shard and an HDF5 file.
 
 A chunk that is whole is in the object where it is in the file, in every version of it. Behind these
-lie the versions of chunks that are not whole, never where another chunk's was in an object before:
-a reader that has an older index finds a chunk that fits it, or one whose checksum is wrong.
+lie the versions of chunks that are not whole, never where one of another chunk was in an object
+before: a reader that has an older index finds a chunk that fits it, or one whose checksum is wrong.
+(That a whole chunk comes to begin just where there was a version of another one, and is as long to
+the byte, could happen only to slices of several rows that are compressed.)
 """
 
 from __future__ import annotations
