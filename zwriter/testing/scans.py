@@ -14,7 +14,7 @@ from typing import Any
 import xarray
 import zarr
 
-from zwriter.objects import AnyPath, ObjectPath, contents
+from zwriter.objects import AnyPath, ObjectPath
 from zwriter.reader import Scan, open_scan
 from zwriter.scan import ScanWriter
 from zwriter.settings import SpoolSettings
@@ -27,6 +27,14 @@ def remove(file: AnyPath) -> None:
         file.delete()
     else:
         file.unlink()
+
+
+def names_in(folder: AnyPath) -> list[str]:
+    """What is in a folder; in a bucket, what has objects: a server may list folders of none."""
+    if not isinstance(folder, ObjectPath):
+        return sorted(path.name for path in folder.iterdir())
+    inside = (url.removeprefix(f"{folder}/") for url in folder.sizes())
+    return sorted({name.partition("/")[0] for name in inside})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,7 @@ class ScanFolder:
 
     def names(self) -> list[str]:
         """What is in it."""
-        return sorted(contents(self.path))
+        return names_in(self.path)
 
     @property
     def nbytes(self) -> int:
