@@ -16,7 +16,14 @@ from zwriter.reader import Scan, open_scan
 from zwriter.service import run
 from zwriter.settings import RedisSettings, Settings
 from zwriter.ship import Spool
+from zwriter.testing.scans import names_in
 from zwriter.testing.waiting import until
+
+
+def _is_alone(store: AnyPath) -> bool:
+    """Whether the store is there, and nothing beside it that only serves while it is open."""
+    there = names_in(store.parent)
+    return store.name in there and f"{store.stem}.zwriter" not in there
 
 
 class Beamline:
@@ -85,10 +92,7 @@ class Beamline:
     def written(self, number: int | AnyPath) -> Scan:
         """The scan, once its store is finished and all is told about it."""
         store = self.store(number) if isinstance(number, int) else number
-        until(
-            lambda: store.exists() and not store.with_suffix(".zwriter").exists(),
-            f"{store} to be finished",
-        )
+        until(lambda: _is_alone(store), f"{store} to be finished")
         if isinstance(store, ObjectPath):
             spool = Spool(self.settings.spool, store)
             until(lambda: not spool.store.exists(), f"{store} to leave the spool")
@@ -98,8 +102,7 @@ class Beamline:
         """The scan in a bucket, once it has its master file and is no more in a spool."""
         store = self.store(number)
         master = store.with_name(f"{store.stem}_master.h5")
-        side = store.with_suffix(".zwriter")
-        until(lambda: master.exists() and not side.exists(), f"{store} to be finished")
+        until(lambda: master.exists() and _is_alone(store), f"{store} to be finished")
         return open_scan(store)
 
     def redis(self, *command: object) -> object:

@@ -30,9 +30,10 @@ def remove(file: AnyPath) -> None:
 
 
 def names_in(folder: AnyPath) -> list[str]:
-    """What is in a folder; in a bucket, what has objects: a server may list folders of none."""
+    """What is in a folder, if it is there; in a bucket, what has objects: a server may list folders
+    of none."""
     if not isinstance(folder, ObjectPath):
-        return sorted(path.name for path in folder.iterdir())
+        return sorted(path.name for path in folder.glob("*"))
     inside = (url.removeprefix(f"{folder}/") for url in folder.sizes())
     return sorted({name.partition("/")[0] for name in inside})
 
