@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from zarr.abc.store import ByteRequest, Store
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import StorePath, WrapperStore
 
+from zwriter.errors import StoreError
 from zwriter.reader.lazy import InMemory, InStore, LazyArray
 
 DATA = np.arange(23 * 4 * 3, dtype=np.int32).reshape(23, 4, 3)
@@ -71,3 +77,50 @@ def test_reading_all_of_it_goes_block_by_block(monkeypatch):
 def test_an_index_that_is_outside_is_an_error(key):
     with pytest.raises((IndexError, TypeError)):
         ARRAYS["stored"][key]
+
+
+class Moving(WrapperStore[Store]):
+    """A store whose chunks are moved by a writer, so that `at_most` can be read until it is opened
+    anew."""
+
+    def __init__(self, store: Store, at_most: int) -> None:
+        super().__init__(store)
+        self._at_most = self._left = at_most
+
+    def opened(self) -> None:
+        self._left = self._at_most
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("Stored and computed checksum do not match")
+        return await self._store.get(key, prototype, byte_range)
+
+
+def moving(at_most: int) -> tuple[LazyArray, np.ndarray]:
+    data = np.arange(70).reshape(35, 2)
+    memory = zarr.storage.MemoryStore()
+    zarr.create_array(memory, data=data, chunks=(3, 2), compressors=None)
+    store = Moving(memory, at_most)
+    document = zarr.open_array(memory).metadata.to_dict()
+
+    def open_array() -> zarr.Array[Any]:
+        store.opened()
+        return zarr.Array.from_dict(StorePath(store), document)
+
+    return LazyArray(InStore("data", open_array)), data
+
+
+@pytest.mark.parametrize("at_most", [1, 2, 5, 100])
+@pytest.mark.parametrize("key", [slice(None), slice(2, 31), 17, [3, 4, 5]])
+def test_what_a_writer_moves_meanwhile_is_read_in_ever_smaller_parts(at_most: int, key: Any):
+    array, data = moving(at_most)
+    np.testing.assert_array_equal(array[key], data[key])
+
+
+def test_what_stays_unreadable_is_told_in_a_line():
+    array, _ = moving(0)
+    with pytest.raises(StoreError, match=r"^data cannot be read \(Stored and computed checksum"):
+        array[...]

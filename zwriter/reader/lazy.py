@@ -17,6 +17,7 @@ from zwriter.errors import StoreError
 from zwriter.store.array_state import dtype_from_json
 
 BLOCK_BYTES = 16 * 1024 * 1024
+_TRIES = 5
 # What zarr-python raises for bytes that are cut off or do not fit their checksum.
 UNREADABLE = (ValueError, RuntimeError, OSError, StoreError)
 
@@ -58,7 +59,7 @@ class InMemory:
 class InStore:
     """An array of a Zarr store, of which `open_array` gives the part that is official.
 
-    A read that fails is tried once more on the array opened anew: sealing may have moved its bytes.
+    What was moved between a look at its index and at its chunks is read again.
     at_once: how many runs of chunks are read side by side, where that is quicker.
     """
 
@@ -80,13 +81,28 @@ class InStore:
         try:
             return self._read(key)
         except UNREADABLE:
+            return self._read_anew(key)
+
+    def _read_anew(self, key: tuple[Any, ...]) -> NDArray[Any]:
+        """As `read`, of the array opened anew; in ever smaller parts: the less is read, the less
+        time is there for a writer to move it meanwhile.
+        """
+        tries = 0
+        while True:
             try:
                 self._array = self._open()
                 return self._read(key)
             except UNREADABLE as error:
-                raise StoreError(
-                    f"{self.name} cannot be read ({error}); `zwriter verify` tells what is damaged"
-                ) from error
+                tries += 1
+                away = isinstance(error, OSError)  # the disk, or the server
+                halves = [] if away or not key else _parts(key[0], self._array.chunks[0], 2)
+                if len(halves) > 1:
+                    return np.concatenate([self._read_anew((half, *key[1:])) for half in halves])
+                if away or tries == _TRIES:
+                    raise StoreError(
+                        f"{self.name} cannot be read ({error}); "
+                        "`zwriter verify` tells what is damaged"
+                    ) from error
 
     def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
         if self._record is not None:
