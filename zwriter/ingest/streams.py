@@ -31,7 +31,7 @@ _TOGETHER = 8 * 1024 * 1024  # bytes of streams that are handed on at once; less
 _SHORTEST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.4
 _IDLE_PAUSE = 0.1  # while nothing comes: a burst may follow
-_GATHERED = 64  # messages of the busiest stream, and
+_GATHERED = 32  # messages of the busiest stream, and
 _GATHERED_BYTES = 4 * 1024 * 1024  # bytes of all, that a pause may let gather in Redis, which trims
 _REFUSED_PAUSE = 1.0
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from zwriter.assemble import fill_value
 from zwriter.master.chunks import Opener, StoredChunks
 from zwriter.master.tree import Rows
-from zwriter.master.writeback import Writeback
 from zwriter.reader.lazy import LazyArray
 
 TEXT = h5py.string_dtype("utf-8")
@@ -35,11 +34,9 @@ def copy_chunks(
         fillvalue=fill_value(dtype),
         **chunks.hdf5_filter,
     )
-    writeback = Writeback(group.file)
     for number, data in chunks.read(open_file):
         origin = (number * chunks.chunk[0], *(0 for _ in shape[1:]))
         dataset.id.write_direct_chunk(origin, data)
-        writeback.wrote(len(data))
     return dataset
 
 
