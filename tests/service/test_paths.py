@@ -161,6 +161,6 @@ def test_unfinished_scans_are_found_and_stores_not_searched(settings):
     for folder in ("a/S1.zarr", "a/S1.zwriter", "b/S2.zarr", "c/S3.zarr/x.zwriter", "d/4.zwriter"):
         (settings.root / folder).mkdir(parents=True)
     mark_as_fed(settings.root / "a" / "S1.zarr", "redis://localhost")
-    assert list(find_unfinished(settings.root, settings.spool, "")) == [
+    assert list(find_unfinished(settings.root, settings.spool, "", lambda scan_id: True)) == [
         settings.root / "a" / "S1.zarr"
     ]

@@ -39,7 +39,7 @@ def not_cleaned_up(path: Path) -> None:
 
 
 def found(root: Path) -> list[tuple[str, str]]:
-    return [(item.path.name, item.state) for item in leftovers(root)]
+    return [(item.path.name, item.state) for item in leftovers(root, SETTINGS)]
 
 
 def files(folder: Path) -> dict[Path, bytes]:
@@ -74,13 +74,13 @@ def test_each_is_listed_and_nothing_is_changed(wreck: Path):
 
 
 def test_of_a_scan_that_a_service_wrote_it_says_how_to_go_on_with_it(wreck: Path):
-    problems = {item.path.name: item.problem for item in leftovers(wreck)}
+    problems = {item.path.name: item.problem for item in leftovers(wreck, SETTINGS)}
     assert "`zwriter run` goes on with it if redis://beamline:6379/0" in problems["S3.zarr"]
     assert "zwriter run" not in problems["S2.zarr"]
 
 
 def test_all_of_it_is_repaired(wreck: Path):
-    assert {outcome.error for outcome in repair(leftovers(wreck), SETTINGS)} == {""}
+    assert {outcome.error for outcome in repair(leftovers(wreck, SETTINGS), SETTINGS)} == {""}
     assert found(wreck) == []
     assert verify(wreck).problems == []
     names = {path.name for path in wreck.iterdir()}
@@ -92,7 +92,7 @@ def test_all_of_it_is_repaired(wreck: Path):
 
 def test_one_that_cannot_be_repaired_stops_no_other(wreck: Path):
     (wreck / "S2_master.h5").mkdir()  # in the way
-    errors = {o.leftover.path.name: o.error for o in repair(leftovers(wreck), SETTINGS)}
+    errors = {o.leftover.path.name: o.error for o in repair(leftovers(wreck, SETTINGS), SETTINGS)}
     assert "S2_master.h5 is a folder" in errors.pop("S2.zarr")
     assert set(errors.values()) == {""}
 
@@ -106,7 +106,7 @@ def test_commits_that_are_older_than_a_finished_store_do_not_change_it(tmp_path:
     before = files(store)
     kept.rename(beside)
     assert verify(tmp_path).problems == []
-    assert [outcome.error for outcome in repair(leftovers(tmp_path), SETTINGS)] == [""]
+    assert [outcome.error for outcome in repair(leftovers(tmp_path, SETTINGS), SETTINGS)] == [""]
     assert files(store) == before
     assert not beside.exists()
 
@@ -115,7 +115,7 @@ def test_what_a_living_writer_has_is_left_alone(tmp_path: Path):
     with begun(tmp_path / "S1.zarr") as writer:
         (tmp_path / "S1_master.h5.0123abcd.part").write_bytes(b"it writes")
         before = files(tmp_path)
-        (item,) = leftovers(tmp_path)
+        (item,) = leftovers(tmp_path, SETTINGS)
         assert (item.state, item.harmless) == ("being written", True)
         (outcome,) = repair([item], SETTINGS)
         assert outcome.done
@@ -138,7 +138,7 @@ def test_a_store_that_has_lost_its_commits_or_its_root_is_damaged_and_stays_as_i
     (tmp_path / "S2.zarr" / "zarr.json").write_text("{")
     before = files(tmp_path)
     assert found(tmp_path) == [("S1.zarr", "damaged"), ("S2.zarr", "damaged")]
-    assert all(outcome.error for outcome in repair(leftovers(tmp_path), SETTINGS))
+    assert all(outcome.error for outcome in repair(leftovers(tmp_path, SETTINGS), SETTINGS))
     assert files(tmp_path) == before
 
 
@@ -153,4 +153,4 @@ def test_a_folder_is_needed(tmp_path: Path):
     finished(tmp_path / "S1.zarr")
     for path in (tmp_path / "absent", tmp_path / "S1.zarr"):
         with pytest.raises(UsageError, match="give a folder"):
-            list(leftovers(path))
+            list(leftovers(path, SETTINGS))

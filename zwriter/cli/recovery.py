@@ -60,8 +60,8 @@ def recover(
             f"{directory}: give a folder; in a bucket `zwriter run` goes on with what was left,"
             " `zwriter finalize` ends a scan, `zwriter prune` lists the rest"
         )
-    found = leftovers(Path(directory))
     settings = settings_of(config, {})
+    found = leftovers(Path(directory), settings)
     outcomes = repair_all(found, settings) if repair else map(Outcome, found)
     lines, left = [], 0
     for outcome in outcomes:

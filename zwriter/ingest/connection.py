@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any, cast
@@ -20,6 +21,12 @@ log = logging.getLogger(__name__)
 
 _READ_SIZE = 1024 * 1024  # of one recv: small ones halve the throughput of large messages
 _SECONDS_TO_ANSWER = 10.0
+_DEAD = {  # when a connection is, of which nobody has told the end: after half a minute
+    socket.TCP_KEEPIDLE: 10,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 4,
+    socket.TCP_USER_TIMEOUT: 30_000,  # ms, where something was sent: a PING
+}
 
 
 class _Pool(redis.ConnectionPool):
@@ -58,6 +65,9 @@ def connect(settings: RedisSettings) -> Commands:
     bytes. Raises as `asking` does.
     """
     url = settings.url.get_secret_value()
+    dead: dict[str, Any] = {}
+    if not url.startswith("unix"):
+        dead = {"socket_keepalive": True, "socket_keepalive_options": _DEAD}
     with asking(url):
         pool = _Pool.from_url(
             url,
@@ -67,6 +77,7 @@ def connect(settings: RedisSettings) -> Commands:
             socket_timeout=_SECONDS_TO_ANSWER,
             socket_connect_timeout=_SECONDS_TO_ANSWER,
             health_check_interval=10,
+            **dead,
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 4),
         )
         client = _Client.from_pool(pool)

@@ -28,7 +28,10 @@ class Stream:
     name: StreamName
     position: str = BEGINNING
     size: int = 0
+    came: int = 0  # messages at a time, lately
     again: str = BEGINNING  # up to here, what is read may be known already
+    reads: int = 0  # that wait to be handed on, or were
+    handed_on: int = 0  # of these
     got: str = BEGINNING  # the entry that was handed on last
     behind: bool = False  # there was more than the last reading took
     unsure: bool = False  # whether it is still the stream that was read up to `position`

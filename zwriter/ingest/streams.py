@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _REPLY_BYTES = 5 * 1024 * 1024  # two frames of 2 MiB, and what is around them
 _REPLIES = 3  # that may be needed to read every stream once, if there are many
 _TOGETHER = 8 * 1024 * 1024  # bytes of streams that are handed on at once; less may wait for more
+_GROWTH = 4  # as often as that, at most, what came of a stream is asked for the next time
 _SHORTEST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.4
 _IDLE_PAUSE = 0.1  # while nothing comes: a burst may follow
@@ -73,6 +74,7 @@ class StreamReader:
         self._looked_at = 0.0
         self._empty_since = 0.0
         self._passed = 0.0  # when it was begun to read all of them
+        self.longest_pause = 0.0  # seconds between two times of these
         self._connections = -1  # when streams were last known to be those of the server
         self._pause = _SHORTEST_PAUSE
         self._nbytes = 0  # that were read so far
@@ -108,7 +110,7 @@ class StreamReader:
         read and handed on, as far as it can be; there may be more."""
         return all(
             stream.refused == math.inf
-            or (stream.got == stream.position and not stream.behind)
+            or (stream.handed_on == stream.reads and not stream.behind)
             or Position(key, stream.got).time > moment
             for key, stream in list(self._streams.items())
         )
@@ -163,6 +165,8 @@ class StreamReader:
             more = more or came >= call.count
         nbytes = self._nbytes - nbytes
         if not any(0 < stream.refused < math.inf for stream in self._streams.values()):
+            if self._passed:
+                self.longest_pause = max(self.longest_pause, began - self._passed)
             self._passed = began
             if not most:
                 self._empty_since = self._looked_at
@@ -195,6 +199,7 @@ class StreamReader:
             groups = reply.get(key, [])
             came = sum(map(len, groups))
             stream.refused, stream.behind = 0.0, came >= call.count
+            stream.came = max(came, stream.came // _GROWTH, 1)
             most = max(most, came)
             if stream.again != BEGINNING:
                 groups = self._take_again(stream, groups)
@@ -249,6 +254,7 @@ class StreamReader:
         read = Read(stream, groups, again)
         stream.size = max(messages.length for messages in groups) + ENTRY_BYTES
         self._nbytes += read.nbytes
+        stream.reads += 1
         if self._waiting.put(read, read.nbytes):
             failpoint("ingest.queued")
             stream.position = read.last
@@ -271,6 +277,8 @@ class StreamReader:
         for read in by_stream(reads):
             batch += read.decoded()
             read.stream.got = read.last
+        for read in reads:
+            read.stream.handed_on += 1
         return batch or None
 
 
@@ -301,6 +309,8 @@ def calls(streams: Iterable[Stream], budget: int) -> list[_Call]:
         fits = max(1, share // stream.size) if stream.size else 1
         if 0 < stream.size * FEWEST < LONG:
             fits = max(fits, FEWEST)  # of small messages, as many as can be read at once
+        if stream.came:
+            fits = min(fits, _GROWTH * stream.came)  # large ones may follow on few small ones
         count = 1 << (fits.bit_length() - 1)
         nbytes = count * stream.size
         last = result[-1] if result else None

@@ -13,6 +13,7 @@ from zwriter.reader.location import Location
 from zwriter.reader.pieces import Pieces
 from zwriter.reader.replaced import ReplacedArrays
 from zwriter.reader.signals import Signal, recorded_signal
+from zwriter.store.layout import sync_name
 from zwriter.store.record import SyncSignal
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ class Device(Mapping[str, Signal]):
         self._location, self._live = location, live
         self._committed = dict(commit.signals) if commit else {}
         self._sync = {
-            f"{signal}_sync" if signal in self._committed else signal: readings
-            for signal, readings in sync.items()
+            sync_name(signal, self._committed): readings for signal, readings in sync.items()
         }
         self._opened: dict[str, Signal] = {}
 

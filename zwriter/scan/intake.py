@@ -12,7 +12,7 @@ from operator import attrgetter
 
 from zwriter.assemble.blocks import reject
 from zwriter.errors import BadMessage
-from zwriter.model import Rejected, Run, Source, Update, singly
+from zwriter.model import Rejected, Run, Source, SourceInParts, Update, singly
 from zwriter.protocol import Message, encode, safe_name
 from zwriter.store.device import DeviceWriter
 from zwriter.store.disk import of_the_store
@@ -56,10 +56,11 @@ class Intake:
         for device, signals in by_device.items():
             written: list[Update | Run] = []
             for signal, batch in signals.items():
-                if self._has_room(device, signal):
+                if self.has_room(device, signal):
                     written += batch
                 else:
-                    self._refuse(device, signal, batch)
+                    for update in singly(batch):
+                        self.refuse(device, signal, source=update.source)
             in_file += self._take(device, written)
         for device, streams in read_up_to.items():
             for stream, entry in streams.items():
@@ -112,7 +113,7 @@ class Intake:
                 self.quarantine(replace(rejected, reason=reason, source=None, update=None))
             device.rejected.popleft()
 
-    def _has_room(self, device: str, signal: str) -> bool:
+    def has_room(self, device: str, signal: str) -> bool:
         """Whether the signal is written; a new one is, if there are not too many already."""
         known = self._store.devices.get(device)
         if known is not None and signal in known.signals:
@@ -123,11 +124,17 @@ class Intake:
         self._store.device(device).signal(signal)
         return True
 
-    def _refuse(self, device: str, signal: str, batch: Sequence[Update | Run]) -> None:
+    def refuse(
+        self,
+        device: str,
+        signal: str,
+        what: str = "",
+        source: Source | SourceInParts | None = None,
+    ) -> None:
+        """Put into quarantine what is of a signal for which there is no room."""
         most = self._max_signals
         reason = f"{device}/{signal} is one signal more than the {most} of store.max_signals"
-        for update in singly(batch):
-            self.quarantine(Rejected("", "", reason, update.source))
+        self.quarantine(Rejected("", "", f"{reason}: {what}" if what else reason, source))
 
     def _reject(self, rejected: Rejected) -> None:
         """Something that was no update; if its device is known, it is counted with its signal."""
@@ -137,7 +144,7 @@ class Intake:
         signal = rejected.signal
         if not signal and rejected.source and rejected.source.position:
             signal = rejected.source.position.stream.rsplit("/", 1)[-1]
-        if signal and self._has_room(rejected.device, signal):
+        if signal and self.has_room(rejected.device, signal):
             ledger = self._store.device(rejected.device).signal(signal).ledger
             ledger.received += 1
             ledger.quarantined += 1

@@ -197,6 +197,11 @@ class ScanWriter:
         return self._store.positions
 
     @property
+    def left_at(self) -> float | None:
+        """When a writer before this one wrote last, in seconds since 1970; None for a new scan."""
+        return self._store.left_at
+
+    @property
     def ledgers(self) -> dict[str, dict[str, Ledger]]:
         """device -> signal -> what is known of its updates."""
         self._write_all_gathered()
@@ -332,7 +337,11 @@ class ScanWriter:
 
     @_patiently
     def expect(self, device: str, signal: str, count: int) -> None:
-        """Note that the producer says it sent `count` updates of this signal."""
+        """Note that the producer says it sent `count` updates of this signal. Of one that is no
+        more than announced, and one too many, there is a line in quarantine."""
+        if not self._intake.has_room(device, signal):
+            self._intake.refuse(device, signal, f"{count} updates were announced")
+            return
         writer = self._store.device(device)
         ledger = writer.signal(signal).ledger
         if ledger.expected != count:

@@ -20,7 +20,9 @@ from zwriter.store.layout import own_attributes, side_folder
 
 log = logging.getLogger(__name__)
 
-_LONGEST_NAME = 200  # of a file system's 255 bytes, less what is appended to it
+_LONGEST_NAME = 190  # of a file system's 255 bytes, less what is appended to it:
+_LONGEST_SUFFIX = 40  # bytes of the master file's, and "_master_.h5.12345678.part"
+_LONGEST_ID = 65  # bytes of a scan_id and what is before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ def paths_for(
 
 def elsewhere(paths: ScanPaths, status: ScanStatus, settings: Settings) -> ScanPaths:
     """Where a scan goes if `paths` turn out to be another one's."""
-    name = f"{paths.store.stem}_{id_name(status.scan_id)}.zarr"
+    stem = os.fsencode(paths.store.stem)[: _LONGEST_NAME - _LONGEST_ID].decode(errors="ignore")
+    name = f"{stem}_{id_name(status.scan_id)}.zarr"
     other = ScanPaths.of_store(paths.store.with_name(name), status, settings)
     log.warning(
         "%s is another scan's; scan %s goes to %s", paths.store, status.scan_id, other.store
@@ -134,8 +137,12 @@ def _fill(template: str, number: int, scan_id: str, root: AnyPath) -> AnyPath:
 
 
 def _below(path: AnyPath, root: AnyPath) -> bool:
-    inside = str(path).startswith(f"{str(root).rstrip('/')}/")
-    return inside and len(os.fsencode(path.name)) <= _LONGEST_NAME
+    """Whether a scan may go there: not into another scan's store, or what lies beside that."""
+    top = f"{str(root).rstrip('/')}/"
+    if not str(path).startswith(top) or len(os.fsencode(path.name)) > _LONGEST_NAME:
+        return False
+    *folders, _ = str(path).removeprefix(top).split("/")
+    return not any(folder.endswith((".zarr", ".zwriter")) for folder in folders)
 
 
 def _suffix(status: ScanStatus) -> str:
@@ -143,7 +150,7 @@ def _suffix(status: ScanStatus) -> str:
     suffix = system.get("file_suffix") if isinstance(system, dict) else None
     if not suffix:
         return ""
-    if not safe_name(suffix) or len(suffix) > 40:
+    if not safe_name(suffix) or len(suffix.encode()) > _LONGEST_SUFFIX:
         log.warning("scan %s: file_suffix %.100r cannot be used", status.scan_id, suffix)
         return ""
     return f"_{suffix}"

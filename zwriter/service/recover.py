@@ -14,6 +14,7 @@ from typing import Literal
 from zwriter.errors import StoreError, UsageError, ZwriterError
 from zwriter.reader.location import Location
 from zwriter.service.finalize import finalize
+from zwriter.service.paths import ScanPaths
 from zwriter.service.roots import fed_from
 from zwriter.settings import Settings
 from zwriter.store.disk import walk
@@ -59,9 +60,10 @@ class Outcome:
     error: str = ""
 
 
-def leftovers(root: Path) -> Iterator[Leftover]:
+def leftovers(root: Path, settings: Settings) -> Iterator[Leftover]:
     """What there is below `root`, in order of path: scans that are not finished, or have no master
-    file, and files that were being written; then folders that cannot be read. Nothing is changed.
+    file where the settings say, and files that were being written; then folders that cannot be
+    read. Nothing is changed.
 
     Raises UsageError if `root` is no folder, or a store.
     """
@@ -73,7 +75,7 @@ def leftovers(root: Path) -> Iterator[Leftover]:
         for base in sorted(scans):
             store = folder / f"{base}.zarr"
             try:
-                found = _look_at(store)
+                found = _look_at(store, settings)
             except OSError as error:
                 found = _unreadable(store, error)
             if found:
@@ -111,7 +113,7 @@ def _repaired(leftover: Leftover, settings: Settings) -> Outcome:
     return Outcome(leftover, done=f"{verdict}, {master}")
 
 
-def _look_at(store: Path) -> Leftover | None:
+def _look_at(store: Path, settings: Settings) -> Leftover | None:
     side = side_folder(store)
     if writer := living_writer(side):
         return Leftover(store, "being written", f"by {writer}")
@@ -131,7 +133,8 @@ def _look_at(store: Path) -> Leftover | None:
         return None  # somebody else's
     if not finished:
         return Leftover(store, "damaged", f"not finished, and {side}, with its commits, is lost")
-    if not any(store.parent.glob(f"{escape(store.stem)}_master*.h5")):
+    masters = Path(str(ScanPaths.of_store(store.resolve(), None, settings).master)).parent
+    if not any(masters.glob(f"{escape(store.stem)}_master*.h5")):
         return Leftover(store, "no master file", "finished", "write it")
     return None
 

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from socket import gethostname
@@ -69,16 +69,18 @@ def register_of(root: ObjectPath, scan_id: str) -> ObjectPath:
     return root / _OPEN / id_name(scan_id)
 
 
-def find_unfinished(root: AnyPath, spool: SpoolSettings, redis: str) -> Iterator[AnyPath]:
+def find_unfinished(
+    root: AnyPath, spool: SpoolSettings, redis: str, is_known: Callable[[str], bool]
+) -> Iterator[AnyPath]:
     """The stores below the root that were fed by a service and are not finished: of the same Redis,
-    or, on this machine, of another one if their writer is dead.
+    or, on this machine, of one of another name if their writer is dead, and ours knows the scan.
 
     What was left of cleaning up behind a finished one is removed.
     """
     if isinstance(root, ObjectPath):
-        yield from _unfinished_in_bucket(root, spool, redis)
+        yield from _unfinished_in_bucket(root, spool, redis, is_known)
     else:
-        yield from _unfinished_on_disk(root, redis)
+        yield from _unfinished_on_disk(root, redis, is_known)
 
 
 def stores_with_sides(root: Path) -> Iterator[Path]:
@@ -97,32 +99,42 @@ def spooled(root: ObjectPath, spool: SpoolSettings) -> Iterator[tuple[Path, Obje
         yield store, root / store.relative_to(top).as_posix()
 
 
-def _unfinished_on_disk(root: Path, redis: str) -> Iterator[Path]:
+def _unfinished_on_disk(root: Path, redis: str, is_known: Callable[[str], bool]) -> Iterator[Path]:
     for store in stores_with_sides(root):
         side = side_folder(store)
         try:
             if (side / FED_BY).exists():
-                if _is_left_to(redis, store):
+                if _is_left_to(redis, store, is_known):
                     yield store
-            elif own_attributes(store).get("finished"):
+            elif own_attributes(store).get("finished") and not living_writer(side):
                 log.info("%s: what was left of it is removed, its scan is finished", side)
                 shutil.rmtree(side, ignore_errors=True)
         except OSError as error:
             log.error("%s: cannot be looked into, and is left as it is: %s", side, error)
 
 
-def _is_left_to(redis: str, store: Path) -> bool:
+def _is_left_to(redis: str, store: Path, is_known: Callable[[str], bool]) -> bool:
     """Whether the service of a Redis goes on with a store that this machine has."""
     feeder = fed_from(store)
-    writer = None if feeder == redis else living_writer(side_folder(store))
-    if writer is None:
+    if feeder == redis:
         return True
-    log.info("%s: is fed from %s, and left to %s", store, feeder, writer)
+    if writer := living_writer(side_folder(store)):
+        log.info("%s: is fed from %s, and left to %s", store, feeder, writer)
+        return False
+    own = own_attributes(store)
+    if own.get("finished") or is_known(own.get("scan_id", "")):
+        return True
+    log.warning(
+        "%s: was fed from %s, and our Redis does not know the scan; a service there goes on with"
+        " it, `zwriter recover` ends it",
+        store,
+        feeder,
+    )
     return False
 
 
 def _unfinished_in_bucket(
-    root: ObjectPath, spool: SpoolSettings, redis: str
+    root: ObjectPath, spool: SpoolSettings, redis: str, is_known: Callable[[str], bool]
 ) -> Iterator[ObjectPath]:
     """Those in the spool of this machine, and those that any machine has registered."""
     found = set()
@@ -130,7 +142,7 @@ def _unfinished_in_bucket(
         try:
             if (side_folder(store) / FED_BY).exists():
                 found.add(str(target))
-                if _is_left_to(redis, store):
+                if _is_left_to(redis, store, is_known):
                     yield target
         except OSError as error:
             log.error("%s: cannot be looked into, and is left as it is: %s", store, error)

@@ -170,7 +170,8 @@ class _Service:
         """Go on with the scans that a service before this one has left."""
         settings = self._shared.settings
         redis = redis_name(settings.redis.url.get_secret_value())
-        for store in find_unfinished(root_of(settings), settings.spool, redis):
+        found = find_unfinished(root_of(settings), settings.spool, redis, self._is_known)
+        for store in found:
             try:
                 record = _record_of(store, settings)
             except (ZwriterError, OSError, ValueError) as error:
@@ -184,6 +185,10 @@ class _Service:
             elif record.scan_id not in self._runs:
                 log.info("scan %s: is continued", record.scan_id)
                 self._start(status, ScanPaths.of_store(store, status, settings), [])
+
+    def _is_known(self, scan_id: str) -> bool:
+        """Whether our Redis has a status of the scan."""
+        return self._kept.status(scan_id) is not None
 
     def look_for_scans(self) -> None:
         """Find scans, and what was published of them, that could not be heard."""
@@ -291,10 +296,14 @@ class _Service:
         log.warning("scan %s: is done; a late %s is ignored", event.scan_id, event.kind)
 
     def _written_by_somebody(self, scan_id: str) -> bool:
-        """Whether a scan that ended before we heard of it has its master file."""
+        """Whether a scan that ended before we heard of it has its master file: not if we could not
+        write it then."""
         raw = self._kept.master_file(scan_id)
+        if raw is None:
+            return False
         try:
-            return raw is not None and FileReference.of(decode(raw)).done
+            message = decode(raw)
+            return FileReference.of(message).done and message.metadata.get("verdict") != "FAILED"
         except BadMessage:
             return False
 

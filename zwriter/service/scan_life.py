@@ -8,6 +8,7 @@ import time
 import redis
 
 from zwriter.ingest import Announced, Batch, ControlEvent, Counts, StreamReader
+from zwriter.protocol import keys
 from zwriter.scan import UNCOMMITTED_BYTES, ScanWriter
 from zwriter.service.alarms import BadInput, Reading, SlowDisk
 from zwriter.service.control_messages import ControlMessages, Inbox
@@ -43,6 +44,7 @@ class ScanLife:
         self._scan_id = scan_id
         self._label = label
         self._writer = writer
+        self._opened = time.time()
         self._inbox = inbox
         self._resumed = writer.record.status is not None  # begun by a service before this one
         self._control = ControlMessages(shared.client, scan_id, label, writer, inbox)
@@ -64,6 +66,8 @@ class ScanLife:
         self._last_news = time.monotonic()
         self._gather_until = 0.0
         self._last_look = 0.0
+        self._back_since = self._last_news  # when Redis was there again, or always
+        self._away = False
         self._ended_at: float | None = None  # time.monotonic
         self._end = 0.0  # the same moment by the server's clock, in seconds since 1970
 
@@ -82,6 +86,7 @@ class ScanLife:
                 if self._over():
                     self._control.journal_heard()
                     self._note_what_is_missing()
+                    self._note_what_may_be_lost()
                     return True
             self._writer.commit()
             self._take_what_was_read()
@@ -105,8 +110,6 @@ class ScanLife:
         """Take what has come, and make visible what is due."""
         if self._control.journal_heard():
             self._last_news = time.monotonic()
-        if time.monotonic() - self._last_look >= _LOOK_INTERVAL:
-            self._look()
         batch = self._what_has_come()
         if batch:
             with self._slow.watched():
@@ -117,6 +120,8 @@ class ScanLife:
             raise RuntimeError("its streams can be read no more; the log says why")
         with self._slow.watched():
             self._writer.commit_due()
+        if time.monotonic() - self._last_look >= _LOOK_INTERVAL:
+            self._look()  # which takes its time while Redis hangs
 
     def _what_has_come(self) -> Batch | None:
         """What is to be written now: before a commit all there is, else what is worth it."""
@@ -128,11 +133,11 @@ class ScanLife:
         self._gather_until = time.monotonic() + _LONGEST_GATHERING
         return self._reader.get(_TICK if self._control.ended else _MOMENT)
 
-    def _devices(self) -> set[str]:
-        """All devices that the scan's status names."""
+    def _devices(self, *priorities: str) -> set[str]:
+        """The devices that the scan's status names, of some priorities or of all."""
         status = self._writer.record.status_message
-        priorities = status.readout_priority if status else {}
-        return {name for names in priorities.values() for name in names}
+        named = status.readout_priority if status else {}
+        return {name for key in priorities or named for name in named.get(key, ())}
 
     def _look(self) -> bool:
         """Look at what Redis keeps; False if it is away."""
@@ -142,6 +147,8 @@ class ScanLife:
         try:
             if self._control.look():
                 self._last_news = time.monotonic()
+            if self._away:
+                self._away, self._back_since = False, time.monotonic()
             self._give_up_if_dead()
             self._reading.raise_alarms()
             if self._control.forgotten:
@@ -151,6 +158,7 @@ class ScanLife:
             return False
         except redis.RedisError as error:
             log.debug("%s: Redis is away: %s", self._label, error)
+            self._away = True
             return False
         return True
 
@@ -207,12 +215,31 @@ class ScanLife:
         self._expected = self._announced.counts(self._reader.streams, received)
         return all(received.get(name, 0) >= count for name, count in self._expected.items())
 
+    def _note_what_may_be_lost(self) -> None:
+        """The scan is not whole for sure if its streams were not read for so long that they, and
+        the lists that say how much there was, may be gone."""
+        begun = self._writer.left_at or self._writer.record.start_time or time.time()
+        pause = max(self._reader.longest_pause, self._opened - begun)
+        uncounted = [
+            f"{device}/{signal}"
+            for device, signals in self._writer.ledgers.items()
+            for signal in signals
+            if (device, signal) not in self._expected
+        ]
+        pushing = self._writer.ledgers or self._devices("async")
+        if pause < keys.INDEX_TTL or not pushing or (self._writer.ledgers and not uncounted):
+            return
+        names = ", ".join(uncounted[:5]) or "what devices pushed"
+        text = f"{names} could not be read for {pause:.0f} s, and may have been forgotten by Redis"
+        log.warning("%s: %s", self._label, text)
+        self._writer.give_up(text)
+
     def _note_what_is_missing(self) -> None:
         """Tell the writer what there should be, and the log what never came."""
         for (device, signal), count in self._expected.items():
             self._writer.expect(device, signal, count)
-            lost = self._writer.ledgers[device][signal].missing
-            if lost > 0:
+            known = self._writer.ledgers.get(device, {}).get(signal)
+            if known is not None and (lost := known.missing) > 0:
                 name = f"{device}/{signal}"
                 log.warning("%s: %s: %d of %d updates never came", self._label, name, lost, count)
         record = self._writer.record
@@ -226,10 +253,11 @@ class ScanLife:
 
         Only one that was begun by a service before this one; that Redis, which is there, has no
         status of (that of an open scan has no time to live, that of an ended one half an hour); and
-        of which for `_LONG` drain_timeouts nothing came, neither data nor control messages.
+        of which, while it was there, for `_LONG` drain_timeouts nothing came, neither data nor
+        control messages.
         """
         begun = self._writer.record.status is not None
-        quiet = time.monotonic() - self._last_news
+        quiet = time.monotonic() - max(self._last_news, self._back_since)
         if not self._resumed or self._control.ended or not begun or self._reader.nbytes:
             return
         if quiet < _LONG * self._drain_timeout or self._control.known_to_redis:

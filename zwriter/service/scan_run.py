@@ -33,11 +33,14 @@ from zwriter.service.scan_life import ScanLife
 from zwriter.service.shared import Shared
 from zwriter.ship import Shipment
 from zwriter.store.disk import passing, step, waiting
+from zwriter.store.epochs import living_writer
+from zwriter.store.layout import own_attributes, side_folder
 from zwriter.store.patience import WaitForDisk
 
 log = logging.getLogger(__name__)
 
 _REOPEN_PAUSE = 5.0  # seconds
+_LOOK_PAUSE = 2.0  # seconds between looks at a scan that another service has
 
 
 class ScanRun:
@@ -86,8 +89,6 @@ class ScanRun:
         try:
             with waiting(self._disk):
                 self._write_until_done()
-        except Fenced as error:
-            log.error("%s: another service has taken it over: %s", self._label, error)
         except Exception as error:
             if self._shared.stop.is_set() and passing(error):
                 log.warning("%s: is left to the next service: %s", self._label, error)
@@ -112,8 +113,32 @@ class ScanRun:
                     return
             except PlaceTaken:  # what could not be seen when the place was chosen
                 self.paths = self._elsewhere(self.paths)
+            except Fenced as error:
+                self._tell_fenced(error)
+                if not self._is_left_behind():
+                    return
+                log.warning("%s: who had it is gone, it is continued", self._label)
             else:
                 return
+
+    def _tell_fenced(self, error: Fenced) -> None:
+        log.error("%s: another service has taken it over: %s", self._label, error)
+        text = f"{self._label}: another service has taken it over; only one should run"
+        self._shared.outbox.alarm(1, text, kind="TakenOver", scan_id=self._scan_id)
+
+    def _is_left_behind(self) -> bool:
+        """Wait until the other service has finished the scan, or is gone; whether it is gone, as
+        far as that can be known here."""
+        store = self.paths.store
+        if isinstance(store, ObjectPath):
+            return False
+        side = side_folder(store)
+        while not self._shared.stop.wait(_LOOK_PAUSE):
+            if not side.exists() or own_attributes(store).get("finished"):
+                return False
+            if not living_writer(side):
+                return True
+        return False
 
     def _write_or_wait(self) -> None:
         try:

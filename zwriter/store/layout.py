@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from zwriter.objects import AnyPath
@@ -25,6 +26,14 @@ def side_folder(path: PathT) -> PathT:
     """The folder beside a store that is there while the scan is not finalized."""
     side: PathT = path.with_suffix(".zwriter")  # type: ignore[assignment]
     return side
+
+
+def sync_name(signal: str, pushed: Collection[str]) -> str:
+    """What readings of a signal at scan points are called in its device, which has `pushed` other
+    signals: `<signal>_sync` if it is one of these."""
+    while signal in pushed:
+        signal += "_sync"
+    return signal
 
 
 def own_attributes(path: AnyPath) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from zwriter.failpoint import failpoint
 from zwriter.settings import SignalSettings
 from zwriter.store.device import DeviceWriter
 from zwriter.store.disk import make_folder, of_the_store
+from zwriter.store.layout import sync_name
 from zwriter.store.record import ScanRecord, SyncSignal
 from zwriter.store.whole import WholeArray
 from zwriter.store.zarr_json import group_json, write_json
@@ -29,9 +30,8 @@ def write_points(
     for device, signals in record.sync_signals().items():
         own = devices[device].signals if device in devices else {}
         for signal, data in signals.items():
-            name = f"{signal}_sync" if signal in own else signal
             try:
-                _write_signal(folder / device / name, data, settings)
+                _write_signal(folder / device / sync_name(signal, own), data, settings)
             except Exception as error:
                 if of_the_store(error):
                     raise

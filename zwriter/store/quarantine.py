@@ -55,8 +55,9 @@ class Quarantine:
         raw = source.raw if source else b""
         position = source.position if source else None
         stream, entry = (position.stream, position.entry) if position else ("", "")
-        when, reason = rejected.time or time.time(), rejected.reason[:_LONGEST_REASON]
-        known = (rejected.device, rejected.signal, reason, (stream, entry) if stream else raw)
+        texts = rejected.device, rejected.signal, stream, rejected.reason[:_LONGEST_REASON]
+        device, signal, stream, reason = map(_readable, texts)
+        known = (device, signal, reason, (stream, entry) if stream else raw)
         if self._read_again[known]:
             self._read_again[known] -= 1
             return
@@ -65,8 +66,8 @@ class Quarantine:
         if len(raw) > self.room or position in self._kept:
             raw = b""
         failpoint("quarantine.appending")
-        fields = [when, rejected.device, rejected.signal, stream, entry, reason, raw]
-        self._log.append(msgpack.packb(fields))
+        when = rejected.time or time.time()
+        self._log.append(msgpack.packb([when, device, signal, stream, entry, reason, raw]))
         failpoint("quarantine.appended")
         if position is not None:
             self._remember(position)
@@ -83,6 +84,11 @@ class Quarantine:
 
     def close(self) -> None:
         self._log.close()
+
+
+def _readable(text: str) -> str:
+    """A text as UTF-8 can have it: Redis' keys are bytes of any kind."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _number(entry: str) -> tuple[int, int]:

@@ -55,6 +55,7 @@ class ScanStore:
         self._root: dict[str, Any] = {}
         self._sync = settings.durability != "none"
         self._sealed = 0.0  # when
+        self.left_at = _last_written(side)
         self._closing = ExitStack()
         try:
             self._open(side, scan_id, scan_number)
@@ -304,6 +305,14 @@ def _check_usable(path: Path, side: Path, scan_id: str | None) -> None:
         raise StoreError(f"{path} is not finished, but {side}, which lay beside it, is not there")
     if path.exists() and any(path.iterdir()):
         raise StoreError(f"{path} is not empty and not a store: choose another path")
+
+
+def _last_written(side: Path) -> float | None:
+    """When a writer before us wrote last, in seconds since 1970; None if there was none."""
+    with suppress(FileNotFoundError):  # it may be alive
+        times = [entry.stat().st_mtime for entry in side.rglob("*") if entry.is_file()]
+        return max(times, default=None)
+    return time.time()
 
 
 def _finished(path: Path) -> bool:

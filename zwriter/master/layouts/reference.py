@@ -37,6 +37,7 @@ from zwriter.reader import Scan, Signal
 from zwriter.reader.lazy import UNREADABLE
 from zwriter.settings import MasterSettings
 from zwriter.store.columns import Column, column
+from zwriter.store.layout import sync_name
 from zwriter.store.record import Reading, ScanRecord
 
 log = logging.getLogger(__name__)
@@ -127,7 +128,7 @@ def _add_sync(devices: Group, record: ScanRecord, pushed: Pushed) -> None:
     them under `<signal>_sync`."""
 
     def group_of(device: str, signal: str) -> Group:
-        name = f"{signal}_sync" if signal in pushed.get(device, ()) else signal
+        name = sync_name(signal, pushed.get(device, ()))
         nexus = {"NX_class": "NXdata", "signal": "value"} if signal == device else {}
         return devices.group(device).group(name, **nexus)
 
