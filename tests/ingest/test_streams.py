@@ -368,3 +368,11 @@ def test_no_reply_is_larger_than_the_budget_however_few_the_streams(count):
 def test_of_a_stream_that_was_never_read_one_message_is_asked_for():
     (call,) = calls([stream("new", 0)], 32 * MiB)
     assert call.count == 1
+
+
+def test_of_a_stream_that_gave_few_messages_not_many_more_are_asked_for():
+    """Large ones may follow on small ones."""
+    small = stream("small", 100)
+    small.came = 1
+    (call,) = calls([small], 32 * MiB)
+    assert call.count == 4

@@ -11,7 +11,7 @@ import pytest
 
 from zwriter.master import write_master
 from zwriter.objects import AnyPath
-from zwriter.reader import open_scan
+from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.settings import MasterSettings, SignalSettings, StoreSettings
 from zwriter.testing.scans import ScanFolder, remove
@@ -188,3 +188,18 @@ def test_a_signal_of_which_nothing_could_be_written_is_only_in_the_ledger(
         rows = {row["device"]: row["quarantined"] for row in file["entry/zwriter/ledger"]}
         assert rows == {b"good": 0, b"bad": 1}
         assert file["entry/zwriter/verdict"].asstr()[()] == "COMPLETE_WITH_GAPS"
+
+
+def test_names_with_percent_signs_can_be_referred_to(tmp_path: Path) -> None:
+    """HDF5 takes the names of sources for formats."""
+    signal = SignalSettings(chunk_bytes=800, shard_bytes=800, codec="none")
+    with ScanWriter(
+        tmp_path / "S1.zarr", settings=StoreSettings(default=signal), master="reference"
+    ) as scan:
+        for number in range(250):
+            scan.add("50%b", "100%x", float(number))
+    with h5py.File(tmp_path / "S1_master.h5") as file:
+        value = file["entry/collection/devices/50%b/100%x/value"]
+        assert value.is_virtual
+        assert value[:].tolist() == list(range(250))
+    assert verify(tmp_path).problems == []

@@ -8,7 +8,7 @@ import h5py
 import pytest
 
 from zwriter.master import write_master
-from zwriter.master.places import master_path
+from zwriter.master.places import landing, master_path
 from zwriter.objects import place
 from zwriter.scan import ScanWriter
 from zwriter.settings import MasterSettings
@@ -44,3 +44,17 @@ def test_links_lead_from_another_folder_into_the_store(tmp_path: Path):
     write_master(scan.path, out, settings=settings)
     with h5py.File(tmp_path / "masters/a/S1_master.h5") as file:
         assert file["entry/collection/devices/device/signal/value"][()] == [1.0]
+
+
+def test_only_what_was_left_of_the_same_file_is_removed(tmp_path: Path):
+    out = tmp_path / "S1_master.h5"
+    left, others, written = (
+        tmp_path / f"{out.name}.{part}.part" for part in ("0123abcd", "my", "89abcdef")
+    )
+    left.touch()
+    others.touch()
+    with h5py.File(written, "w"), landing(out) as part:
+        part.touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        path.name for path in (out, others, written)
+    )

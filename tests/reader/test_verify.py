@@ -13,12 +13,13 @@ import h5py
 import numpy as np
 import pytest
 
-from zwriter.errors import UsageError
+from zwriter.errors import StoreError, UsageError
 from zwriter.model import Add, Position, Source, Update, Verdict
 from zwriter.protocol import Message, encode
-from zwriter.reader import Report, verify
+from zwriter.reader import Report, listing, open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings, StoreSettings
+from zwriter.store.shard_index import MAX_CHUNKS, MISSING, index_bytes, parse_index
 from zwriter.testing.scans import ScanFolder
 
 ROWS = 600  # chunks of 2 rows, 255 of them in a shard: two shards
@@ -503,3 +504,50 @@ def test_a_master_file_of_another_scan_or_another_ending_is_found(tmp_path: Path
 def test_a_file_that_is_none_of_the_scans_is_no_damage(folder: Path):
     (folder / "S1.zarr" / IMAGE / "c" / "notes.txt").write_text("hello")
     assert verify(folder).problems == []
+
+
+def test_rows_whose_chunk_is_not_in_its_shard_are_never_read_as_fill_values(tmp_path: Path):
+    """As after a request that was done long after a newer one."""
+    settings = StoreSettings(default=SignalSettings(chunk_bytes=800, codec="none"))
+    with ScanWriter(tmp_path / "S1.zarr", settings=settings, master=None) as scan:
+        for number in range(250):
+            scan.add("adc", "value", float(number))
+        scan.commit()
+    array = tmp_path / "S1.zarr/entry/collection/devices/adc/value/value"
+    shard = array / "c" / "0"
+    shard.chmod(0o644)
+    with shard.open("r+b") as file:
+        index = parse_index(file.read(16 * MAX_CHUNKS + 4), MAX_CHUNKS)
+        index[1] = MISSING
+        file.seek(0)
+        file.write(index_bytes(index))
+    value = open_scan(tmp_path / "S1.zarr").devices["adc"]["value"].value
+    assert value[:100].tolist() == list(range(100))
+    with pytest.raises(StoreError, match="cannot be read"):
+        value[...]
+    with pytest.raises(StoreError, match="lacks a chunk"):
+        value[150]
+
+
+@pytest.mark.parametrize("attributes", [None, [], 5])
+def test_a_root_document_that_says_nonsense_is_told_in_a_line(tmp_path: Path, attributes: object):
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.add("adc", "value", 1.0)
+    root = tmp_path / "S1.zarr/zarr.json"
+    root.write_text(json.dumps(json.loads(root.read_text()) | {"attributes": attributes}))
+    (problem,) = verify(tmp_path / "S1.zarr").problems
+    assert "not a scan store of zwriter" in problem
+    (line,) = listing(tmp_path)
+    assert "not a scan store of zwriter" in line["error"]
+
+
+def test_a_scan_that_is_written_can_be_read_by_a_link_to_its_store(tmp_path: Path):
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "link.zarr"
+    with ScanWriter(tmp_path / "there" / "S1.zarr", master=None) as scan:
+        scan.point(0, {"samx": {"samx": {"value": 1.0, "timestamp": 1.0}}})
+        scan.add("adc", "value", 1.0)
+        scan.flush()
+        link.symlink_to(scan.path)
+        assert open_scan(link).devices["samx"]["samx"].value[:].tolist() == [1.0]
+        assert verify(link).problems == []

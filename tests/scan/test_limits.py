@@ -159,3 +159,14 @@ def test_the_log_has_an_end_however_many_names_there_are(scans: ScanFolder, capl
     scan.apply([Rejected("dev", f"s{n}", "bad", Source(b"raw")) for n in range(5000)])
     assert len(caplog.messages) < 1100
     scan.close()
+
+
+def test_a_limit_of_signals_holds_for_what_is_only_announced(scans: ScanFolder) -> None:
+    with scans.writer(settings=StoreSettings(max_signals=1), master=None) as scan:
+        scan.add("dev", "one", 1)
+        scan.expect("dev", "one", 1)
+        scan.expect("dev", "two", 5)
+    written = scans.open()
+    assert list(written.devices["dev"]) == ["one"]
+    assert written.verdict is Verdict.COMPLETE_WITH_GAPS
+    assert ["5 updates were announced" in entry.reason for entry in written.quarantine] == [True]

@@ -457,3 +457,15 @@ scan.flush()
     with scans.writer(master=None) as scan:
         scan.add("d", "s", 2)
     assert scans.array("d/s/value")[...].tolist() == [1, 2]
+
+
+def test_readings_at_points_take_no_name_that_pushed_data_have(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
+        for number in range(3):
+            scan.add("dev", "a", number)
+            scan.add("dev", "a_sync", 10 + number)
+        scan.point(0, {"dev": {"a": {"value": 7.0, "timestamp": 1.0}}})
+    device = scans.open().devices["dev"]
+    found = {name: signal.value[:].tolist() for name, signal in device.items()}
+    assert found == {"a": [0, 1, 2], "a_sync": [10, 11, 12], "a_sync_sync": [7.0]}
+    assert verify(scans / "S1.zarr").problems == []

@@ -164,3 +164,9 @@ def test_unfinished_scans_are_found_and_stores_not_searched(settings):
     assert list(find_unfinished(settings.root, settings.spool, "", lambda scan_id: True)) == [
         settings.root / "a" / "S1.zarr"
     ]
+
+
+@pytest.mark.parametrize("inside", ["S1.zarr/entry/x", "S1.zwriter/x"])
+def test_no_scan_goes_into_another_ones_store_or_what_lies_beside_it(settings, inside):
+    usual = paths_for(status(), settings)
+    assert paths_for(status(settings.root / inside), settings) == usual

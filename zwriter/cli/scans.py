@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -53,14 +54,15 @@ def _listed(lines: list[dict[str, Any]]) -> Any:
     for line in lines:
         if "error" in line:
             problem = "damaged" if line["readable"] else "cannot be read"
-            table.add_row("?", "", f"[red]{problem}[/red]", "", "", "", "", line["path"])
+            path = _plain(line["path"])
+            table.add_row("?", "", f"[red]{problem}[/red]", "", "", "", "", path)
             continue
         table.add_row(
             _number(line["scan_number"]),
             line["status"] or "",
             line["verdict"] or ("[red]dead[/red]" if line["abandoned"] else "[cyan]live[/cyan]"),
             _local_time(line["start_time"]),
-            *(str(line[name]) for name in ("devices", "rows", "missing", "path")),
+            *(_plain(line[name]) for name in ("devices", "rows", "missing", "path")),
         )
     return table
 
@@ -95,8 +97,8 @@ def show(
     for device, signals in facts["devices"].items():
         for signal, known in signals.items():
             table.add_row(
-                device,
-                signal,
+                _plain(device),
+                _plain(signal),
                 _shape(known),
                 known["dtype"] or "",
                 *("" if known[name] is None else str(known[name]) for name in counts),
@@ -249,6 +251,13 @@ def _number(scan_number: int | None) -> str:
     return "?" if scan_number is None else str(scan_number)
 
 
+def _plain(value: object) -> str:
+    """As it is in a table: rich takes what is in brackets for markup."""
+    from rich.markup import escape
+
+    return escape(str(value))
+
+
 def _shape(known: dict[str, Any]) -> str:
     if known["dtype"] is None:
         return "nothing"
@@ -260,7 +269,9 @@ def _shape(known: dict[str, Any]) -> str:
 def _local_time(seconds: float | None) -> str:
     if seconds is None:
         return ""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    with suppress(OverflowError, ValueError, OSError, TypeError):
+        return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return str(seconds)
 
 
 def _table(*columns: str) -> Any:

@@ -149,7 +149,7 @@ class StreamReader:
         for name in names:
             position = self._positions.get(name.key, BEGINNING)
             self._streams[name.key] = Stream(name, position, unsure=position != BEGINNING)
-            log.debug("scan %s: reads %s from %s", self._scan_id, name.key, position)
+            log.debug("scan %s: reads %r from %s", self._scan_id, name.key, position)
 
     def _step(self) -> None:
         """Read every stream once, and wait a little if there cannot be more right now."""
@@ -247,6 +247,7 @@ class StreamReader:
         return list(equal_lengths(new))
 
     def _tell(self, text: str) -> None:
+        text = text.encode("utf-8", "backslashreplace").decode()  # a key may be any bytes
         log.error("scan %s: %s", self._scan_id, text)
         self.troubles.append(text)
 

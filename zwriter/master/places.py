@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,6 +39,19 @@ def links_from(store: AnyPath, out: AnyPath, mode: str) -> AnyPath | None:
     return store.parent if isinstance(store, ObjectPath) and mode != "copy" else None
 
 
+def is_being_written(file: Path) -> bool:
+    """Whether somebody has an HDF5 file open for writing: HDF5 locks it. So is what is not ours to
+    be opened."""
+    try:
+        with file.open("rb") as opened:
+            fcntl.flock(opened.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 @contextmanager
 def landing(out: AnyPath) -> Iterator[Path]:
     """A place on the disk for a file that is put at `out` when the block is left, unless by an
@@ -51,8 +65,9 @@ def landing(out: AnyPath) -> Iterator[Path]:
     part = out.with_name(f"{out.name}.{uuid4().hex[:8]}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        for left in out.parent.glob(f"{escape(out.name)}.*.part"):  # by who died over it
-            left.unlink(missing_ok=True)
+        for left in out.parent.glob(f"{escape(out.name)}.{'[0-9a-f]' * 8}.part"):
+            if not is_being_written(left):  # by who died over it
+                left.unlink(missing_ok=True)
         yield part
         with part.open("rb") as written:
             os.fsync(written.fileno())

@@ -42,7 +42,8 @@ def reference(chunks: StoredChunks, folder: AnyPath) -> Reference | None:
     for name, rows in zip(names, shard_rows(chunks), strict=True):  # VirtualSource is slow
         size = (rows.stop - rows.start, *shape[1:])
         target.select_hyperslab((rows.start, *start[1:]), size)
-        layout.dcpl.set_virtual(target, os.fsencode(name), DATA.encode(), h5s.create_simple(size))
+        file = os.fsencode(name).replace(b"%", b"%%")  # HDF5 takes it for a format
+        layout.dcpl.set_virtual(target, file, DATA.encode(), h5s.create_simple(size))
     return layout
 
 

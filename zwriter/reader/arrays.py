@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,30 +23,79 @@ from zwriter.reader.location import Location
 from zwriter.reader.pieces import DevicePieces
 from zwriter.store.array_state import dtype_from_json
 from zwriter.store.layout import DEVICES
+from zwriter.store.shard_index import MISSING, index_bytes, index_nbytes, parse_index
 from zwriter.store.zarr_json import stored_shape
+
+_NOWHERE = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """How an array is cut: it has so many chunks, and so many are in a shard."""
+
+    chunks: int
+    per_shard: int
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Shards | None:
+        """None if it has no shards of zwriter's."""
+        codec = document["codecs"][0]
+        if codec["name"] != "sharding_indexed" or not document["shape"]:
+            return None
+        if codec["configuration"]["index_location"] != "start":
+            return None
+        rows = codec["configuration"]["chunk_shape"][0]
+        each = document["chunk_grid"]["configuration"]["chunk_shape"][0]
+        return cls(-(-document["shape"][0] // rows), each // rows)
+
+    def told(self, key: str, stored: bytes) -> bytes:
+        """The index of the shard `key`, with places of chunks that should be there and are not."""
+        number = int(re.split(r"[/.]", key.removeprefix("c"))[key.startswith("c")])
+        index = parse_index(stored, self.per_shard)
+        due = index[: max(self.chunks - number * self.per_shard, 0)]
+        due[due[:, 0] == MISSING] = _NOWHERE, 1
+        return index_bytes(index)
 
 
 class NoHoles(WrapperStore[Store]):
-    """A store that tells when a chunk is not there, or cut off: zarr-python would give fill values
-    for it. It is cut off where its shard became shorter since its index was read."""
+    """A store of the array `node` that tells when a chunk is not there, or cut off: zarr-python
+    would give fill values for it. It is cut off where its shard became shorter since its index was
+    read."""
 
-    def __init__(self, store: Store, hole_allowed: Callable[[], bool]) -> None:
+    def __init__(
+        self, store: Store, node: str, shards: Shards | None, hole_allowed: Callable[[], bool]
+    ) -> None:
         super().__init__(store)
-        self._hole_allowed = hole_allowed
+        self._node, self._shards, self._hole_allowed = node, shards, hole_allowed
 
     def _with_store(self, store: Store) -> NoHoles:
-        return NoHoles(store, self._hole_allowed)
+        return NoHoles(store, self._node, self._shards, self._hole_allowed)
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
+        first, end = 0, 0
+        if isinstance(byte_range, RangeByteRequest):
+            first, end = byte_range.start, byte_range.end
+        if first == _NOWHERE:
+            raise StoreError(f"{key} lacks a chunk")
         found = await self._store.get(key, prototype, byte_range)
         if found is None and not self._hole_allowed():
             raise StoreError(f"{key} is missing")
-        asked = byte_range.end - byte_range.start if isinstance(byte_range, RangeByteRequest) else 0
-        if found is not None and len(found) < asked:
+        if found is None:
+            return None
+        if len(found) < end - first:
             raise StoreError(f"{key} is cut off, or was replaced while it was read")
-        return found
+        begins = byte_range is None or (end and not first)
+        return self._told(self._shards, key, found) if begins and self._shards else found
+
+    def _told(self, shards: Shards, key: str, found: Buffer) -> Buffer:
+        length = index_nbytes(shards.per_shard)
+        stored = found[:length].to_bytes()
+        told = shards.told(key.removeprefix(f"{self._node}/"), stored)
+        if told == stored or self._hole_allowed():
+            return found
+        return found.from_bytes(told + found[length:].to_bytes())
 
 
 def open_array(
@@ -68,12 +119,13 @@ def open_array(
     def hole_allowed() -> bool:
         return holes and (location.metadata(node) or {}).get("chunk_key_encoding") == keys
 
-    store = StorePath(NoHoles(location.store, hole_allowed), node)
     try:
+        holes_told = NoHoles(location.store, node, Shards.of(document), hole_allowed)
+        store = StorePath(holes_told, node)
         with warnings.catch_warnings():  # of record dtypes, which have no final specification yet
             warnings.simplefilter("ignore", zarr.errors.UnstableSpecificationWarning)
             return zarr.Array.from_dict(store, document)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
         raise StoreError(f"{location}/{node}/zarr.json is damaged: {error}") from None
 
 

@@ -16,6 +16,9 @@ from zwriter.reader.scan import scan_attributes
 from zwriter.store.disk import raised, walk
 from zwriter.store.layout import DEVICES
 
+# what comes of documents that are JSON and say something else than they should
+_DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+
 
 class Found(NamedTuple):
     """A scan store, and the name of the master file beside it, if there is one."""
@@ -122,7 +125,7 @@ def _line(path: AnyPath) -> dict[str, Any] | None:
     try:
         documents = scan_documents(path)
         commits = documents.commits() if documents else {}
-    except (StoreError, OSError) as error:
+    except (StoreError, OSError, *_DAMAGE) as error:
         return _failed(path, error)
     if documents is None:
         return None
@@ -138,8 +141,10 @@ def _line(path: AnyPath) -> dict[str, Any] | None:
     }
 
 
-def _failed(path: AnyPath | str, error: StoreError | OSError) -> dict[str, Any]:
-    return {"path": str(path), "error": str(error), "readable": isinstance(error, StoreError)}
+def _failed(path: AnyPath | str, error: Exception) -> dict[str, Any]:
+    told = isinstance(error, StoreError | OSError)
+    text = str(error) if told else f"damaged: {type(error).__name__}: {error}"
+    return {"path": str(path), "error": text, "readable": not isinstance(error, OSError)}
 
 
 @dataclass(frozen=True, slots=True)

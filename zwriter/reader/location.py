@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from zarr.abc.store import Store
@@ -22,6 +23,8 @@ class Location:
         self, path: str | AnyPath, storage_options: Mapping[str, Any] | None = None
     ) -> None:
         self.path = place(path, storage_options)
+        if isinstance(self.path, Path) and self.path.is_symlink():
+            self.path = self.path.resolve()  # what lies beside it lies there
         self.at_once = at_once(self.path)
 
     @cached_property
@@ -56,7 +59,11 @@ class Location:
 
     def attributes(self, node: str) -> dict[str, Any]:
         """The attributes of a group or an array; empty where there is none."""
-        attributes: dict[str, Any] = (self.metadata(node) or {}).get("attributes", {})
+        attributes = (self.metadata(node) or {}).get("attributes", {})
+        if not isinstance(attributes, dict):
+            raise StoreError(
+                f"{self.path / node / 'zarr.json'} is damaged: its attributes are none"
+            )
         return attributes
 
     def folders(self, node: str) -> list[str]:

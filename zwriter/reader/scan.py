@@ -256,7 +256,8 @@ def root_attributes(location: Location) -> dict[str, Any]:
 
 def scan_attributes(document: dict[str, Any], location: Location) -> dict[str, Any]:
     """What a root document says of the scan. Raises StoreError if it says nothing of one."""
-    root = document.get("attributes", {}).get("zwriter")
+    attributes = document.get("attributes", {})
+    root = attributes.get("zwriter") if isinstance(attributes, dict) else None
     if not isinstance(root, dict):
         raise StoreError(f"{location}: not a scan store of zwriter (its zarr.json does not say so)")
     if root.get("format") != FORMAT:

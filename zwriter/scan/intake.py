@@ -16,6 +16,7 @@ from zwriter.model import Rejected, Run, Source, SourceInParts, Update, singly
 from zwriter.protocol import Message, encode, safe_name
 from zwriter.store.device import DeviceWriter
 from zwriter.store.disk import of_the_store
+from zwriter.store.quarantine import readable
 from zwriter.store.scan_store import ScanStore
 
 log = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ class Intake:
         self._logged[name] += 1
         if self._logged[name] <= LOGGED_REASONS:
             more = "; further ones are only counted" if self._logged[name] == LOGGED_REASONS else ""
-            label = "/".join(part for part in name if part) or "a message"
+            label = readable("/".join(part for part in name if part) or "a message")
             number = self._store.scan_number
             scan = self._store.scan_id if number is None else number
             log.warning("scan %s: %s: quarantined: %s%s", scan, label[:200], rejected.reason, more)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -70,7 +71,8 @@ def _finish_on_disk(store: Path, settings: Settings) -> None:
 def _finish_in_bucket(store: ObjectPath, settings: Settings) -> None:
     at_once = threading.Event()
     at_once.set()  # somebody waits: when the object store is away, that is told
-    shipment = Shipment(store, settings.spool, interval=1.0, stop=at_once)
+    spool = settings.spool.model_copy(update={"limit": sys.maxsize})  # it is to become less
+    shipment = Shipment(store, spool, interval=1.0, stop=at_once)
     there = own_attributes(store)
     if shipment.spool.id is None and not there:
         raise UsageError(f"{store}: no such scan store; give the URL of a <base>.zarr")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from zwriter.errors import StoreError, UsageError, ZwriterError
+from zwriter.master.places import is_being_written
 from zwriter.reader.location import Location
 from zwriter.service.finalize import finalize
 from zwriter.service.paths import ScanPaths
@@ -155,9 +155,4 @@ def _stray(path: Path, base: str) -> bool:
     """Whether nobody who is alive writes the file, which HDF5 locks, or the scan."""
     if living_writer(side_folder(path.with_name(f"{base}.zarr"))):
         return False
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    return not is_being_written(path)

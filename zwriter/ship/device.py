@@ -245,7 +245,8 @@ class DeviceShipment:
         """All else, and the commit. with_shards: the shards are as it says; else there are pieces,
         and documents of arrays that grow stay as they are."""
         signals = {}
-        values: list[ValueShipment] = []
+        values = self._read_values(commit)
+        side_by_side(self._pool, ValueShipment.send, values)
         documents: list[tuple[str, str, bytes]] = []
         for name, state in commit["signals"].items():
             folder = self.folder / name
@@ -253,9 +254,8 @@ class DeviceShipment:
             for array, of_array in state["arrays"].items():
                 node = f"{self.node}/{name}/{array}"
                 if state["layout"] == "replace":
-                    values.append(value := self._value(f"{name}/{array}"))
-                    value.send(of_array["crc"])
-                    arrays[array] = {**of_array, "generation": value.generation}
+                    generation = self._value(f"{name}/{array}").generation
+                    arrays[array] = {**of_array, "generation": generation}
                     continue
                 if with_shards:
                     documents.append((array, node, _document(folder / array, of_array)))
@@ -280,6 +280,16 @@ class DeviceShipment:
             self._pace.was_sent()
         failpoint("ship.committed")
         self._documents.put(self.node, document)
+
+    def _read_values(self, commit: dict[str, Any]) -> list[ValueShipment]:
+        """All replaced values, before any of them is sent: that may take longer than the spool has
+        them. Raises Damaged if the spool has gone on already."""
+        values = []
+        for name, state in commit["signals"].items():
+            for array, of_array in state["arrays"].items() if state["layout"] == "replace" else ():
+                values.append(value := self._value(f"{name}/{array}"))
+                value.read(of_array["crc"])
+        return values
 
     def _send_documents(self, documents: list[tuple[str, str, bytes]]) -> None:
         """In the order in which they are written to a disk: who sees rows finds what they say."""

@@ -60,7 +60,7 @@ class TreeShipment:
         arrays = sorted(array.parent for array in folder.glob(f"*/{NAME}"))
         points = max((rows for array in arrays if (rows := _rows(array))), default=0)
         sent = self._points.get(node, 0)
-        if points == sent or (not all_of_it and 2 * points < 3 * sent):
+        if not all_of_it and (points == sent or 2 * points < 3 * sent):
             return
         try:
             self._send(f"{node}/{array.name}" for array in arrays)
@@ -73,6 +73,8 @@ class TreeShipment:
 
     def _send(self, nodes: Iterable[str]) -> None:
         values = [self._value(node) for node in nodes]
+        for value in values:
+            value.read()
         side_by_side(self._pool, ValueShipment.send, values)
         for value in values:
             value.show()

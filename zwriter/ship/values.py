@@ -36,6 +36,7 @@ class ValueShipment:
         self._committed = ""  # the key of what the last commit says
         self._ndim, self._empty = 0, False
         self._sent: bytes | None = None  # the document in the spool that belongs to it
+        self._next: tuple[dict[str, Any], bytes, bytes] | None = None  # that was read
 
     def recall(self, state: dict[str, Any]) -> None:
         """Know what is shown in the bucket, as a commit there says."""
@@ -48,11 +49,13 @@ class ValueShipment:
         assert self.generation is not None
         self._committed = chunk_key(self.generation, self._ndim, 0)
 
-    def send(self, crc: int | None = None) -> None:
-        """Send the value that the spool has now. crc: the one it must have, if that is known.
+    def read(self, crc: int | None = None) -> None:
+        """Take the value that the spool has now, to be sent. crc: the one it must have, if that is
+        known.
 
         Raises Damaged if it was replaced meanwhile.
         """
+        self._next = None
         try:
             text = (self.folder / NAME).read_bytes()
             document = json.loads(text)
@@ -66,15 +69,22 @@ class ValueShipment:
         if not (intact(stored, crc) if stored else crc is None):
             raise Damaged(f"{path}: not the value that was committed")
         fingerprint = text + stored[-CRC_BYTES:]
-        if fingerprint == self._sent:
+        if fingerprint != self._sent:
+            self._next = document, stored, fingerprint
+
+    def send(self) -> None:
+        """Send what was read, unless it is there already."""
+        if self._next is None:
             return
+        document, stored, fingerprint = self._next
+        ndim = len(document["shape"])
         generation = next_generation(self._shown, ndim, lambda key: key == self._committed)
         if stored:
             key = chunk_key(generation, ndim, 0)
             self.bucket.put(self.documents.key_of(self.node, key), stored)
         self._document = to_text(with_generation(document, generation))
         self.generation, self._ndim, self._sent = generation, ndim, fingerprint
-        self._empty = not stored
+        self._empty, self._next = not stored, None
 
     def show(self) -> None:
         """Point readers to the value that was sent."""

@@ -56,7 +56,7 @@ class Quarantine:
         position = source.position if source else None
         stream, entry = (position.stream, position.entry) if position else ("", "")
         texts = rejected.device, rejected.signal, stream, rejected.reason[:_LONGEST_REASON]
-        device, signal, stream, reason = map(_readable, texts)
+        device, signal, stream, reason = map(readable, texts)
         known = (device, signal, reason, (stream, entry) if stream else raw)
         if self._read_again[known]:
             self._read_again[known] -= 1
@@ -86,7 +86,7 @@ class Quarantine:
         self._log.close()
 
 
-def _readable(text: str) -> str:
+def readable(text: str) -> str:
     """A text as UTF-8 can have it: Redis' keys are bytes of any kind."""
     return text.encode("utf-8", "backslashreplace").decode()
 

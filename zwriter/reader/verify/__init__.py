@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from zwriter.errors import UsageError
-from zwriter.objects import AnyPath, place
-from zwriter.reader.listing import find_scans, find_stores
+from zwriter.objects import AnyPath, contents, place
+from zwriter.reader.listing import find_scans, find_stores, masters_of
 from zwriter.reader.verify.master import is_ours, verify_master
 from zwriter.reader.verify.report import Report
 from zwriter.reader.verify.store import verify_store
@@ -45,8 +45,9 @@ def _masters(folder: AnyPath) -> Iterator[AnyPath]:
     if isinstance(folder, Path):
         yield from (path for path in sorted(folder.rglob("*_master*.h5")) if not _is_others(path))
     elif folder.suffix == ".zarr":
-        master = folder.with_name(f"{folder.stem}_master.h5")
-        yield from (path for path in (master,) if path.is_file())
+        beside = contents(folder.parent)
+        if master := masters_of(beside).get(folder.stem):
+            yield folder.with_name(master)
     else:
         scans = find_scans(folder)
         yield from (scan.path.with_name(scan.master) for scan in scans if scan.master)

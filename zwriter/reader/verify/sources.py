@@ -32,7 +32,7 @@ def sources_of(virtual: h5py.Dataset) -> Iterator[Source]:
         first, last = layout.get_virtual_vspace(number).get_select_bounds()
         shape = tuple(end - start + 1 for start, end in zip(first, last, strict=True))
         file, dataset = layout.get_virtual_filename(number), layout.get_virtual_dsetname(number)
-        yield Source(virtual.name, file, dataset, shape)
+        yield Source(virtual.name, file.replace("%%", "%"), dataset, shape)
 
 
 def object_problems(folder: ObjectPath, sources: Sequence[Source]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,6 +47,8 @@ def verify_store(path: AnyPath) -> Report:
         report.problems.append(str(error))
     except OSError as error:
         report.problems.append(f"{path} cannot be read: {error}")
+    except Exception as error:  # noqa: BLE001 - what is damaged can be anything
+        report.problems.append(f"{path} is damaged: {type(error).__name__}: {error}")
     return report
 
 
@@ -185,7 +188,7 @@ def _finished_problems(scan: Scan, location: Location) -> Iterator[str]:
         try:
             if location.metadata(node) is None:
                 yield f"{location}/{node} is missing"
-            list(stored_payloads(location, node))
+            deque(stored_payloads(location, node), maxlen=0)
         except UNREADABLE as error:
             yield f"{location}/{node}: {error}"
     if scan.record.scan_id not in ("", scan.scan_id):
