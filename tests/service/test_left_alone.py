@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 
+import h5py
 import pytest
 
 from zwriter.ingest import connect
 from zwriter.model import Verdict
 from zwriter.protocol import keys
+from zwriter.reader import verify
 from zwriter.settings import RedisSettings
 from zwriter.store.layout import side_folder
 from zwriter.testing.fixtures import any_redis
@@ -92,3 +94,19 @@ def test_what_redis_may_have_forgotten_is_never_complete(beamline, lists):
     with beamline.service():
         written = beamline.written(1)
     assert written.verdict is (Verdict.COMPLETE if lists else Verdict.COMPLETE_WITH_GAPS)
+
+
+def test_a_master_file_that_somebody_else_writes_during_the_scan_stays_and_ours_is_beside_it(
+    beamline,
+):
+    master = beamline.store(1).with_name("S00001_master.h5")
+    with beamline.service():
+        with beamline.publisher.open_scan(scan_number=1) as scan:
+            scan.add("mcs", "counts", 1, max_shape=(None,))
+            beamline.live(1, rows=1)
+            with h5py.File(master, "w") as file:
+                file["theirs"] = 1
+        assert beamline.written(1).verdict is Verdict.COMPLETE
+    with h5py.File(master) as file:
+        assert list(file) == ["theirs"]
+    assert verify(master.with_name(f"S00001_master_{scan.scan_id}.h5")).problems == []

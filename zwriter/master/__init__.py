@@ -1,5 +1,5 @@
 """The HDF5/NeXus master file: a function of the store."""
 
-from zwriter.master.write import check_mode, write_master
+from zwriter.master.write import check_mode, may_be_replaced, write_master
 
-__all__ = ["check_mode", "write_master"]
+__all__ = ["check_mode", "may_be_replaced", "write_master"]

@@ -120,14 +120,14 @@ def _check_out(store: AnyPath, out: AnyPath, mode: MasterMode) -> None:
         raise UsageError(f"{out} is a folder; give the name of a file")
     if f"{out}/".startswith(f"{store}/"):
         raise UsageError(f"{out} is in the store, where only Zarr belongs; give another folder")
-    if not _may_be_replaced(out):
+    if not may_be_replaced(out):
         raise UsageError(
             f"{out} is there, and is no master file of zwriter; remove it, or give another name"
         )
 
 
-def _may_be_replaced(out: AnyPath) -> bool:
-    """Whether there is nothing, or a master file of ours."""
+def may_be_replaced(out: AnyPath) -> bool:
+    """Whether there is nothing, or a master file of zwriter."""
     try:
         return bool(is_ours(out))
     except (FileNotFoundError, NotADirectoryError):

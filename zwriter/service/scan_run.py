@@ -6,6 +6,7 @@ import errno
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from zwriter.errors import (
     ZwriterError,
 )
 from zwriter.ingest import ControlEvent
-from zwriter.master import write_master
+from zwriter.master import may_be_replaced, write_master
 from zwriter.model import ScanState, Verdict
 from zwriter.objects import ObjectPath
 from zwriter.reader import catalog_scan, open_scan
@@ -28,7 +29,7 @@ from zwriter.service.alarms import SlowDisk
 from zwriter.service.control_messages import Inbox
 from zwriter.service.outbox import Gaps
 from zwriter.service.paths import ScanPaths
-from zwriter.service.roots import mark_as_fed, redis_name, register_of, root_of
+from zwriter.service.roots import id_name, mark_as_fed, redis_name, register_of, root_of
 from zwriter.service.scan_life import ScanLife
 from zwriter.service.shared import Shared
 from zwriter.ship import Shipment
@@ -206,11 +207,24 @@ class ScanRun:
 
     def _complete(self, shipment: Shipment | None) -> None:
         """What is left to be done once the store is finished."""
+        self._leave_others_master_file()
         self._write_master()
         self._tell()
         self._note_in_catalog()
         if shipment:
             shipment.unregister()
+
+    def _leave_others_master_file(self) -> None:
+        """Another writer may have made one during the scan: ours gets another name."""
+        master = self.paths.master
+        try:
+            if may_be_replaced(master):
+                return
+        except OSError:
+            return  # it is waited for where it is written
+        name = f"{self.paths.store.stem}_master_{id_name(self._scan_id)}.h5"
+        self.paths = replace(self.paths, master=master.with_name(name))
+        log.warning("%s: %s is somebody else's, ours is %s", self._label, master, name)
 
     def _note_in_catalog(self) -> None:
         """The table of all scans is worth a warning, and no scan."""

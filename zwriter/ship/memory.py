@@ -66,7 +66,8 @@ class Memory:
         try:
             yield data[:nbytes].data
         finally:
-            self._free.append(data)
+            if len(self._free) < SHARED:  # hundreds of scans catch up together after an outage
+                self._free.append(data)
 
 
 def _whole_lines(nbytes: int) -> NDArray[np.uint8]:

@@ -86,6 +86,7 @@ class Sender:
             self._tried(device.ship_sealed)
 
     def _ship_device(self, name: str, *, all_of_it: bool) -> None:
+        self._send_sign_of_life()
         self._device(name).ship(all_of_it=all_of_it)
 
     def _tried(
