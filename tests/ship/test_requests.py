@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 
 from tests.ship.lake import Lake
+from zwriter.errors import ZwriterError
 from zwriter.objects import ObjectPath, place
+from zwriter.reader import open_scan
 from zwriter.settings import SignalSettings
 from zwriter.ship.bucket import Bucket
 from zwriter.ship.documents import Documents
 from zwriter.ship.outage import Outage
 from zwriter.ship.values import ValueShipment
 from zwriter.store.whole import WholeArray
+from zwriter.testing.waiting import until
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 
@@ -47,6 +52,7 @@ def test_the_value_that_a_commit_says_is_not_overwritten_before_the_next_one(
     for committed in range(5):
         array.write(np.full(shape, committed), ["x"] * len(shape), {})
         array.state()
+        sent.read()
         sent.send()
         sent.show()
         sent.committed()
@@ -55,7 +61,38 @@ def test_the_value_that_a_commit_says_is_not_overwritten_before_the_next_one(
         for unfinished in (10, 20, 30):
             array.write(np.full(shape, unfinished + committed), ["x"] * len(shape), {})
             array.state()
+            sent.read()
             sent.send()
             if unfinished > 10:
                 sent.show()
             assert bucket.read(key) == value
+
+
+def test_values_that_are_replaced_faster_than_they_are_sent_reach_the_bucket(lake: Lake) -> None:
+    """And so do the rows of their device."""
+    lake.network.delay = 0.05
+    stop = Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.wait(0.02):
+            for signal in range(20):
+                scan.replace("cam", f"last{signal}", number)
+            scan.add("cam", "number", number)
+            scan.commit()
+            number += 1
+
+    def rows() -> int:
+        try:
+            return len(open_scan(lake.url).devices["cam"]["number"].value)
+        except (ZwriterError, KeyError):
+            return 0
+
+    with lake.writer() as scan, ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            until(lambda: rows() > 10, "rows", seconds=60)
+        finally:
+            stop.set()
+            writing.result()
+            lake.network.delay = 0.0

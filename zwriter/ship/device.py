@@ -202,10 +202,11 @@ class DeviceShipment:
 
     def _send(self, commit: dict[str, Any], works: list[_Work]) -> None:
         """Shards that have all that the commit says."""
+        values = self._read_values(commit)
         self._epoch.check()
         self._send_shards_in_order(works)
         failpoint("ship.shards_sent")
-        self._commit(commit, with_shards=True)
+        self._commit(commit, values, with_shards=True)
         keys = [f"{self._pieces}/{name}" for name in self._tail.old]
         side_by_side(self._pool, lambda key: self._bucket.delete([key]), keys)
         self._tail.old.clear()
@@ -217,6 +218,7 @@ class DeviceShipment:
         if not self._is_described(commit):
             self._send(commit, works)
             return
+        values = self._read_values(commit)
         self._epoch.check()
         self._send_shards_in_order(work for work in works if work.shard.sealed is not None)
         if piece := self._tail.piece(commit):
@@ -224,7 +226,7 @@ class DeviceShipment:
             self._bucket.put(f"{self._pieces}/{name}", piece)
             failpoint("ship.piece_sent")
             self._tail.sent(name, commit)
-        self._commit(commit, with_shards=False)
+        self._commit(commit, values, with_shards=False)
 
     def _is_described(self, commit: dict[str, Any]) -> bool:
         """Whether documents in the bucket differ from those of arrays here in nothing but rows: not
@@ -241,11 +243,12 @@ class DeviceShipment:
         self._send_shards(work for work in works if not _follows(work.array))
         self._send_shards(work for work in works if _follows(work.array))
 
-    def _commit(self, commit: dict[str, Any], *, with_shards: bool) -> None:
-        """All else, and the commit. with_shards: the shards are as it says; else there are pieces,
-        and documents of arrays that grow stay as they are."""
+    def _commit(
+        self, commit: dict[str, Any], values: list[ValueShipment], *, with_shards: bool
+    ) -> None:
+        """All else, and the commit. values: to be sent; with_shards: the shards are as it says;
+        else there are pieces, and documents of arrays that grow stay as they are."""
         signals = {}
-        values = self._read_values(commit)
         side_by_side(self._pool, ValueShipment.send, values)
         documents: list[tuple[str, str, bytes]] = []
         for name, state in commit["signals"].items():
@@ -282,7 +285,7 @@ class DeviceShipment:
         self._documents.put(self.node, document)
 
     def _read_values(self, commit: dict[str, Any]) -> list[ValueShipment]:
-        """All replaced values, before any of them is sent: that may take longer than the spool has
+        """All replaced values, before anything is sent: that may take longer than the spool has
         them. Raises Damaged if the spool has gone on already."""
         values = []
         for name, state in commit["signals"].items():

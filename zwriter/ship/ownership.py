@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -140,7 +141,10 @@ class Ownership:
         """Put what the bucket has in place of what the spool has. Raises Fenced."""
         mark = uuid4().hex
         own = self._claim_at_once(mark)  # nobody else writes it from now on
-        into = self.spool.store.with_name(f".{self.spool.store.name}.{mark}")
+        name = self.spool.store.name
+        for left in self.spool.store.parent.glob(f".{escape(name)}.{'[0-9a-f]' * 32}"):
+            remove(left)  # by who was killed over it: it was not a part of the scan yet
+        into = self.spool.store.with_name(f".{name}.{mark}")
         into.mkdir(parents=True)
         try:
             restore(self._bucket, self.key, self.side, DEVICES, into)
