@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.service.conftest import Beamline
 from tests.service.disturbed import push
 from tests.service.test_bucket import service
 from zwriter.model import Verdict
-from zwriter.objects import ObjectPath, contents, place
+from zwriter.objects import AnyPath, ObjectPath, contents, place
 from zwriter.reader import verify
 from zwriter.service.roots import find_unfinished, redis_name
 from zwriter.settings import SpoolSettings
@@ -58,6 +59,11 @@ def test_what_is_registered_and_cannot_be_read_is_skipped(
     skipped(bucket, tmp_path, caplog, f"s3://{bucket}/data/".encode() + end)
 
 
+def unfinished(root: AnyPath, spool: Path, redis: str) -> Iterator[AnyPath]:
+    """As a service whose Redis knows all scans finds them."""
+    return find_unfinished(root, SpoolSettings(folder=spool), redis, lambda scan_id: True)
+
+
 def skipped(bucket: str, spool: Path, caplog: pytest.LogCaptureFixture, content: bytes) -> None:
     root = place(f"s3://{bucket}/data")
     assert isinstance(root, ObjectPath)
@@ -66,7 +72,7 @@ def skipped(bucket: str, spool: Path, caplog: pytest.LogCaptureFixture, content:
         registered(root, name).write_bytes(f"{root}/S/{name}.zarr".encode())
         (root / "S" / f"{name}.zwriter" / "redis").write_bytes(b"redis://here\n")
     with caplog.at_level(logging.WARNING):
-        stores = find_unfinished(root, SpoolSettings(folder=spool), "redis://here")
+        stores = unfinished(root, spool, "redis://here")
         found = [str(store) for store in stores]
     assert found == [f"{root}/S/a.zarr", f"{root}/S/z.zarr"]
     (warning,) = caplog.messages
@@ -88,10 +94,10 @@ def test_a_scan_that_a_living_service_of_another_redis_feeds_is_not_looked_for(
             push(scan, range(10))
             theirs.live(1, rows=10)
             path = place(root)
-            assert list(find_unfinished(path, SpoolSettings(folder=spool), "redis://ours")) == []
+            assert list(unfinished(path, spool, "redis://ours")) == []
             name = redis_name(redis.url)
             if finder != "another spool":
-                assert list(find_unfinished(path, SpoolSettings(folder=spool), name)) != []
+                assert list(unfinished(path, spool, name)) != []
 
 
 def test_a_scan_that_the_service_of_another_redis_feeds_is_left_to_it(
