@@ -62,6 +62,10 @@ class NoHoles(WrapperStore[Store]):
     would give fill values for it. It is cut off where its shard became shorter since its index was
     read."""
 
+    # newer versions of zarr-python would pass by `get`, and ask the store that is wrapped
+    _supports_sync_io = False
+    get_ranges: Any = getattr(Store, "get_ranges", None)
+
     def __init__(
         self, store: Store, node: str, shards: Shards | None, hole_allowed: Callable[[], bool]
     ) -> None:

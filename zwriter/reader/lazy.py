@@ -119,9 +119,21 @@ class InStore:
             return np.concatenate(list(found))
 
     def _select_part(self, key: tuple[Any, ...]) -> NDArray[Any]:
-        if any(isinstance(k, np.ndarray) for k in key):
-            return np.asarray(self._array.get_orthogonal_selection(key))
-        return np.asarray(self._array[key])
+        try:
+            if any(isinstance(k, np.ndarray) for k in key):
+                return np.asarray(self._array.get_orthogonal_selection(key))
+            return np.asarray(self._array[key])
+        except BaseExceptionGroup as group:  # of what newer versions read side by side
+            raise _first(group) from group
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error in a group; the group, if there is none but an interrupt."""
+    for error in group.exceptions:
+        found = _first(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, Exception):
+            return found
+    return group
 
 
 def _parts(rows: Any, chunk: int, most: int) -> list[slice]:
