@@ -305,13 +305,14 @@ def calls(streams: Iterable[Stream], budget: int) -> list[_Call]:
     if not ordered:
         return []
     share = min(budget, _REPLIES * budget // len(ordered))
+    most = max(stream.came for stream in ordered)  # one for all: who is asked alike shares a call
     result: list[_Call] = []
     for stream in ordered:
         fits = max(1, share // stream.size) if stream.size else 1
         if 0 < stream.size * FEWEST < LONG:
             fits = max(fits, FEWEST)  # of small messages, as many as can be read at once
-        if stream.came:
-            fits = min(fits, _GROWTH * stream.came)  # large ones may follow on few small ones
+        if most:
+            fits = min(fits, _GROWTH * most)  # large ones may follow on few small ones
         count = 1 << (fits.bit_length() - 1)
         nbytes = count * stream.size
         last = result[-1] if result else None
