@@ -21,6 +21,7 @@ from zwriter.ingest.resume import BEGINNING, divided, later, resume
 from zwriter.ingest.stream import ENTRY_BYTES, Batch, Read, Stream, by_stream
 from zwriter.model import Position
 from zwriter.protocol.alike import FEWEST, LONG, equal_lengths
+from zwriter.protocol.keys import readable
 from zwriter.raw import Messages
 
 log = logging.getLogger(__name__)
@@ -247,7 +248,7 @@ class StreamReader:
         return list(equal_lengths(new))
 
     def _tell(self, text: str) -> None:
-        text = text.encode("utf-8", "backslashreplace").decode()  # a key may be any bytes
+        text = readable(text)
         log.error("scan %s: %s", self._scan_id, text)
         self.troubles.append(text)
 

@@ -45,8 +45,6 @@ def is_being_written(file: Path) -> bool:
     try:
         with file.open("rb") as opened:
             fcntl.flock(opened.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
     except OSError:
         return True
     return False

@@ -25,6 +25,11 @@ _READ_CONFIGURATION = "info/devices/read_configuration/"
 _PUBLIC = "info/public/"
 
 
+def readable(text: str) -> str:
+    """A text with keys in it as UTF-8 can have it: Redis' keys are bytes of any kind."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def safe_name(name: object) -> bool:
     """Whether a scan, device or signal may be called so: it becomes part of keys, paths and nodes.
 

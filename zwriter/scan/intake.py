@@ -14,9 +14,9 @@ from zwriter.assemble.blocks import reject
 from zwriter.errors import BadMessage
 from zwriter.model import Rejected, Run, Source, SourceInParts, Update, singly
 from zwriter.protocol import Message, encode, safe_name
+from zwriter.protocol.keys import readable
 from zwriter.store.device import DeviceWriter
 from zwriter.store.disk import of_the_store
-from zwriter.store.quarantine import readable
 from zwriter.store.scan_store import ScanStore
 
 log = logging.getLogger(__name__)

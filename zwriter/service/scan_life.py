@@ -220,16 +220,15 @@ class ScanLife:
         the lists that say how much there was, may be gone."""
         begun = self._writer.left_at or self._writer.record.start_time or time.time()
         pause = max(self._reader.longest_pause, self._opened - begun)
-        uncounted = [
-            f"{device}/{signal}"
-            for device, signals in self._writer.ledgers.items()
-            for signal in signals
-            if (device, signal) not in self._expected
-        ]
-        pushing = self._writer.ledgers or self._devices("async")
-        if pause < keys.INDEX_TTL or not pushing or (self._writer.ledgers and not uncounted):
+        if pause < keys.INDEX_TTL:
             return
-        names = ", ".join(uncounted[:5]) or "what devices pushed"
+        ledgers = self._writer.ledgers
+        pushed = [(device, signal) for device, signals in ledgers.items() for signal in signals]
+        uncounted = ["/".join(name) for name in pushed if name not in self._expected]
+        lost = uncounted if pushed else sorted(self._devices("async"))
+        if not lost:
+            return
+        names = ", ".join(lost[:5])
         text = f"{names} could not be read for {pause:.0f} s, and may have been forgotten by Redis"
         log.warning("%s: %s", self._label, text)
         self._writer.give_up(text)

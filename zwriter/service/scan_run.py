@@ -28,14 +28,14 @@ from zwriter.scan import ScanWriter
 from zwriter.service.alarms import SlowDisk
 from zwriter.service.control_messages import Inbox
 from zwriter.service.outbox import Gaps
-from zwriter.service.paths import ScanPaths
+from zwriter.service.paths import ScanPaths, finished_here
 from zwriter.service.roots import id_name, mark_as_fed, redis_name, register_of, root_of
 from zwriter.service.scan_life import ScanLife
 from zwriter.service.shared import Shared
 from zwriter.ship import Shipment
 from zwriter.store.disk import passing, step, waiting
 from zwriter.store.epochs import living_writer
-from zwriter.store.layout import own_attributes, side_folder
+from zwriter.store.layout import side_folder
 from zwriter.store.patience import WaitForDisk
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class ScanRun:
             return False
         side = side_folder(store)
         while not self._shared.stop.wait(_LOOK_PAUSE):
-            if not side.exists() or own_attributes(store).get("finished"):
+            if not side.exists() or finished_here(store, self._scan_id):
                 return False
             if not living_writer(side):
                 return True

@@ -12,6 +12,7 @@ import msgpack
 
 from zwriter.failpoint import failpoint
 from zwriter.model import Position, Rejected
+from zwriter.protocol.keys import readable
 from zwriter.store.framed import FramedLog, read_frames
 
 _LONGEST_REASON = 1000
@@ -84,11 +85,6 @@ class Quarantine:
 
     def close(self) -> None:
         self._log.close()
-
-
-def readable(text: str) -> str:
-    """A text as UTF-8 can have it: Redis' keys are bytes of any kind."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _number(entry: str) -> tuple[int, int]:
