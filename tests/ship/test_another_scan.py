@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Event
+
 import pytest
 
 from tests.service.disturbed import push
@@ -12,6 +14,7 @@ from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.service.finalize import finalize
 from zwriter.settings import Settings
+from zwriter.testing.failpoints import failing
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 
@@ -55,6 +58,32 @@ def test_it_stays_untouched_and_the_new_one_is_written_to_its_end_in_the_spool(
     assert verdict is Verdict.COMPLETE
     assert verify(store).problems == []
     assert list(open_scan(store).record.points) == list(range(10))
+
+
+def test_one_that_has_only_claimed_the_place_has_it(lake: Lake) -> None:
+    claimed, go_on = Event(), Event()
+
+    def stop_at_the_claim() -> None:
+        claimed.set()
+        go_on.wait(30)
+
+    shipment = lake.shipment("other")
+    with failing("ship.claimed", stop_at_the_claim):
+        other = ScanWriter(shipment.store, scan_id="other", master=None, shipment=shipment)
+        assert claimed.wait(30)
+        with pytest.raises(UsageError, match="another scan, other: choose another path"):
+            lake.writer()
+        lake.network.open = False
+        scan = lake.writer()  # which cannot see it
+        lake.network.open = True
+        with pytest.raises(UsageError, match="another scan, other; one stays in"):
+            scan.flush()
+        scan.close()
+        go_on.set()
+        with other:
+            push(other, range(5))
+    assert open_scan(lake.url).scan_id == "other"
+    assert list(open_scan(lake.url).record.points) == list(range(5))
 
 
 def test_a_scan_is_not_finished_because_another_one_is(lake: Lake) -> None:

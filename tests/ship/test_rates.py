@@ -19,6 +19,7 @@ from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings, StoreSettings
 from zwriter.ship import pace, tail
 from zwriter.ship.ahead import SentAhead
+from zwriter.ship.carrier import Carrier
 from zwriter.ship.device import DeviceShipment
 from zwriter.ship.documents import Documents
 from zwriter.store.layout import DEVICES
@@ -44,7 +45,7 @@ class Counting:
         yield memoryview(bytearray(nbytes))
 
     def put(self, key: str, data: Any) -> None:
-        kind = "chunks" if "/c/" in key else key.partition("/")[0]
+        kind = "chunks" if "/c/" in key else key.split("/")[1]
         kind = "documents" if key.endswith("zarr.json") else kind
         self.puts[kind] += 1
         self.sent[kind] += len(data)
@@ -57,7 +58,7 @@ class Counting:
         return []
 
     def delete(self, keys: list[str]) -> None:
-        self.deleted.update(key.partition("/")[0] for key in keys)
+        self.deleted.update(key.split("/")[1] for key in keys)
 
     @property
     def pieces(self) -> int:
@@ -109,10 +110,9 @@ def stream(folder: Path, settings: StoreSettings = SETTINGS, threads: int = 1) -
         ScanWriter(store, settings=settings, master=None) as scan,
     ):
         patch.setattr(pace, "time", clock)
-        shipment = DeviceShipment(
-            *(store / node, node, bucket, documents, "commits", "pieces"),
-            *(ours, "spool", pool, 2.0, frozenset(), SentAhead(pool, lambda: None)),
-        )
+        ahead = SentAhead(pool, lambda: None)
+        carrier = Carrier(bucket, documents, ours, "spool", pool, ahead, 2.0)
+        shipment = DeviceShipment(store / node, node, "S1.zwriter", carrier)
         yield Stream(scan, shipment, bucket, clock)
 
 

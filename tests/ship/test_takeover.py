@@ -6,6 +6,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.service.disturbed import push
@@ -44,6 +45,23 @@ def place(url: str) -> ObjectPath:
 
 def state_of(lake: Lake) -> list[object]:
     return [lake.objects(), lake.contents()]
+
+
+def test_who_sends_much_of_one_device_shows_life_meanwhile(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zwriter.ship.claim._FRESH", 0.0)
+    monkeypatch.setattr("zwriter.ship.claim._SIGNS_EACH", 0.0)
+    lake.network.open = False
+    with lake.writer() as scan:
+        for n in range(60):
+            scan.add("eiger", "image", np.full((64, 64), n, np.uint16))
+        lake.network.open = True
+        scan.flush()
+    put = [request.key for request in lake.requests("PUT", "")]
+    shards = [number for number, key in enumerate(put) if "/value/c/" in key]
+    assert len(shards) > 5
+    assert any(key.endswith("/alive") for key in put[shards[0] : shards[-1]])
 
 
 def test_a_finished_scan_stays_as_it_is_when_the_machine_that_began_it_comes_back(

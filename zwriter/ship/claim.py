@@ -14,7 +14,9 @@ from zwriter.errors import Fenced, UsageError
 from zwriter.failpoint import failpoint
 from zwriter.ship.bucket import Bucket
 
+SIGN_OF_LIFE = "alive"  # an object that a writer writes again and again
 _FRESH = 1.0  # seconds
+_SIGNS_EACH = 20.0
 
 
 @dataclass(slots=True)
@@ -25,6 +27,8 @@ class Claim:
     key: str
     number: int
     _checked: float = field(default_factory=time.monotonic)
+    _seen_alive: float = field(default_factory=time.monotonic)  # by others: the claim is a sign
+    _showing: bool = False
 
     def check(self) -> None:
         """Raises Fenced if another writer has taken over, or has finished the scan since then."""
@@ -39,6 +43,18 @@ class Claim:
         machine goes on with the scan."""
         if time.monotonic() - self._checked >= _FRESH:
             self.check()
+            self.show_life()
+
+    def show_life(self) -> None:
+        """Keep others from taking the scan for one that nobody writes."""
+        if self._showing or time.monotonic() - self._seen_alive < _SIGNS_EACH:
+            return
+        self._showing = True  # to put it checks again
+        try:
+            self.bucket.put(f"{self.key.rpartition('/')[0]}/{SIGN_OF_LIFE}", b"")
+            self._seen_alive = time.monotonic()
+        finally:
+            self._showing = False
 
 
 def last_claim(bucket: Bucket, key: str) -> tuple[int, dict[str, Any]]:
@@ -48,12 +64,12 @@ def last_claim(bucket: Bucket, key: str) -> tuple[int, dict[str, Any]]:
     return number, json.loads(text) if text else {}
 
 
-def claim(bucket: Bucket, key: str, spool: str, after: int) -> Claim | None:
+def claim(bucket: Bucket, key: str, spool: str, scan_id: str | None, after: int) -> Claim | None:
     """Begin the epoch that follows `after`: whoever had the scan before us is fenced from now on.
     None if another writer was quicker. Raises UsageError for a server on which that cannot be.
     """
     bucket.before_writing = None
-    own = {"spool": spool, "host": socket.gethostname(), "pid": os.getpid()}
+    own = {"spool": spool, "scan_id": scan_id, "host": socket.gethostname(), "pid": os.getpid()}
     text = json.dumps(own | {"time": time.time(), "claim": uuid4().hex}).encode()
     if not bucket.create(f"{key}/{after + 1}", text):
         return None

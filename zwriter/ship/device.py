@@ -8,7 +8,6 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Set
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,17 +16,17 @@ from zlib import compress
 
 from zwriter.errors import Damaged
 from zwriter.failpoint import failpoint
-from zwriter.ship.ahead import SentAhead
-from zwriter.ship.bucket import Bucket, side_by_side
-from zwriter.ship.claim import Claim
+from zwriter.ship.bucket import side_by_side
+from zwriter.ship.carrier import Carrier
 from zwriter.ship.commits import BucketCommits
-from zwriter.ship.documents import NAME, Documents, with_shape
+from zwriter.ship.documents import NAME, with_shape
 from zwriter.ship.pace import Pace
 from zwriter.ship.shards import ShardAt, ShardObject, read_again, shards_of
 from zwriter.ship.tail import Tail, Way, growing
 from zwriter.ship.values import ValueShipment
 from zwriter.store.array_state import Places, shard_key
 from zwriter.store.commits import NOTHING, commit_of
+from zwriter.store.pieces import PIECES
 from zwriter.store.shard_index import FIRST_CHUNK
 from zwriter.store.signal_arrays import publish_order
 from zwriter.store.zarr_json import generation_of
@@ -60,42 +59,24 @@ class _Work:
 
 
 class DeviceShipment:
-    """Sends the device of the spool's `folder`.
+    """Sends the device of the spool's `folder`; node: where it is in a store; side: what lies
+    beside that in the bucket."""
 
-    commits, pieces: the folders of its commits and pieces in the bucket; epoch: ours there; spool:
-    the id of the spool; pool: for what may be sent side by side; interval: seconds between two
-    calls of `ship`; distrusted: objects that are sent again, whatever the commits say; ahead: for
-    what is sent between two calls of `ship`.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        node: str,
-        bucket: Bucket,
-        documents: Documents,
-        commits: str,
-        pieces: str,
-        epoch: Claim,
-        spool: str,
-        pool: ThreadPoolExecutor,
-        interval: float,
-        distrusted: Set[str],
-        ahead: SentAhead,
-    ) -> None:
+    def __init__(self, folder: Path, node: str, side: str, carrier: Carrier) -> None:
         self.folder, self.node = folder, node
-        self._bucket, self._documents, self._epoch, self._pool = bucket, documents, epoch, pool
-        self._ahead = ahead
+        self._bucket, self._documents = carrier.bucket, carrier.documents
+        self._epoch, self._pool, self._ahead = carrier.epoch, carrier.pool, carrier.ahead
         self._shards: dict[tuple[str, int], dict[int, _Shard]] = {}  # of an array's generation
         self._values: dict[str, ValueShipment] = {}
-        self._pieces, self._tail = pieces, Tail(folder)
+        self._pieces, self._tail = f"{side}/{PIECES}/{folder.name}", Tail(folder)
         self._here: dict[str, Any] | None = None  # the commit of the spool that is in the bucket
         self._whole: dict[str, Any] | None = None  # the last one that needed no pieces
         self._updates = -1  # of signals that grow, in the last commit of the spool that was met
-        self._pace = Pace(interval)
-        self._commits = BucketCommits(bucket, commits, epoch, spool)
+        self._pace = Pace(carrier.interval)
+        commits = f"{side}/commits/{folder.name}"
+        self._commits = BucketCommits(carrier.bucket, commits, carrier.epoch, carrier.spool)
         if self._commits.last:
-            self._recall(self._commits.last, distrusted)
+            self._recall(self._commits.last, carrier.distrusted)
 
     def _recall(self, commit: dict[str, Any], distrusted: Set[str]) -> None:
         """Know what is in the bucket already, as its newest commit says."""

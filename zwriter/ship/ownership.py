@@ -19,7 +19,7 @@ from zwriter.errors import Fenced, NotSynced, PlaceTaken, ServiceError, StoreErr
 from zwriter.failpoint import failpoint
 from zwriter.objects import ObjectPath
 from zwriter.ship.bucket import Bucket
-from zwriter.ship.claim import Claim, claim, last_claim
+from zwriter.ship.claim import SIGN_OF_LIFE, Claim, claim, last_claim
 from zwriter.ship.commits import newest_commit
 from zwriter.ship.documents import NAME
 from zwriter.ship.restore import restore
@@ -32,7 +32,6 @@ from zwriter.store.log_parts import chosen, log_size
 
 log = logging.getLogger(__name__)
 
-SIGN_OF_LIFE = "alive"  # an object that a writer writes again and again
 _ALIVE = 60.0  # seconds since a writer of another machine was heard of
 
 
@@ -107,8 +106,8 @@ class Ownership:
             there = own_attributes(self.store)
             if self._finished_elsewhere(there, scan_id):
                 raise UsageError(f"{self.store} is finished: choose another path, or remove it")
-            self._refuse_another(there, scan_id)
             number, last = last_claim(self._bucket, self._epochs)
+            self._refuse_another(there or last, scan_id)
         except ServiceError as error:
             log.warning("%s: %s; the scan is written to the spool", self.store, error)
             self._note_commits()
@@ -140,7 +139,8 @@ class Ownership:
     def bring_back(self) -> None:
         """Put what the bucket has in place of what the spool has. Raises Fenced."""
         mark = uuid4().hex
-        own = self._claim_at_once(mark)  # nobody else writes it from now on
+        scan_id = (self._own_there() or {}).get("scan_id")
+        own = self._claim_at_once(mark, scan_id)  # nobody else writes it from now on
         name = self.spool.store.name
         for left in self.spool.store.parent.glob(f".{escape(name)}.{'[0-9a-f]' * 32}"):
             remove(left)  # by who was killed over it: it was not a part of the scan yet
@@ -156,7 +156,7 @@ class Ownership:
         finally:
             remove(into)
         self._journal, self._compared = 0, True
-        if claim(self._bucket, self._epochs, new, own.number) is None:
+        if claim(self._bucket, self._epochs, new, scan_id, own.number) is None:
             raise Fenced(f"{self.store}: another machine takes it over, too")
 
     def _went_elsewhere(self, last: dict[str, Any]) -> bool:
@@ -169,10 +169,10 @@ class Ownership:
         commits = (newest_commit(self._bucket, folder)[1] for folder in self._commit_folders())
         return any(commit and commit.get("spool", [own])[0] != own for commit in commits)
 
-    def _claim_at_once(self, spool: str) -> Claim:
+    def _claim_at_once(self, spool: str, scan_id: str | None) -> Claim:
         while True:
             number, _ = last_claim(self._bucket, self._epochs)
-            if made := claim(self._bucket, self._epochs, spool, number):
+            if made := claim(self._bucket, self._epochs, spool, scan_id, number):
                 return made
 
     def _put_aside(self, why: str) -> None:
@@ -181,7 +181,7 @@ class Ownership:
 
     def _refuse_another(self, there: dict[str, Any], scan_id: str | None) -> None:
         known = own_attributes(self.spool.store).get("scan_id", scan_id)
-        if there and known not in (None, there["scan_id"]):
+        if there.get("scan_id") and known not in (None, there["scan_id"]):
             another = f"{self.store} has another scan, {there['scan_id']}"
             raise PlaceTaken(f"{another}: choose another path for {known}")
 
@@ -256,7 +256,8 @@ class Ownership:
             check_here()
             number, last = last_claim(self._bucket, self._epochs)
             self._refuse_to_send(number, last)
-            if made := claim(self._bucket, self._epochs, self.spool.id or "", number):
+            scan_id = own_attributes(self.spool.store).get("scan_id")
+            if made := claim(self._bucket, self._epochs, self.spool.id or "", scan_id, number):
                 self._compared = True
                 return made
 
@@ -268,8 +269,9 @@ class Ownership:
     def _refuse_to_send(self, number: int, last: dict[str, Any]) -> None:
         there, here = self._own_there(), own_attributes(self.spool.store)
         kept = f"{here.get('scan_id')} stays in {self.spool.store}"
-        if there and there["scan_id"] != here.get("scan_id"):
-            raise UsageError(f"{self.store} has another scan, {there['scan_id']}; {kept}")
+        other = (there or last).get("scan_id") or here.get("scan_id")
+        if other != here.get("scan_id"):
+            raise UsageError(f"{self.store} has another scan, {other}; {kept}")
         if not number and not there and self.spool.mark.get("claimed"):
             raise UsageError(f"{self.store} was removed while it was written; {kept}")
         if there and there.get("finished"):

@@ -3,73 +3,51 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Set
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec
 
 from zwriter.errors import Fenced, NotSynced, StoreError
 from zwriter.failpoint import failpoint
 from zwriter.objects import ObjectPath
-from zwriter.ship.ahead import SentAhead
-from zwriter.ship.bucket import Bucket
-from zwriter.ship.claim import Claim
+from zwriter.ship.carrier import Carrier
 from zwriter.ship.device import DeviceShipment
-from zwriter.ship.documents import NAME, Documents
+from zwriter.ship.documents import NAME
 from zwriter.ship.logs import LogShipment
 from zwriter.ship.outage import Stopped
-from zwriter.ship.ownership import SIGN_OF_LIFE, Ownership
+from zwriter.ship.ownership import Ownership
 from zwriter.ship.tree import TreeShipment
 from zwriter.store.layout import DEVICES, FED_BY, LOGS
-from zwriter.store.pieces import PIECES
 
 P = ParamSpec("P")
-_SIGNS_EACH = 20.0  # seconds
 
 log = logging.getLogger(__name__)
 
 
 class Sender:
-    """Sends, in an epoch of ours, what a spool has. distrusted: objects that the bucket does not
-    have as they were sent.
+    """Sends what a spool has. What can be sent is, whatever is wrong with the rest."""
 
-    What can be sent is, whatever is wrong with the rest.
-    """
-
-    def __init__(
-        self,
-        scan: Ownership,
-        epoch: Claim,
-        bucket: Bucket,
-        pool: ThreadPoolExecutor,
-        interval: float,
-        distrusted: Set[str],
-        ahead: SentAhead,
-    ) -> None:
-        self._scan, self._epoch, self._bucket = scan, epoch, bucket
-        self._pool, self._interval, self._distrusted = pool, interval, distrusted
-        self._ahead = ahead
+    def __init__(self, scan: Ownership, carrier: Carrier) -> None:
+        self._scan, self._carrier = scan, carrier
+        self._epoch, self._bucket = carrier.epoch, carrier.bucket
         self._path, self._here = scan.spool.store, scan.spool.side
-        self._documents = Documents(bucket, scan.key)
-        self._tree = TreeShipment(self._path, DEVICES, bucket, self._documents, pool)
+        self._tree = TreeShipment(self._path, DEVICES, carrier)
         self._logs = [
-            LogShipment(self._here / name, bucket, f"{scan.side}/{name}", epoch.number)
+            LogShipment(self._here / name, self._bucket, f"{scan.side}/{name}", self._epoch.number)
             for name in LOGS
         ]
         self._devices: dict[str, DeviceShipment] = {}
         self._mark: bytes | None = None
-        self._sign_of_life = 0.0  # when one was sent
 
     def send(self, *, all_of_it: bool) -> Exception | None:
         """Send what is due, or all that is committed; what is wrong with a device, if anything."""
         failpoint("ship.sending")
         self._epoch.check()
-        self._ahead.look()
+        self._epoch.show_life()
+        self._carrier.ahead.look()
         for framed in self._logs:
             framed.ship()
         self._send_mark()
-        self._send_sign_of_life()
         problem = None
         for name in sorted(folder.name for folder in (self._here / "commits").glob("*/")):
             problem = self._tried(self._ship_device, name, all_of_it=all_of_it) or problem
@@ -86,7 +64,6 @@ class Sender:
             self._tried(device.ship_sealed)
 
     def _ship_device(self, name: str, *, all_of_it: bool) -> None:
-        self._send_sign_of_life()
         self._device(name).ship(all_of_it=all_of_it)
 
     def _tried(
@@ -104,24 +81,10 @@ class Sender:
 
     def _device(self, name: str) -> DeviceShipment:
         if name not in self._devices:
-            self._devices[name] = self._new_device(name)
+            node = f"{DEVICES}/{name}"
+            device = DeviceShipment(self._path / node, node, self._scan.side, self._carrier)
+            self._devices[name] = device
         return self._devices[name]
-
-    def _new_device(self, name: str) -> DeviceShipment:
-        return DeviceShipment(
-            self._path / DEVICES / name,
-            f"{DEVICES}/{name}",
-            self._bucket,
-            self._documents,
-            f"{self._scan.side}/commits/{name}",
-            f"{self._scan.side}/{PIECES}/{name}",
-            self._epoch,
-            self._scan.spool.id or "",
-            self._pool,
-            self._interval,
-            self._distrusted,
-            self._ahead,
-        )
 
     def _send_mark(self) -> None:
         """What says that a service feeds the scan."""
@@ -132,12 +95,6 @@ class Sender:
         if mark != self._mark:
             self._bucket.put(f"{self._scan.side}/{FED_BY}", mark)
             self._mark = mark
-
-    def _send_sign_of_life(self) -> None:
-        """What keeps others from taking the scan for one that nobody writes."""
-        if time.monotonic() - self._sign_of_life >= _SIGNS_EACH:
-            self._bucket.put(f"{self._scan.side}/{SIGN_OF_LIFE}", b"")
-            self._sign_of_life = time.monotonic()
 
     @property
     def commits(self) -> int:
@@ -162,7 +119,8 @@ class Sender:
         it that does not belong to it, and nothing beside it. Raises Overwritten."""
         root = self._tree.ship_rest()
         nodes = root["consolidated_metadata"]["metadata"]
-        wanted = {self._documents.key_of(node, NAME) for node in nodes} | self._tree.keys()
+        key_of = self._carrier.documents.key_of
+        wanted = {key_of(node, NAME) for node in nodes} | self._tree.keys()
         for device in self._devices.values():
             wanted |= device.keys()
         there = self._bucket.tags(self._scan.key)

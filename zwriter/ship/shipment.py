@@ -19,7 +19,9 @@ from zwriter.objects import ObjectPath
 from zwriter.settings import SpoolSettings
 from zwriter.ship.ahead import SIDE_BY_SIDE, SentAhead
 from zwriter.ship.bucket import Bucket
+from zwriter.ship.carrier import Carrier
 from zwriter.ship.claim import Claim
+from zwriter.ship.documents import Documents
 from zwriter.ship.outage import Outage, Shipping, Stopped, abandoned
 from zwriter.ship.ownership import Ownership
 from zwriter.ship.sender import Overwritten, Sender
@@ -259,14 +261,20 @@ class Shipment:
                 place = self._registered
                 Bucket(place.parent, self._outage).put(place.name, str(self.store).encode())
             self._epoch = self._ownership.claim(self._check_here)
-        ahead = SentAhead(pool, self._news.set)
-        sender = Sender(
-            self._ownership, self._epoch, self.bucket, pool, self.interval, self._distrusted, ahead
+        carrier = Carrier(
+            self.bucket,
+            Documents(self.bucket, self._ownership.key),
+            self._epoch,
+            self.spool.id or "",
+            pool,
+            SentAhead(pool, self._news.set),
+            self.interval,
+            self._distrusted,
         )
         try:
-            self._look_and_send(sender)
+            self._look_and_send(Sender(self._ownership, carrier))
         finally:  # what is sent late must not come after what another one sends
-            ahead.end_all()
+            carrier.ahead.end_all()
 
     def _look_and_send(self, sender: Sender) -> None:
         while True:

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from zwriter.errors import Damaged
-from zwriter.ship.bucket import Bucket, side_by_side
-from zwriter.ship.documents import NAME, Documents
+from zwriter.ship.bucket import side_by_side
+from zwriter.ship.carrier import Carrier
+from zwriter.ship.documents import NAME
 from zwriter.ship.values import ValueShipment
 from zwriter.store.codecs import intact
 from zwriter.store.layout import GROUPS, KEPT
@@ -22,16 +22,10 @@ from zwriter.store.zarr_json import chunk_files, to_text
 class TreeShipment:
     """Sends it from the spool's store `path`; devices: the node whose groups they are."""
 
-    def __init__(
-        self,
-        path: Path,
-        devices: str,
-        bucket: Bucket,
-        documents: Documents,
-        pool: ThreadPoolExecutor,
-    ) -> None:
+    def __init__(self, path: Path, devices: str, carrier: Carrier) -> None:
         self._path, self._devices = path, devices
-        self._bucket, self._documents, self._pool = bucket, documents, pool
+        self._bucket, self._documents = carrier.bucket, carrier.documents
+        self._pool = carrier.pool
         self._values: dict[str, ValueShipment] = {}
         self._points: dict[str, int] = {}  # node -> how many points of it were sent
         self._logs: set[str] = set()  # their chunks

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from zwriter.errors import Fenced
+from zwriter.errors import Fenced, PlaceTaken
 from zwriter.failpoint import failpoint
 from zwriter.store.disk import flush, make_folder, sync_folder, write_all
 
@@ -27,19 +27,22 @@ EPOCHS = "epochs"
 class Epoch:
     """Our time as the writer of a scan; the writer before us is fenced from now on.
 
-    same_boot: all that was written before us, here, since the machine was started, can be read;
-    alone: and nobody who wrote it is alive. synced: what was sealed before us is on the disk.
-    Raises Fenced when another successor was quicker.
+    scan_id: of the scan, if it is known. same_boot: all that was written before us, here, since
+    the machine was started, can be read; alone: and nobody who wrote it is alive. synced: what was
+    sealed before us is on the disk. Raises Fenced when another successor was quicker, PlaceTaken if
+    the writer before us has another scan there.
     """
 
-    def __init__(self, side: Path, durability: str) -> None:
+    def __init__(self, side: Path, durability: str, scan_id: str | None) -> None:
         self._folder = side / EPOCHS
         make_folder(self._folder, sync=durability != "none")
-        numbers = _numbers(self._folder)
-        self.number = max(numbers, default=0) + 1
-        self._fd = self._claim(durability)
-        failpoint("epoch.claimed")
+        numbers = sorted(_numbers(self._folder))
         before = [_Claim(self._folder / str(number)) for number in numbers]
+        _refuse_another(side, before, scan_id)  # it may have begun just now, and say nothing else
+        self.number = max(numbers, default=0) + 1
+        failpoint("epoch.claiming")
+        self._fd = self._claim(durability, scan_id)
+        failpoint("epoch.claimed")
         fresh = not numbers and not any((side / "commits").glob("*"))
         known = bool(numbers) and all(claim.boot == boot_id() for claim in before)
         self.same_boot = fresh or known
@@ -48,19 +51,22 @@ class Epoch:
             bool(before) and all(claim.durability in ("commit", "seal") for claim in before)
         )
 
-    def _claim(self, durability: str) -> int:
+    def _claim(self, durability: str, scan_id: str | None) -> int:
         temporary = self._folder / f".{uuid4().hex}"
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             with suppress(OSError):  # where there are no locks, nobody is known to be dead
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            claim = {"boot": boot_id(), "host": socket.gethostname(), "pid": os.getpid()}
-            write_all(fd, [json.dumps(claim | {"durability": durability}).encode()], 0)
+            writer = {"boot": boot_id(), "host": socket.gethostname(), "pid": os.getpid()}
+            claim = writer | {"durability": durability, "scan_id": scan_id}
+            write_all(fd, [json.dumps(claim).encode()], 0)
             if durability != "none":
                 flush(fd)
             (self._folder / str(self.number)).hardlink_to(temporary)
         except FileExistsError:
             os.close(fd)
+            quicker = _Claim(self._folder / str(self.number))
+            _refuse_another(self._folder.parent, [quicker], scan_id)
             raise Fenced(f"{self._folder.parent}: another writer takes it over too") from None
         except BaseException:
             os.close(fd)
@@ -113,6 +119,12 @@ def died_here(side: Path) -> bool:
     return bool(claims) and all(claim.dead and claim.host == here for claim in claims)
 
 
+def _refuse_another(side: Path, claims: list[_Claim], scan_id: str | None) -> None:
+    known = next((claim.scan_id for claim in reversed(claims) if claim.scan_id), scan_id)
+    if scan_id and known != scan_id:
+        raise PlaceTaken(f"{side} has another scan, {known}: choose another path")
+
+
 def _numbers(folder: Path) -> list[int]:
     try:
         return [int(entry.name) for entry in os.scandir(folder) if entry.name.isdigit()]
@@ -132,6 +144,7 @@ class _Claim:
         self.boot: str | None = known.get("boot") or None
         self.durability: str | None = known.get("durability")
         self.host: str | None = known.get("host")
+        self.scan_id: str | None = known.get("scan_id")
         self.writer = f"process {known.get('pid', '?')} on {self.host or '?'}"
         with suppress(OSError), path.open("rb") as file:
             fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)

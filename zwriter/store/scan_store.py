@@ -65,7 +65,7 @@ class ScanStore:
 
     def _open(self, side: Path, scan_id: str | None, scan_number: int | None) -> None:
         make_folder(side / "commits", sync=self._sync)
-        self._epoch = Epoch(side, self.settings.durability)
+        self._epoch = Epoch(side, self.settings.durability, scan_id)
         self._closing.callback(self._epoch.close)
         lost = []
         if self._epoch.alone or _finished(self.path):
