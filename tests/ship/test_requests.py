@@ -42,6 +42,26 @@ def test_what_cannot_be_sent_whole_is_sent_in_parts(lake: Lake) -> None:
     assert max(parts) < 9_000_000
 
 
+def test_one_request_that_is_refused_is_no_outage_and_one_that_lasts_is_told_once(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zwriter.ship.outage._TELL", 0.5)
+    bucket = bucket_of(lake)
+    lake.network.answer("SlowDown", times=1, method="PUT")
+    bucket.put("once", b"data")
+    assert len(lake.requests("PUT", "/once")) == 2
+    assert lake.told == []
+    lake.network.open = False
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(bucket.put, "long", b"data")
+        until(lambda: lake.told, "an outage")
+        lake.network.open = True
+        sent.result()
+    begin, over = lake.told
+    assert "waits in the spool" in begin
+    assert "is sent again" in over
+
+
 @pytest.mark.parametrize("shape", [(), (3,)], ids=["a scalar", "an array"])
 def test_the_value_that_a_commit_says_is_not_overwritten_before_the_next_one(
     lake: Lake, tmp_path: Path, shape: tuple[int, ...]

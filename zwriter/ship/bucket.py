@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -176,7 +177,7 @@ class Bucket:
     ) -> T:
         """Its answer. The first time not much time is given to what has `little` to say: a server
         that takes requests and answers none is told soon."""
-        attempt = 0
+        attempt, begun = 0, time.monotonic()
         while True:
             attempt += 1
             if self.before_writing and method in ("PUT", "DELETE"):
@@ -185,7 +186,7 @@ class Bucket:
                 with requests_told(self.folder.bucket, lambda: self.folder.storage.endpoint):
                     answer = request(self._quick if little and attempt == 1 else self._client)
             except (ServiceError, UsageError) as error:
-                self.outage.failed(error, attempt)
+                self.outage.failed(error, attempt, begun)
             except Exception:  # an answer as well
                 self.outage.passed(attempt)
                 raise

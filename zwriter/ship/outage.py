@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _LOOK = 0.1  # seconds between two looks whether to wait on
+_TELL = 1.0  # seconds for which a request fails: a server that is asked to be slower says so by it
 
 
 class Stopped(OSError):
@@ -37,8 +38,9 @@ def abandoned() -> bool:
 class Outage:
     """Knows whether the object store takes what is sent. Any thread may use it.
 
-    name: what is sent, for the log; tell: is called with one line when an outage begins, and with
-    another when it is over; given_up: set when nobody waits for its end any more.
+    name: what is sent, for the log; tell: is called with one line when something has not been sent
+    for a second, and with another when that is over; given_up: set when nobody waits for its end
+    any more.
     """
 
     def __init__(
@@ -52,21 +54,24 @@ class Outage:
         self._stop = threading.Event()
         self._changing = threading.Lock()
         self._waiting = 0  # requests that have failed and are made again
+        self._told = False
 
     @property
     def lasts(self) -> bool:
         """Whether some request waits. Others may pass meanwhile: it is not over then."""
         return self._waiting > 0
 
-    def failed(self, error: Exception, attempt: int) -> None:
-        """Wait before a request is made for the `attempt`th time. Raises Stopped when nobody waits
-        for its answer any more.
+    def failed(self, error: Exception, attempt: int, begun: float) -> None:
+        """Wait before a request is made again. Raises Stopped when nobody waits for its answer any
+        more.
+
+        attempt: how often it was made; begun: when for the first time, by the monotonic clock.
         """
-        if attempt == 1:
-            with self._changing:
-                self._waiting += 1
-                if self._waiting == 1:
-                    self._say(f"{self._name} waits in the spool, the scan goes on: {error}")
+        with self._changing:
+            self._waiting += attempt == 1
+            if not self._told and time.monotonic() - begun >= _TELL:
+                self._told = True
+                self._say(f"{self._name} waits in the spool, the scan goes on: {error}")
         try:
             self.pause(min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE))
         except Stopped:
@@ -89,7 +94,8 @@ class Outage:
         if attempt > 1:
             with self._changing:
                 self._waiting -= 1
-                if not self._waiting:
+                if self._told and not self._waiting:
+                    self._told = False
                     self._say(f"{self._name} is sent again")
 
     def stop(self) -> None:
