@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,14 @@ def test_a_master_file_is_found_even_if_it_comes_after_the_scan_is_finished(
     assert [row["master"] for row in rows_of(out)] == [str(where(tmp_path / n)) for n in names]
 
 
+def of_no_column(root: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Root documents with values that the table cannot take."""
+    for name, value in (("scan_number", 2**70), ("scan_number", "one"), ("start_time", 1e300)):
+        damaged = copy.deepcopy(root)
+        damaged["attributes"]["zwriter"][name] = value
+        yield damaged
+
+
 def test_what_is_damaged_has_a_row_that_says_so_and_is_looked_at_again(
     tmp_path: Path, out: Path, where
 ):
@@ -134,7 +144,7 @@ def test_what_is_damaged_has_a_row_that_says_so_and_is_looked_at_again(
     nodes = (broken := json.loads(whole))["consolidated_metadata"]["metadata"]
     device = nodes["entry/collection/devices/eiger"]["attributes"]["zwriter"]
     device["signals"]["image"]["arrays"]["value"]["dtype"] = "nonsense"
-    for text in ("{", json.dumps(broken), "{}"):
+    for text in ("{", json.dumps(broken), "{}", *map(json.dumps, of_no_column(json.loads(whole)))):
         document.write_text(text)
         catalog(where(tmp_path), out)
         (row,) = rows_of(out)

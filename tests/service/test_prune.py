@@ -45,6 +45,20 @@ def test_a_scan_that_the_bucket_has_whole_goes_from_the_spool(bucket, spool, tmp
     assert open_scan(f"{root}/S1.zarr").finished
 
 
+def test_what_a_killed_clean_up_left_of_it_goes_too(bucket, spool, tmp_path):
+    root = f"s3://{bucket}/data"
+    with ScanWriter(f"{root}/S1.zarr", spool=spool, master=None) as scan:
+        scan.add("mcs", "counts", 1)
+        scan.finish()
+        shutil.copytree(spool.folder, tmp_path / "copy")
+    (side,) = (tmp_path / "copy").rglob("S1.zwriter")
+    shutil.rmtree(side)
+    shutil.copytree(tmp_path / "copy", spool.folder, dirs_exist_ok=True)
+    assert "the bucket has all of it" in prune(root)
+    assert "removed" in prune(root, "--remove")
+    assert [path for path in spool.folder.rglob("*") if path.is_file()] == []
+
+
 def test_a_scan_that_waits_for_the_bucket_stays(bucket, spool):
     root = f"s3://{bucket}/data"
     scan = ScanWriter(f"{root}/S1.zarr", spool=spool, master=None)

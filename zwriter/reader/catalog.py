@@ -60,8 +60,7 @@ def catalog(
     known = _still_finished(_table(file), found)
     unknown = [found[path] for path in found.keys() - set(known["path"].to_pylist())]
     rows = [row for row in each(folder, _row, unknown) if row]
-    read = pa.Table.from_pylist(rows, known.schema)
-    table = pa.concat_tables([known, read]).sort_by("path")
+    table = pa.concat_tables([known, _table_of(rows, known.schema)]).sort_by("path")
     masters = [_master(found[path]) for path in table["path"].to_pylist()]
     column = table.schema.get_field_index("master")
     table = table.set_column(column, "master", pa.array(masters, pa.string()))
@@ -87,8 +86,7 @@ def catalog_scan(
     table = _table(file)
     others = table.filter(pc.not_equal(table["path"], str(store)))
     rows = [{**row, "master": _master(scan)}] if (row := _row(scan)) else []
-    row_of_it = pa.Table.from_pylist(rows, table.schema)
-    _write(pa.concat_tables([others, row_of_it]).sort_by("path"), file)
+    _write(pa.concat_tables([others, _table_of(rows, table.schema)]).sort_by("path"), file)
 
 
 def check_pyarrow() -> None:
@@ -148,6 +146,21 @@ def _table(file: AnyPath) -> pa.Table:
     if table is None or not table.schema.equals(schema):
         raise UsageError(f"{file} is no catalog of this zwriter; remove it or give another name")
     return table
+
+
+def _table_of(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """The rows as they are; of one with a value that its column cannot take, only that."""
+    import pyarrow as pa
+
+    try:
+        return pa.Table.from_pylist(rows, schema)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        if len(rows) > 1:
+            return pa.concat_tables(_table_of([row], schema) for row in rows)
+        (row,) = rows
+        told = {"finished": False, "error": f"its documents are damaged ({error})"}
+        known = {name: row.get(name) for name in ("path", "master")}
+        return pa.Table.from_pylist([known | told], schema)
 
 
 def _row(scan: Found) -> dict[str, Any] | None:

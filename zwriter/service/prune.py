@@ -61,13 +61,13 @@ def remainders(settings: Settings, older_than: float = 1.0) -> Iterator[Remainde
 
 
 def _spooled(store: Path, target: ObjectPath) -> Remainder:
-    side = side_folder(store)
+    folders = tuple(folder for folder in (side_folder(store), store) if folder.exists())
     here, there = own_attributes(store), own_attributes(target)
-    age = time.time() - side.stat().st_mtime
-    if writer := living_writer(side):
+    age = max((time.time() - folder.stat().st_mtime for folder in folders), default=0.0)
+    if writer := living_writer(side_folder(store)):
         return Remainder(str(store), f"is being written by {writer}", True, age)
     if here.get("finished") and here == there:
-        return Remainder(str(store), "the bucket has all of it", False, age, (side, store))
+        return Remainder(str(store), "the bucket has all of it", False, age, folders)
     return Remainder(str(store), f"waits for {target}: `zwriter run` or `finalize`", True, age)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -17,6 +16,7 @@ from zwriter.objects import AnyPath, ObjectPath, is_url, place
 from zwriter.protocol import safe_name, safe_url
 from zwriter.settings import Settings, SpoolSettings, StorageSettings
 from zwriter.ship import Spool
+from zwriter.store.disk import walk
 from zwriter.store.epochs import living_writer
 from zwriter.store.layout import FED_BY, own_attributes, side_folder
 
@@ -83,24 +83,29 @@ def find_unfinished(
         yield from _unfinished_on_disk(root, redis, is_known)
 
 
-def stores_with_sides(root: Path) -> Iterator[Path]:
-    """The stores below a folder that have something beside them; no store is looked into."""
-    for folder, names, _ in os.walk(root):
-        for name in sorted(names):
-            if name.endswith(".zwriter"):
-                yield Path(folder, name).with_suffix(".zarr")
+def _stores(root: Path, *of: str) -> Iterator[Path]:
+    """The stores below a folder; of: suffixes of folders, one of which each has. No store is looked
+    into."""
+    for folder, names, _ in walk(root, _cannot_look):
+        for stem in sorted({Path(name).stem for name in names if name.endswith(of)}):
+            yield folder / f"{stem}.zarr"
         names[:] = [name for name in names if not name.endswith((".zarr", ".zwriter"))]
 
 
+def _cannot_look(error: OSError) -> None:
+    log.error("%s: scans that may be there are not found: %s", error.filename, error.strerror)
+
+
 def spooled(root: ObjectPath, spool: SpoolSettings) -> Iterator[tuple[Path, ObjectPath]]:
-    """The stores that this machine's spool has of a root, and where each is to go."""
+    """The stores that this machine's spool has of a root, and where each is to go; also those of
+    which something was removed already."""
     top = Spool(spool, root).store
-    for store in stores_with_sides(top):
+    for store in _stores(top, ".zarr", ".zwriter"):
         yield store, root / store.relative_to(top).as_posix()
 
 
 def _unfinished_on_disk(root: Path, redis: str, is_known: Callable[[str], bool]) -> Iterator[Path]:
-    for store in stores_with_sides(root):
+    for store in _stores(root, ".zwriter"):
         side = side_folder(store)
         try:
             if (side / FED_BY).exists():
