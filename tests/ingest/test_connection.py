@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 from contextlib import closing
@@ -55,6 +57,25 @@ def test_work_is_tried_again_until_redis_is_back():
 
     until_it_works("testing", work, threading.Event())
     assert len(tries) == 3
+
+
+def test_a_redis_that_hangs_is_asked_once_a_command(own_redis, monkeypatch):
+    monkeypatch.setattr("zwriter.ingest.connection._SECONDS_TO_ANSWER", 0.2)
+
+    def connections():
+        return admin.info("stats")["total_connections_received"]
+
+    with own_redis.client() as admin, closing(connect(RedisSettings(url=own_redis.url))) as client:
+        before = connections()
+        os.kill(own_redis.pid, signal.SIGSTOP)
+        try:
+            for _ in range(3):  # once on the connection that there is
+                with pytest.raises(redis.TimeoutError):
+                    client.ping()
+        finally:
+            os.kill(own_redis.pid, signal.SIGCONT)
+        assert client.ping()
+        assert connections() - before <= 3
 
 
 def test_streams_are_read_over_tls_from_a_server_whose_ca_is_ours_only(own_redis, take):

@@ -100,6 +100,19 @@ def test_a_list_that_was_lost_is_counted_by_the_numbers_of_the_one_that_follows(
         assert Announced(client).counts(streams, {}) == {("d", "s"): 8}
 
 
+def test_a_list_that_has_lost_its_end_in_a_failover_is_not_counted_anew(client, publisher):
+    announced = Announced(client)
+    with publisher.open_scan(scan_number=1) as scan:
+        for i in range(5):
+            scan.add("d", "s", i, max_shape=(None,))
+        streams = streams_of(client, scan)
+        assert announced.counts(streams, {}) == {("d", "s"): 5}
+        client.pipeline().rpop(keys.async_signal_index(scan.scan_id, "d", "s"), 2).execute()
+        assert announced.counts(streams, {}) == {("d", "s"): 5}
+        scan.add("d", "s", 5, max_shape=(None,))
+        assert announced.counts(streams, {}) == {("d", "s"): 6}
+
+
 def test_an_update_that_was_announced_twice_is_counted_once(client, publisher):
     """A publisher whose connection is lost before the answer sends the same again."""
     with publisher.open_scan(scan_number=1) as scan:

@@ -61,8 +61,9 @@ class _Client(redis.Redis):
 def connect(settings: RedisSettings) -> Commands:
     """A client of the Redis of the settings, which has answered a PING. Threads may share it.
 
-    A command that fails for want of a connection is tried again for about a second. Replies are
-    bytes. Raises as `asking` does.
+    A command that fails for want of a connection is tried again for about a second; not one that
+    gets no answer for ten: tries of tries, by the client, would take minutes, in which nothing can
+    be stopped. Replies are bytes. Raises as `asking` does.
     """
     url = settings.url.get_secret_value()
     dead: dict[str, Any] = {}
@@ -78,7 +79,7 @@ def connect(settings: RedisSettings) -> Commands:
             socket_connect_timeout=_SECONDS_TO_ANSWER,
             health_check_interval=10,
             **dead,
-            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 4),
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 4, (redis.ConnectionError,)),
         )
         client = _Client.from_pool(pool)
         client.ping()

@@ -51,6 +51,7 @@ class _IndexList:
     def __init__(self, key: str) -> None:
         self._key = key
         self._read = 0
+        self._first: bytes | None = None
         self._counted: Counter[str] = Counter()
         self._last: dict[str, int] = {}
 
@@ -62,9 +63,10 @@ class _IndexList:
             return dict(self._counted)
 
     def _counts(self, client: Commands, received: Mapping[str, int]) -> dict[str, int]:
-        length = client.llen(self._key)
-        if length < self._read:
-            self._read = 0  # Redis has lost the list that we know; this one goes on from there
+        length, first = client.llen(self._key), client.lindex(self._key, 0)
+        if length < self._read:  # Redis has lost its end, after a failover, or all that we know
+            self._read = length if first == self._first else 0
+        self._first = first
         if not self._counted and length:
             last = self._signals(client.lindex(self._key, -1) or b"")
             # Each entry names a signal at most once. So if the last numbers of all its signals are
