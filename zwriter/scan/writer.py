@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from functools import wraps
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,45 +31,22 @@ from zwriter.model import (
     Verdict,
 )
 from zwriter.objects import AnyPath, ObjectPath, place
-from zwriter.protocol import Message, encode
 from zwriter.scan.intake import Intake
+from zwriter.scan.messages import Readings, baseline_message, point_message, status_message
 from zwriter.scan.points import PointsNowAndThen
 from zwriter.scan.verdict import verdict_of
+from zwriter.scan.waits import Waits, patiently
 from zwriter.settings import MasterMode, MasterSettings, SpoolSettings, StoreSettings
 from zwriter.ship import Shipment
-from zwriter.store.disk import Patience, of_the_store, waiting
+from zwriter.store.disk import Patience, of_the_store
 from zwriter.store.patience import WaitForDisk
 from zwriter.store.record import ScanRecord
 from zwriter.store.scan_store import ScanStore
-from zwriter.store.sealed import Freed
 
 log = logging.getLogger(__name__)
 
 UNCOMMITTED_BYTES = 64 * 1024 * 1024
 _PLAIN = (float, int, bool, complex, str, bytes, type(None))
-
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _patiently(
-    method: Callable[Concatenate[ScanWriter, P], T],
-) -> Callable[Concatenate[ScanWriter, P], T]:
-    """A method that writes: it waits while the disk refuses. Raises Fenced, whatever it ran into,
-    when another writer has taken over.
-    """
-
-    @wraps(method)
-    def patient(self: ScanWriter, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with waiting(self):
-            try:
-                return method(self, *args, **kwargs)
-            except Exception:
-                self._check_ours()
-                raise
-
-    return patient
 
 
 def _copied(value: Any) -> Any:
@@ -128,7 +103,6 @@ class ScanWriter:
         shipment: Shipment | None = None,
     ) -> None:
         self._settings = settings or StoreSettings()
-        self._patience = patience or WaitForDisk(str(path))
         self._path = place(path, storage_options)
         if master is not None:
             check_mode(self._path, master)
@@ -147,9 +121,13 @@ class ScanWriter:
             except BaseException:
                 self._store.close(keep=True)
                 raise
+        self._waits = Waits(
+            patience or WaitForDisk(str(path)),
+            self._store.check,
+            self._shipment.fetch if self._shipment else None,
+        )
         self._intake = Intake(self._store, self._settings.max_signals)
         self._master = master
-        self._refused = False
         self._given_up = False
         self._points = PointsNowAndThen(self._store)
         self._due = time.monotonic() + self._settings.flush_interval
@@ -207,27 +185,6 @@ class ScanWriter:
         self._write_all_gathered()
         return {name: device.ledgers() for name, device in self._store.devices.items()}
 
-    def refused(self, error: OSError) -> None:
-        """Wait, because the disk has refused something, or fetch what has left it for a bucket.
-        Raises Fenced if it is ours no more."""
-        self._check_ours()
-        if isinstance(error, Freed) and self._shipment:
-            self._shipment.fetch(error.path)
-            return
-        self._refused = True
-        self._patience.refused(error)
-
-    def _check_ours(self) -> None:
-        """Raises Fenced if another writer is known to have taken over."""
-        with suppress(OSError):
-            self._store.check()
-
-    def accepted(self) -> None:
-        """The disk takes it now."""
-        if self._refused:
-            self._refused = False
-            self._patience.accepted()
-
     # --- data of devices ---
 
     def add(
@@ -280,7 +237,7 @@ class ScanWriter:
         self._gathering.end(device, signal)
         self._update(device, signal, Replace(), value, timestamp)
 
-    @_patiently
+    @patiently
     def _update(self, device: str, signal: str, mode: Mode, value: Any, timestamp: Any) -> None:
         self._write_gathered()
         kept = _copied(value)
@@ -288,7 +245,7 @@ class ScanWriter:
         self._intake.take_made_here(Update(device, signal, mode, kept, timestamp))
         self.commit_due()
 
-    @_patiently
+    @patiently
     def _ahead(self, device: str, signal: str, mode: Add, values: NDArray[Any]) -> Room | None:
         known = self._store.devices.get(device)
         # if a commit that is due was refused
@@ -311,7 +268,7 @@ class ScanWriter:
         self._gathering.end_all()
         self._write_gathered()
 
-    @_patiently
+    @patiently
     def _write_gathered(self) -> None:
         ready = self._gathering.ready
         while ready:
@@ -323,7 +280,7 @@ class ScanWriter:
                 failpoint("run.taken")
             ready.pop(0)
 
-    @_patiently
+    @patiently
     def apply(self, items: Iterable[Update | Run | Rejected]) -> None:
         """Take in updates, and what could not be read. Bad input never raises."""
         batch = list(items)
@@ -335,7 +292,7 @@ class ScanWriter:
         if in_files == len(batch) and self._may_be_in_files:
             self._uncommitted -= nbytes - nbytes // self._share
 
-    @_patiently
+    @patiently
     def expect(self, device: str, signal: str, count: int) -> None:
         """Note that the producer says it sent `count` updates of this signal. Of one that is no
         more than announced, and one too many, there is a line in quarantine."""
@@ -350,7 +307,7 @@ class ScanWriter:
 
     # --- control messages ---
 
-    @_patiently
+    @patiently
     def journal(self, kind: str, name: str, raw: bytes) -> None:
         """Keep a control message (see docs/format.md). What cannot be read goes to quarantine."""
         try:
@@ -367,26 +324,24 @@ class ScanWriter:
         if kind == "segment":
             self._points.came()
 
-    def point(self, point_id: int, readings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    def point(self, point_id: int, readings: Readings) -> None:
         """Sync data of a scan point: {device: {signal: {"value": .., "timestamp": ..}}}."""
-        data = {"point_id": point_id, "scan_id": self._store.scan_id, "data": readings}
-        self.journal("segment", str(point_id), encode(Message("ScanMessage", data, {})))
+        message = point_message(self._store.scan_id, point_id, readings)
+        self.journal("segment", str(point_id), message)
 
-    def baseline(self, readings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    def baseline(self, readings: Readings) -> None:
         """Readings that were taken once: {device: {signal: {"value": .., "timestamp": ..}}}."""
-        data = {"scan_id": self._store.scan_id, "data": readings}
-        self.journal("baseline", "", encode(Message("ScanBaselineMessage", data, {})))
+        self.journal("baseline", "", baseline_message(self._store.scan_id, readings))
 
     def status(self, status: ScanState | str, *, reason: str | None = None, **info: Any) -> None:
         """Open, pause, resume or end the scan; `info` goes to the scan's metadata. What the last
         status said besides stays as it is.
         """
-        last = self.record.status_message
-        known = last.model_dump() if last else {"info": {}}
-        own = {"scan_id": self._store.scan_id, "scan_number": self._store.scan_number}
-        changes = {"status": str(status), "reason": reason, "timestamp": time.time()}
-        fields = {**known, **own, **changes, "info": {**known["info"], **own, **info}}
-        self.journal("status", "", encode(Message("ScanStatusMessage", fields, {})))
+        store = self._store
+        message = status_message(
+            store.scan_id, store.scan_number, self.record, status, reason, info
+        )
+        self.journal("status", "", message)
 
     def give_up(self, reason: str) -> None:
         """End a scan of which nobody knows whether more should have come: it is aborted, unless
@@ -400,7 +355,7 @@ class ScanWriter:
 
     # --- commit and finish ---
 
-    @_patiently
+    @patiently
     def commit(self) -> None:
         """Make all that was taken visible and official.
 
@@ -442,14 +397,14 @@ class ScanWriter:
         """Seconds until `commit_due` commits, if nothing more comes."""
         return 0.0 if self._much_uncommitted else max(self._due - time.monotonic(), 0.0)
 
-    @_patiently
+    @patiently
     def commit_due(self) -> None:
         """Commit if `flush_interval` has gone by since the last time. To be called often."""
         if not self.commits_in:
             self.commit()
         self._points.write_if_due()
 
-    @_patiently
+    @patiently
     def finish(self, status: ScanState | str = ScanState.CLOSED) -> Verdict:
         """Commit, seal, judge: the store is complete afterwards. Can be repeated after a crash."""
         if self.verdict is None or not self.finished:
@@ -485,7 +440,7 @@ class ScanWriter:
         """The HDF5 master file of the finished store."""
         write_master(self.path, out, mode=settings.mode, settings=settings)
 
-    @_patiently
+    @patiently
     def close(self, *, keep: bool = False) -> None:
         """Let go of all files. A scan that was not finished can be continued later; a finished one,
         of which something is left to be done, if what lies beside its store is to be kept."""
