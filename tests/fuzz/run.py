@@ -12,6 +12,7 @@ import argparse
 import importlib.util
 import json
 import logging
+import os
 import random
 import re
 import resource
@@ -46,12 +47,13 @@ def fuzz(inputs: int, seed: int) -> dict[str, Fuzzed]:
 
 def reach(name: str, inputs: int, seed: int, keep: Path) -> tuple[int, str]:
     """Give a target inputs by libFuzzer, in a process of its own; (how many, what crashed)."""
-    with tempfile.TemporaryDirectory() as seeds:
-        shutil.copytree(CORPUS, seeds, dirs_exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        seeds = shutil.copytree(CORPUS, Path(folder, "seeds"))
         options = [f"-runs={inputs}", f"-seed={seed}", "-max_len=8192", "-rss_limit_mb=8192"]
-        options += ["-timeout=60", f"-artifact_prefix={keep}/{name}-", seeds]
+        options += ["-timeout=60", f"-artifact_prefix={keep}/{name}-", str(seeds)]
         command = [sys.executable, "-m", "tests.fuzz.reach", name, *options]
-        ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        own = os.environ | {"TMPDIR": folder}  # libFuzzer ends the process: it leaves all it has
+        ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, env=own)
     done = re.search(r"Done (\d+) runs", ended.stderr)
     if ended.returncode == 0 and done:
         return int(done[1]), ""

@@ -35,6 +35,9 @@ class _Commands(TyperGroup):
         except ZwriterError as error:
             typer.echo(f"zwriter: {error}", err=True)
             raise typer.Exit(error.exit_code) from error
+        except MemoryError as error:  # of what a damaged store says, perhaps
+            typer.echo(f"zwriter: there is not enough memory: {error}", err=True)
+            raise typer.Exit(1) from error
         except BrokenPipeError:  # who reads what we print has had enough: typer's business
             raise
         except OSError as error:
