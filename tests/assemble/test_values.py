@@ -16,6 +16,54 @@ from zwriter.model import Add, AddSlice
 
 
 @pytest.mark.parametrize(
+    "text", ["abc\0", b"abc\0", np.str_("abc\0"), "", "\0", "ü\0\0"], ids=ascii
+)
+def test_a_text_keeps_what_it_ends_with(text: Any) -> None:
+    whole = text.decode() if isinstance(text, bytes) else str(text)
+    assert as_array(text)[()] == whole
+    assert as_array([text, text]).tolist() == [whole, whole]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [2**53 + 1, 0.5],
+        [2**53 + 1, None],
+        [[0.5], [-(2**53) - 1]],
+        [np.uint64(2**64 - 1), np.int64(-1)],
+        [2**63 + 1, -1, 0.5],
+        [1j, 2**53 + 1],
+    ],
+    ids=str,
+)
+def test_integers_that_the_floats_beside_them_cannot_hold_are_refused(value: Any) -> None:
+    with pytest.raises(BadUpdate, match="integers"):
+        as_array(value)
+
+
+def test_integers_among_floats_are_what_they_were() -> None:
+    assert as_array([2**53 + 2, 0.5]).tolist() == [2**53 + 2, 0.5]
+    assert as_array([2**60, 1e300]).tolist() == [2**60, 1e300]
+
+
+def test_what_is_masked_was_not_measured() -> None:
+    masked = np.ma.masked_array([1.0, 2.0], [False, True])
+    np.testing.assert_array_equal(as_array(masked), [1.0, np.nan])
+    assert np.isnan(as_array(np.ma.masked))
+    assert as_array(np.ma.masked_array([1, 2])).tolist() == [1, 2]
+    for refused in (masked.astype(int), [masked], [np.ma.masked, 1.0]):
+        with pytest.raises(BadUpdate, match="masked"):
+            as_array(refused)
+
+
+def test_a_text_that_is_missing_is_no_text() -> None:
+    texts = np.array(["a", None], np.dtypes.StringDType(na_object=None))
+    with pytest.raises(BadUpdate, match="missing"):
+        as_array(texts)
+    assert as_array(texts[:1]).tolist() == ["a"]
+
+
+@pytest.mark.parametrize(
     ("value", "dtype"),
     [
         (1, "<i8"),

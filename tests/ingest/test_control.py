@@ -4,29 +4,30 @@ import contextlib
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from zwriter.errors import BadMessage
 from zwriter.ingest import BeamlineStates, Kept, events_in, listen
 from zwriter.protocol import keys
 from zwriter.protocol.codec import Message, decode, encode
-from zwriter.protocol.messages import ScanStatus
+from zwriter.protocol.messages import ScanPoint, ScanStatus
 from zwriter.testing.waiting import until
 
 
 @contextlib.contextmanager
 def listening(client):
-    """(events, how often it connected), while a thread listens."""
-    events, connections, stop = [], [], threading.Event()
+    """(events, what could not be read, how often it connected), while a thread listens."""
+    events, unreadable, connections, stop = [], [], [], threading.Event()
     thread = threading.Thread(
         target=listen,
-        args=(client, events.append, lambda: connections.append(1), stop),
+        args=(client, events.append, unreadable.append, lambda: connections.append(1), stop),
         daemon=True,
     )
     thread.start()
     try:
         until(lambda: connections)
-        yield events, connections
+        yield events, unreadable, connections
     finally:
         stop.set()
         thread.join(120)
@@ -36,7 +37,7 @@ READING = {"samx": {"samx": {"value": 1.5, "timestamp": 2.0}}}
 
 
 def test_all_that_is_published_of_a_scan_is_heard(client, publisher):
-    with listening(client) as (events, _):
+    with listening(client) as (events, _, _):
         with publisher.open_scan(scan_number=1, monitored=["samx"]) as scan:
             scan.point(0, READING)
             scan.baseline(READING)
@@ -62,9 +63,27 @@ def test_a_bundle_is_one_event_a_point_and_a_bad_point_harms_only_itself():
     events = events_in(keys.scan_segment(), encode(bundle))
     assert [(e.kind, e.scan_id, e.name) for e in events] == [
         ("segment", "s", "7"),
+        ("segment", "s", "0"),  # which its scan keeps, as it is
         ("segment", "s", "8"),
     ]
-    assert decode(events[1].raw) == good[1]
+    assert [decode(event.raw) for event in events] == [good[0], bad, good[1]]
+
+
+def test_devices_that_are_read_as_a_whole_have_a_signal_that_is_called_as_they_are():
+    """As BEC sends points of scans that follow a flyer."""
+    data = {"flyer": {"value": 1.5, "timestamp": 2.0}, **READING}
+    message = Message("ScanMessage", {"scan_id": "s", "point_id": 0, "data": data})
+    (event,) = events_in(keys.scan_segment(), encode(message))
+    assert ScanPoint.of(decode(event.raw)).data == {"flyer": {"flyer": data["flyer"]}, **READING}
+
+
+def test_a_status_may_list_as_many_positions_as_a_large_map_has(client, publisher):
+    positions = np.random.default_rng(0).random((300_000, 2)).tolist()
+    info = {"positions": positions}
+    data = {"scan_id": "s", "status": "open", "info": info, "readout_priority": {}}
+    raw = encode(Message("ScanStatusMessage", data))
+    (event,) = events_in(keys.scan_status(), raw)
+    assert ScanStatus.of(decode(event.raw)).info == info
 
 
 def test_a_master_file_is_not_a_file_of_a_device():
@@ -80,8 +99,8 @@ def test_a_message_that_is_not_what_its_channel_carries_is_bad():
         events_in(keys.scan_status(), raw)
 
 
-def test_what_cannot_be_read_is_passed_over(client, publisher):
-    with listening(client) as (events, _):
+def test_what_cannot_be_read_is_told_and_passed_over(client, publisher):
+    with listening(client) as (events, unreadable, _):
         pipe = client.pipeline()
         for channel in (keys.scan_status(), keys.scan_segment(), keys.scan_baseline()):
             pipe.publish(channel, b"\xc1")
@@ -90,6 +109,8 @@ def test_what_cannot_be_read_is_passed_over(client, publisher):
         publisher.open_scan(scan_number=1)
         until(lambda: events)
     assert [e.kind for e in events] == ["status"]
+    assert len(unreadable) == 4
+    assert all("is ignored: " in line for line in unreadable)
 
 
 def test_a_message_that_nobody_can_take_keeps_nobody_from_the_next(client, publisher, caplog):
@@ -100,7 +121,8 @@ def test_a_message_that_nobody_can_take_keeps_nobody_from_the_next(client, publi
         if len(events) == 1:
             raise TypeError("something that nobody has foreseen")
 
-    thread = threading.Thread(target=listen, args=(client, hear, connected.set, stop), daemon=True)
+    args = (client, hear, print, connected.set, stop)
+    thread = threading.Thread(target=listen, args=args, daemon=True)
     thread.start()
     assert connected.wait(60)
     with publisher.open_scan(scan_number=1):
@@ -112,7 +134,7 @@ def test_a_message_that_nobody_can_take_keeps_nobody_from_the_next(client, publi
 
 
 def test_after_a_lost_connection_it_is_time_to_look_again(client, publisher):
-    with listening(client) as (events, connections):
+    with listening(client) as (events, _, connections):
         pipe = client.pipeline()
         pipe.client_kill_filter(_type="pubsub")
         pipe.execute()

@@ -256,8 +256,151 @@ def test_a_second_writer_fences_the_first(scans: ScanFolder) -> None:
     second.add("d", "s", 3)
     second.finish()
     second.close()
-    first.close()
+    with pytest.raises(Fenced):
+        first.close()
     assert scans.array("d/s/value")[...].tolist() == [1, 3]
+
+
+def test_what_was_added_before_close_is_there_when_the_scan_goes_on(scans: ScanFolder) -> None:
+    scan = scans.writer()
+    scan.add("d", "s", 1)
+    scan.replace("d", "last", 1)
+    scan.close()
+    with scans.writer(master=None) as scan:
+        scan.add("d", "s", 2)
+    assert scans.array("d/s/value")[...].tolist() == [1, 2]
+    assert scans.array("d/last/value")[...] == 1
+
+
+@pytest.mark.parametrize("how", ["finished", "closed"])
+def test_nothing_can_be_added_to_a_scan_that_is_over(scans: ScanFolder, how: str) -> None:
+    scan = scans.writer(master=None)
+    scan.add("d", "s", 1)
+    if how == "finished":
+        scan.finish()
+    else:
+        scan.close()
+    reading = {"samx": {"samx": {"value": 1}}}
+    for attempt in (
+        lambda: scan.add("d", "s", 2),
+        lambda: scan.add("d", "s", np.zeros(3)),
+        lambda: scan.add_slice("d", "rows", 0, [1]),
+        lambda: scan.replace("d", "last", 2),
+        lambda: scan.expect("d", "s", 9),
+        lambda: scan.apply([Update("d", "s", Add((None,)), 2)]),
+        lambda: scan.point(0, reading),
+        lambda: scan.baseline(reading),
+    ):
+        with pytest.raises(UsageError, match=f"the scan is {how}, nothing can be added"):
+            attempt()
+    scan.close()
+    if how == "closed":
+        with scans.writer(master=None):
+            pass
+    assert scans.array("d/s/value")[...].tolist() == [1]
+    assert scans.open().verdict is Verdict.COMPLETE
+    assert verify(scans.path).problems == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{"scan_number": -7}, {"scan_number": "7"}, {"scan_number": 1.5}, {"scan_id": 7}],
+    ids=str,
+)
+def test_what_is_no_name_of_a_scan_is_refused_before_anything_is_written(
+    scans: ScanFolder, names: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match="give a "):
+        scans.writer(**names)
+    assert scans.names() == []
+
+
+def test_numbers_may_be_those_of_numpy(scans: ScanFolder) -> None:
+    with scans.writer(scan_number=np.int64(7), master=None) as scan:
+        scan.add_slice("d", "rows", np.int64(1), [1.0], max_shape=(None, np.int64(3)))
+        scan.add("d", "s", np.zeros(3), max_shape=[None, np.int32(3)])
+        scan.add("d", "other", 1)
+    assert scans.open().scan_number == 7
+    assert scans.open().verdict is Verdict.COMPLETE
+
+
+def test_what_is_no_index_and_what_is_no_value_harm_only_themselves(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
+        scan.add_slice("d", "rows", 1.5, [1.0])
+        scan.add("d", "list", [1, [2]])
+        scan.add("d", "s", 1)
+        with pytest.raises(UsageError, match="max_shape 2: give a shape"):
+            scan.add("d", "s", 1, max_shape=2)
+    reasons = [entry.reason for entry in scans.open().quarantine]
+    assert reasons == [
+        "index 1.5 is no number of a row",
+        "a list whose parts have different lengths or types",
+    ]
+    assert scans.array("d/s/value")[...].tolist() == [1]
+
+
+@pytest.mark.parametrize("mode", ["foo", False, "Copy"])
+def test_a_mode_that_there_is_not_is_refused(scans: ScanFolder, mode: Any) -> None:
+    with pytest.raises(UsageError, match="there are reference, link, copy, auto"):
+        scans.writer(master=mode)
+    assert scans.names() == []
+
+
+def test_a_tuple_of_arrays_is_kept_as_it_was(scans: ScanFolder) -> None:
+    array = np.zeros(2, np.int64)
+    with scans.writer(master=None) as scan:
+        scan.replace("d", "last", (array, array))
+        array[:] = 99
+    assert scans.array("d/last/value")[...].tolist() == [[0, 0], [0, 0]]
+
+
+def test_frames_may_be_smaller_than_max_shape_says_as_long_as_they_are_alike(
+    scans: ScanFolder,
+) -> None:
+    """The largest frame that the detector can have, as BEC sends it; a region of it comes."""
+    frame = np.arange(24, dtype="<u2").reshape(4, 6)
+    with scans.writer(master=None) as scan:
+        scan.add("cam", "image", np.zeros((0, 4, 6), "<u2"), max_shape=[None, 8, 8])
+        scan.add("cam", "image", frame, max_shape=[None, 8, 8])
+        scan.commit()
+        scan.add("cam", "image", np.stack([frame, frame]), max_shape=[None, 8, 8])
+        scan.add("cam", "image", frame[:3], max_shape=[None, 8, 8])
+        scan.close()
+    with scans.writer(master=None) as scan:
+        scan.add("cam", "image", frame, max_shape=[None, 8, 8])
+        scan.add("cam", "image", np.zeros((8, 8), "<u2"), max_shape=[None, 8, 8])
+        scan.add("cam", "wide", np.zeros((4, 9)), max_shape=[None, 8, 8])
+    np.testing.assert_array_equal(scans.array("cam/image/value")[...], [frame] * 4)
+    reasons = {entry.reason for entry in scans.open().quarantine}
+    assert reasons == {
+        "rows of shape (3, 6) where (4, 6) are expected",
+        "rows of shape (8, 8) where (4, 6) are expected",
+        "rows of shape (4, 9) where (8, 8) are expected",
+    }
+
+
+def test_a_short_row_may_be_much_shorter_than_the_longest(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
+        scan.add("dig", "trace", np.arange(1000.0), max_shape=[None, 100_000])
+    trace = scans.array("dig/trace/value")
+    assert trace.shape == (1, 100_000)
+    np.testing.assert_array_equal(trace[0, :1000], np.arange(1000.0))
+    assert scans.array("dig/trace/length")[...].tolist() == [1000]
+
+
+def test_how_many_rows_there_may_be_can_change(scans: ScanFolder) -> None:
+    with scans.writer(master=None) as scan:
+        for most in (2, None, 5):
+            scan.add("d", "rows", np.zeros((2, 3)), max_shape=[most, 3])
+            scan.commit()
+        scan.add_slice("d", "slices", 0, [1.0], max_shape=[1, 3])
+        scan.add_slice("d", "slices", 1, [2.0], max_shape=[2, 3])
+        scan.add("d", "rows", np.zeros((2, 4)), max_shape=[None, 4])
+    assert scans.array("d/rows/value").shape == (5, 3)
+    assert scans.array("d/slices/value").shape == (2, 3)
+    (cut, changed) = scans.open().quarantine
+    assert cut.reason == "only 1 of 2 rows fit into max_shape [5, 3]"
+    assert "mode changed from add [5, 3] to add [None, 4]" in changed.reason
 
 
 def test_another_scan_does_not_get_into_a_store(scans: ScanFolder) -> None:

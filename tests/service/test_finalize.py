@@ -37,7 +37,7 @@ def left(scans: ScanFolder, *states: str, rows: int = 3, committed: bool = True)
         writer.add("adc", "adc_value", float(i))
     if committed:
         writer.commit()
-    writer.close()
+    writer.close(keep=True)
     return writer.path
 
 

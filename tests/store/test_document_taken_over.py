@@ -42,4 +42,5 @@ def test_a_writer_that_is_fenced_at_a_document_shows_no_row_of_its_own(tmp_path:
     assert zarr.open_array(path / value, mode="r").shape == (17, 3)
     new.finish()
     new.close()
-    old.close()
+    with pytest.raises(Fenced):
+        old.close()

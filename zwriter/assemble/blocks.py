@@ -153,8 +153,11 @@ def join(
         return None
     count, depth = len(values), len(layout.max_shape)
     rows = values.reshape(-1, *values.shape[2:]) if values.ndim == depth + 1 else values
-    if rows.ndim != depth or rows.shape[1:] != layout.row_shape or not len(rows):
+    if rows.ndim != depth or not len(rows) or not layout.has_rows_of(rows.shape[1:]):
         return None
+    layout.row_shape = rows.shape[1:]
+    if rows.dtype.kind in NUMERIC:  # by its name: of two types that are the same, Zarr knows one
+        rows = rows.view(np.dtype(rows.dtype.str))
     try:
         cast = cast_exact(rows, agree(rows.dtype))
     except BadUpdate:
@@ -173,7 +176,10 @@ def _alike_arrays(values: list[Any]) -> Array | None:
     first = values[0]
     kinds = set(map(type, values))
     if kinds in ({float}, {int}):
-        return as_array(values)
+        try:
+            return as_array(values)
+        except BadUpdate:  # each by itself may be stored
+            return None
     if kinds != {np.ndarray} or first.nbytes > _SMALL or first.dtype.kind not in NUMERIC:
         return None
     dtype, shape = first.dtype, first.shape

@@ -161,6 +161,7 @@ class Gathering:
     def __init__(self, ahead: Ahead, share: int) -> None:
         self.ready: list[Run] = []
         self.nbytes = 0
+        self._closed = False
         self._gathers: dict[tuple[str, str], Gather] = {}
         self._blocks = Blocks()
         self._ahead, self._share = ahead, share
@@ -179,7 +180,7 @@ class Gathering:
         gather = self._gathers.get((device, signal))
         if gather is None or not gather.take(value, timestamp, said, self._lend):
             self.end(device, signal)
-            if not _can_be_gathered(value, said, timestamp):
+            if self._closed or not _can_be_gathered(value, said, timestamp):
                 return False
             gather = Gather(device, signal, value, said, timestamp)
             if not gather.take(value, timestamp, said, self._lend):
@@ -207,17 +208,29 @@ class Gathering:
         if run is not None:
             self.ready.append(run)
 
+    def close(self) -> None:
+        """Take nothing more."""
+        self._gathers.clear()
+        self._closed = True
+
     def committed(self) -> None:
         """All that was ready is committed: nobody holds its values any more."""
         self._blocks.take_back()
         self.nbytes = 0
 
 
+def _is_open_shape(said: Any) -> bool:
+    """Whether it is a shape as it should be, with any number of rows."""
+    if type(said) not in (list, tuple) or not said or said[0] is not None:
+        return False
+    return all(type(size) is int for size in said[1:])
+
+
 def _can_be_gathered(value: Any, said: Any, timestamp: Any) -> bool:
     """Whether such updates are rows of one shape, numbers, each with one timestamp or none."""
     if type(timestamp) not in (float, type(None)):
         return False
-    if said is not None and (not said or said[0] is not None or None in said[1:]):
+    if said is not None and not _is_open_shape(said):
         return False
     if type(value) in _SCALARS:
         return True

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,7 +20,7 @@ from zwriter.model import Add, AddSlice, MaxShape, Mode
 MAX_NEW_ROWS = 1_000_000  # how far beyond the rows that are there an index may reach
 MAX_EMPTY_BYTES = 2**30  # what all rows without data may take, which a copy may write
 MAX_RAGGED_ROWS = 2**22  # rows with a length of their own in one update
-PADDED_BYTES = 256 * 1024  # what short rows may always take when they are padded
+PADDED_BYTES = 8 * 1024 * 1024  # what short rows may always take when they are padded
 PADDED_TIMES = 64  # and how many times their own size where that is more
 SLICE_ROW_BYTES = 64 * 1024 * 1024  # rows that are written in pieces are in memory as a whole
 
@@ -59,15 +58,27 @@ class Layout:
 
 @dataclass
 class Rows(Layout):
-    """add with a fixed row shape: scalars, vectors, frames."""
+    """add with a fixed row shape: scalars, vectors, frames.
+
+    row_shape: `max_shape` has it; but frames are as the first one, which may be smaller.
+    """
 
     max_shape: MaxShape
     rows: int = 0
+    begun: bool = False  # a first one was taken
     name: ClassVar[str] = "rows"
 
-    @cached_property
-    def row_shape(self) -> tuple[int, ...]:
-        return tuple(int(size) for size in self.max_shape[1:] if size is not None)
+    def __post_init__(self) -> None:
+        self.row_shape = tuple(int(size) for size in self.max_shape[1:] if size is not None)
+
+    def has_rows_of(self, shape: tuple[int, ...]) -> bool:
+        """Whether rows may have this shape."""
+        if shape == self.row_shape:
+            return True
+        if self.begun or len(shape) < 2 or not all(shape):
+            return False
+        most = self.max_shape[1:]
+        return all(n <= size for n, size in zip(shape, most, strict=True) if size is not None)
 
     def fit(self, array: Array, mode: Mode) -> Fitted:
         depth = len(self.max_shape)
@@ -77,9 +88,10 @@ class Rows(Layout):
             raise BadUpdate(f"shape {array.shape} does not fit max_shape {list(self.max_shape)}")
         if depth == 2:
             fitted = self._fit_width(array, self.row_shape[0])
-        elif array.shape[1:] != self.row_shape:
+        elif not self.has_rows_of(array.shape[1:]):
             raise BadUpdate(f"rows of shape {array.shape[1:]} where {self.row_shape} are expected")
         else:
+            self.row_shape = array.shape[1:]
             fitted = Fitted(array)
         return self._fit_bound(fitted)
 
@@ -115,6 +127,11 @@ class Rows(Layout):
 
     def took(self, fitted: Fitted) -> None:
         self.rows += len(fitted.array)
+        self.begun = True
+
+    def resume(self, row_shape: tuple[int, ...]) -> None:
+        """Go on with rows of this shape."""
+        self.row_shape, self.begun = row_shape, True
 
 
 @dataclass
@@ -150,8 +167,8 @@ def _piece(array: Array, mode: Mode, rows: int) -> tuple[Array, int]:
         array = array[np.newaxis]
     if array.ndim != 1:
         raise BadUpdate(f"shape {array.shape} where a 1-D piece of a row is expected")
-    if mode.index < 0:
-        raise BadUpdate(f"index {mode.index} is negative")
+    if type(mode.index) is not int or mode.index < 0:
+        raise BadUpdate(f"index {str(mode.index)[:100]} is no number of a row")
     bound = mode.max_shape[0]
     if bound is not None and mode.index >= bound:
         raise BadUpdate(f"index {mode.index} is outside of max_shape {list(mode.max_shape)}")
@@ -259,7 +276,7 @@ def _check_max_shape(max_shape: MaxShape) -> None:
         raise BadUpdate("max_shape is empty")
     if None in shape[1:] and shape != [None, None]:
         raise BadUpdate(f"max_shape {shape}: only the first of several dimensions may be open")
-    if any(size is not None and size <= 0 for size in shape):
+    if any(size is not None and (type(size) is not int or size <= 0) for size in shape):
         raise BadUpdate(f"max_shape {shape}: dimensions must be positive")
     if math.prod(size for size in shape[1:] if size is not None) > 2**30:
         raise BadUpdate(f"max_shape {shape}: rows of more than 2**30 values")

@@ -23,11 +23,13 @@ def as_array(value: Any) -> Array:
     """`value` as a little-endian array of bools, numbers, strings or records.
 
     Raises BadUpdate for what has no such form: ragged lists, mixed strings and numbers, objects,
-    integers of more than 64 bits.
+    integers of more than 64 bits, or that a list's floats cannot hold, masked integers.
     """
     if isinstance(value, list | tuple):
         return _from_list(value)
-    array = np.asarray(value)
+    if isinstance(value, str | bytes):  # numpy's own texts would lose NULs at the end
+        return _from_list([value]).reshape(())
+    array = _unmasked(value) if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
     if array.dtype.kind == "O" and value is None:
         raise BadUpdate("no value (None)")
     return _storable(array)
@@ -44,13 +46,32 @@ def _from_list(value: list[Any] | tuple[Any, ...]) -> Array:
     array = _array_of(value)
     if array.dtype.kind == "f" and leaves and leaves <= {int, bool}:
         array = _array_of(value, np.dtype(np.uint64))  # some need all 64 bits: no sign then
+    elif array.dtype.kind in "fc" and any(issubclass(leaf, int | np.integer) for leaf in leaves):
+        _check_integers(value, array)
     return _storable(array)
+
+
+def _check_integers(value: Any, array: Array) -> None:
+    """Raises BadUpdate if integers among floats are not what they were."""
+    with np.errstate(invalid="ignore"):
+        if not np.any(np.abs(array) >= 2.0**53):
+            return
+    for item, stored in zip(_array_of(value, np.dtype(object)).flat, array.flat, strict=True):
+        if isinstance(item, int | np.integer) and int(item) != int(stored.real):
+            raise BadUpdate("integers among floats, which cannot hold them without loss")
+
+
+def _unmasked(value: np.ma.MaskedArray[Any, Any]) -> Array:
+    """What is masked was not measured: NaN."""
+    if np.ma.is_masked(value) and value.dtype.kind not in "fc":
+        raise BadUpdate(f"masked {value.dtype} values: only floats have NaN for them")
+    return np.asarray(value.filled(np.nan) if np.ma.is_masked(value) else value.data)
 
 
 def _from_texts(value: Any, leaves: set[type]) -> Array:
     """Never by way of numpy's own texts, each of which takes as much room as the longest."""
     if all(issubclass(leaf, str) for leaf in leaves):
-        return _array_of(value, STRING)
+        return _array_of(value if leaves == {str} else _plain_texts(value), STRING)
     if leaves != {bytes}:
         raise BadUpdate("strings and other values in one list")
     array = _array_of(value, np.dtype(object))
@@ -59,6 +80,15 @@ def _from_texts(value: Any, leaves: set[type]) -> Array:
     except (UnicodeDecodeError, AttributeError) as error:
         raise BadUpdate("bytes that are not UTF-8 text") from error
     return _array_of(texts, STRING).reshape(array.shape)
+
+
+def _plain_texts(value: Any) -> Any:
+    """Without numpy's own texts, which lose NULs at their ends."""
+    return [_plain_texts(item) if isinstance(item, list | tuple) else _text(item) for item in value]
+
+
+def _text(item: Any) -> Any:
+    return str(item) if isinstance(item, str) else item
 
 
 def _array_of(value: Any, dtype: DType | None = None) -> Array:
@@ -78,6 +108,8 @@ def _leaf_types(value: Any, depth: int) -> set[type]:
         if isinstance(item, list | tuple):
             found |= _leaf_types(item, depth + 1)
         elif isinstance(item, np.ndarray):
+            if np.ma.is_masked(item):
+                raise BadUpdate("masked values in a list")
             found.add(item.dtype.type)
         else:
             found.add(type(item))
@@ -105,6 +137,8 @@ def _storable(array: Array) -> Array:
     if kind in "UST":
         try:
             text = np.char.decode(array, "utf-8") if kind == "S" else array
+            if hasattr(array.dtype, "na_object") and not all(isinstance(t, str) for t in text.flat):
+                raise BadUpdate("texts that are missing")
             return text.astype(STRING)
         except (UnicodeError, TypeError) as error:
             raise BadUpdate("bytes that are not UTF-8, or no text at all") from error

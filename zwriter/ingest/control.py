@@ -15,7 +15,7 @@ from zwriter.errors import BadMessage
 from zwriter.ingest.commands import Commands
 from zwriter.ingest.connection import longer, until_it_works
 from zwriter.protocol import keys
-from zwriter.protocol.codec import READINGS, decode, encode, messages_in
+from zwriter.protocol.codec import Message, decode, encode, messages_in
 from zwriter.protocol.messages import Baseline, FileReference, Readings, ScanPoint, ScanStatus
 
 log = logging.getLogger(__name__)
@@ -41,13 +41,15 @@ class ControlEvent:
 def listen(
     client: Commands,
     heard: Callable[[ControlEvent], None],
+    unreadable: Callable[[str], None],
     connected: Callable[[], None],
     stop: threading.Event,
 ) -> None:
-    """Tell `heard` of each event until `stop` is set.
+    """Tell `heard` of each event until `stop` is set, and `unreadable`, in one line, of what is
+    none.
 
     `connected` is called after each (re)connection, when nothing published from then on can be
-    missed: the time to look at what Redis keeps. What cannot be read is said in the log.
+    missed: the time to look at what Redis keeps.
     """
 
     pause = 0.0
@@ -57,7 +59,7 @@ def listen(
             try:
                 while not stop.is_set():
                     message = pubsub.get_message(timeout=_SECONDS_TO_NOTICE_STOP)
-                    if message is not None and _handle(message, heard, connected):
+                    if message is not None and _handle(message, heard, unreadable, connected):
                         pause = 0.0
             except redis.RedisError as error:
                 if not pause:
@@ -78,7 +80,7 @@ def events_in(channel: str, raw: bytes) -> list[ControlEvent]:
     if channel == keys.scan_segment():
         return _segments(raw)
     if channel == keys.scan_baseline():
-        return [ControlEvent("baseline", Baseline.of(decode(raw, READINGS)).scan_id, "", raw)]
+        return [ControlEvent("baseline", Baseline.of(decode(raw)).scan_id, "", raw)]
     if channel.startswith(keys.read_configuration("")):
         Readings.of(decode(raw))
         return [ControlEvent("config", "", keys.parse_read_configuration(channel), raw)]
@@ -91,22 +93,29 @@ def events_in(channel: str, raw: bytes) -> list[ControlEvent]:
 
 
 def _segments(raw: bytes) -> list[ControlEvent]:
-    """One event a point; a bad point in a bundle does not harm the others."""
+    """One event a point; a bad point in a bundle does not harm the others, and is still its scan's:
+    that keeps it, and knows that it lacks it."""
     events = []
-    for message in messages_in(raw, READINGS):
+    for message in messages_in(raw):
         try:
             point = ScanPoint.of(message)
+            scan_id, number = point.scan_id, point.point_id
         except BadMessage as error:
-            log.warning("a scan point is ignored: %s", error)
-        else:
-            name = str(point.point_id)
-            events.append(ControlEvent("segment", point.scan_id, name, encode(message)))
+            log.warning("a scan point cannot be read: %s", error)
+            scan_id, number = str(message.data.get("scan_id")), _number(message)
+        events.append(ControlEvent("segment", scan_id, str(number), encode(message)))
     return events
+
+
+def _number(message: Message) -> int:
+    number = message.data.get("point_id")
+    return number if type(number) is int and number >= 0 else 0
 
 
 def _handle(
     message: dict[str, Any],
     heard: Callable[[ControlEvent], None],
+    unreadable: Callable[[str], None],
     connected: Callable[[], None],
 ) -> bool:
     """Whether it was more than the answer to a part of what we subscribe to."""
@@ -119,7 +128,7 @@ def _handle(
             for event in events_in(channel, message["data"]):
                 heard(event)
         except BadMessage as error:
-            log.warning("a message on %s is ignored: %s", channel, error)
+            unreadable(f"a message on {channel} is ignored: {error}")
         except redis.RedisError:
             raise
         except Exception:  # one message must not keep us from hearing the next

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -15,6 +16,8 @@ from zwriter.protocol.messages import ScanStatus
 log = logging.getLogger(__name__)
 
 _SCAN_COUNT = 1000
+_HISTORY = 1000
+_DAY = 86400.0
 
 T = TypeVar("T")
 
@@ -62,6 +65,31 @@ class Kept:
     def master_file(self, scan: str) -> bytes | None:
         """What was last said of the scan's master file."""
         return self._value(keys.scan_file(scan, "master"))
+
+    def is_left_open(self, status: ScanStatus) -> bool:
+        """Whether a scan was opened more than a day ago and never ended, and another one was begun
+        since: who ran it is gone."""
+        raw = None if status.status.ended else self._value(keys.scan_status())
+        begun = status.timestamp
+        if raw is None or begun is None or time.time() - begun < _DAY:
+            return False
+        try:
+            last = ScanStatus.of(decode(raw))
+        except BadMessage:
+            return False
+        return last.scan_id != status.scan_id and (last.timestamp or 0.0) > begun
+
+    def history(self) -> set[str]:
+        """The scans that have a line in the newest part of the history, and a file."""
+        found = set()
+        for _, fields in self.last_entries(keys.scan_history(), _HISTORY):
+            try:
+                message = decode(fields.get(b"data", b""))
+            except BadMessage:
+                continue
+            if message.metadata.get("verdict") != "FAILED":
+                found.add(str(message.data.get("scan_id")))
+        return found
 
     def configurations(self) -> dict[str, bytes]:
         """Key -> configuration readings, of the session's enabled devices; of all devices if

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,8 @@ def _described(value: Any) -> Node | None:
     if isinstance(value, Message):
         value = value.data
     if isinstance(value, Mapping):
+        if _collide(value):
+            return Dataset(json_text(value))
         group = Group()
         for name, item in value.items():
             group.put(str(name), _described(item))
@@ -169,6 +172,12 @@ def _described(value: Any) -> Node | None:
         return Dataset(as_array(value))
     except BadUpdate:
         return Dataset(json_text(value))
+
+
+def _collide(names: Iterable[Any]) -> bool:
+    """Whether some of these would be at one place, or one below another."""
+    places = sorted(_names(str(name)) for name in names)
+    return any(one == other[: len(one)] for one, other in pairwise(places))
 
 
 def _names(path: str) -> list[str]:

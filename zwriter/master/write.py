@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import h5py
 import hdf5plugin  # noqa: F401  (registers the Blosc filter)
@@ -107,6 +107,8 @@ def _refusal_of_disk(error: Exception) -> OSError | None:
 
 def check_mode(where: AnyPath, mode: MasterMode) -> None:
     """Raises UsageError if scans there, or below it, have no master file of this mode."""
+    if mode not in get_args(MasterMode):
+        raise UsageError(f"mode {mode!r}: there are {', '.join(get_args(MasterMode))}")
     if isinstance(where, ObjectPath) and mode == "reference":
         raise UsageError(f"{where}: master files of a bucket have mode link, not reference")
     if isinstance(where, Path) and mode == "link":

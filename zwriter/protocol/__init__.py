@@ -4,7 +4,6 @@ from zwriter.protocol import keys
 from zwriter.protocol.codec import (
     CONTROL,
     DATA,
-    READINGS,
     Limits,
     Message,
     decode,
@@ -39,7 +38,6 @@ from zwriter.protocol.updates import updates_in
 __all__ = [
     "CONTROL",
     "DATA",
-    "READINGS",
     "AvailableBeamlineStates",
     "BECStatus",
     "Baseline",

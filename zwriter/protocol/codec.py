@@ -49,8 +49,7 @@ class Limits:
 
 
 DATA = Limits(512 * MiB, unseen=4096)
-READINGS = Limits(64 * MiB)
-CONTROL = Limits(16 * MiB, containers=2**16, items=2**20)
+CONTROL = Limits(64 * MiB, containers=2**20, items=2**23)  # a status lists a million positions
 
 
 @dataclass(frozen=True, slots=True)

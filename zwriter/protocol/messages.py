@@ -66,11 +66,26 @@ def _known_moment(value: Any) -> Any:
     return None if outside and not isinstance(value, bool) else value
 
 
+def _by_signals(value: Any) -> Any:
+    """A device that was read as a whole, as by scans that follow a flyer, has one signal, which is
+    called as itself."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        device: {device: signals} if _is_reading(signals) else signals
+        for device, signals in value.items()
+    }
+
+
+def _is_reading(signals: Any) -> bool:
+    return isinstance(signals, dict) and not isinstance(signals.get("value", {}), dict)
+
+
 Name = Annotated[str, AfterValidator(_checked_name)]
 Reading = Annotated[dict[str, Any], AfterValidator(_with_value)]
 Signals = Annotated[dict[Name, Reading], BeforeValidator(_few)]
 """signal -> {"value": ..., "timestamp": ...}; the timestamp may be missing"""
-Devices = Annotated[dict[Name, Signals], BeforeValidator(_few)]
+Devices = Annotated[dict[Name, Signals], BeforeValidator(_few), BeforeValidator(_by_signals)]
 Names = Annotated[list[str], BeforeValidator(_few)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Moment = Annotated[float | None, BeforeValidator(_known_moment)]

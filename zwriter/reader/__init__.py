@@ -2,6 +2,7 @@
 
 from zwriter.reader.catalog import catalog, catalog_scan, check_pyarrow
 from zwriter.reader.devices import Device
+from zwriter.reader.facts import dtype_name
 from zwriter.reader.lazy import LazyArray
 from zwriter.reader.listing import listing
 from zwriter.reader.quarantine import Quarantined
@@ -19,6 +20,7 @@ __all__ = [
     "catalog",
     "catalog_scan",
     "check_pyarrow",
+    "dtype_name",
     "listing",
     "open_scan",
     "verify",

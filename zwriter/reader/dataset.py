@@ -9,7 +9,7 @@ import numpy as np
 import xarray
 from numpy.typing import NDArray
 from xarray.backends import BackendArray
-from xarray.core import indexing
+from xarray.core import dtypes, indexing
 
 from zwriter.reader.lazy import LazyArray
 from zwriter.reader.signals import Signal
@@ -36,31 +36,42 @@ class _Backend(BackendArray):
 
 def dataset(device: str, signals: Collection[Signal]) -> xarray.Dataset:
     """The Dataset of the signals of one device, as of its commit."""
-    points = [_points(signal) for signal in signals if _is_indexed(signal)]
-    result = xarray.merge(points, join="outer", compat="override") if points else xarray.Dataset()
+    names = {signal.name for signal in signals}
+    points = [_points(signal, names) for signal in signals if _is_indexed(signal)]
+    result = _merged(points) if points else xarray.Dataset()
     for signal in signals:
         if not _is_indexed(signal):
-            result = _with_signal(result, signal)
+            result = _with_signal(result, signal, names)
     result.attrs = {"device": device}
     return result
+
+
+def _merged(points: list[xarray.Dataset]) -> xarray.Dataset:
+    """As they are at all points: "" and NaN where there was no reading."""
+    variables = {name: array.dtype for part in points for name, array in part.variables.items()}
+    fill = {name: "" if dtype.kind in "TUO" else dtypes.NA for name, dtype in variables.items()}
+    return xarray.merge(points, join="outer", compat="override", fill_value=fill)
 
 
 def _is_indexed(signal: Signal) -> bool:
     return signal.layout == "points" and "offsets" not in signal.arrays
 
 
-def _points(signal: Signal) -> xarray.Dataset:
+def _points(signal: Signal, names: Collection[str]) -> xarray.Dataset:
     assert signal.point_id is not None
-    alone = _with_signal(xarray.Dataset(), signal)
+    alone = _with_signal(xarray.Dataset(), signal, names)
     return alone.assign_coords(point_id=("point_id", np.asarray(signal.point_id)))
 
 
-def _with_signal(result: xarray.Dataset, signal: Signal) -> xarray.Dataset:
+def _with_signal(result: xarray.Dataset, signal: Signal, names: Collection[str]) -> xarray.Dataset:
+    """names: of all signals; what else there is of one has another name."""
     for name, array in signal.arrays.items():
         if name == "point_id" and _is_indexed(signal):
             continue
         variable = _variable(array, name, signal, dict(result.sizes))
         full_name = f"{signal.name}{_SUFFIX.get(name, f'_{name}')}"
+        while full_name in names if name != "value" else full_name == "point_id":
+            full_name += "_"
         along_rows = variable.dims[:1] == signal.value.dims[:1] and "offsets" not in signal.arrays
         if along_rows and name in ("timestamp", "length"):
             result = result.assign_coords({full_name: variable})

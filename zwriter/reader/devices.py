@@ -41,7 +41,7 @@ class Device(Mapping[str, Signal]):
         self._location, self._live = location, live
         self._committed = dict(commit.signals) if commit else {}
         self._sync = {
-            sync_name(signal, self._committed): readings for signal, readings in sync.items()
+            sync_name(signal, self._committed, sync): readings for signal, readings in sync.items()
         }
         self._opened: dict[str, Signal] = {}
 

@@ -82,7 +82,7 @@ class ReplacedArrays(Mapping[str, LazyArray]):
 
 
 def _codec(document: dict[str, Any], dtype: np.dtype[Any]) -> ChunkCodec:
-    """As an array's `zarr.json` names it: it stays the same."""
+    """As an array's `zarr.json` names it: it changes with the settings only."""
     blosc = [c["configuration"] for c in document.get("codecs", ()) if c["name"] == "blosc"]
     name, level = (blosc[0]["cname"], blosc[0]["clevel"]) if blosc else ("none", 0)
     return ChunkCodec(dtype, name, level)

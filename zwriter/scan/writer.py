@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zwriter.assemble import SHARE, Gathering, Room
-from zwriter.errors import BadMessage, NotSynced
+from zwriter.errors import BadMessage, NotSynced, UsageError
 from zwriter.failpoint import failpoint
 from zwriter.master import check_mode, write_master
 from zwriter.model import (
@@ -51,16 +52,46 @@ _PLAIN = (float, int, bool, complex, str, bytes, type(None))
 
 def _copied(value: Any) -> Any:
     """`value`; of memory that the program may use again, be it only a buffer, a copy."""
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [item if type(item) in _PLAIN else _copied(item) for item in value]
     if isinstance(value, np.ndarray):
         return value.copy()
-    if type(value) in _PLAIN or isinstance(value, tuple | dict | np.generic):
+    if type(value) in _PLAIN or isinstance(value, dict | np.generic):
         return value
     try:
         return np.array(value)
     except (TypeError, ValueError, RuntimeError, BufferError):  # told where it is taken
         return value
+
+
+def _shape_of(value: Any) -> tuple[int, ...]:
+    try:
+        return np.shape(value)
+    except ValueError:  # ragged: it is told where it is taken
+        return ()
+
+
+def _max_shape(given: Any) -> MaxShape:
+    """As whole numbers. Raises UsageError if it is no shape at all."""
+    try:
+        return tuple(None if size is None else _index(size) for size in given)
+    except TypeError:
+        raise UsageError(f"max_shape {given!r}: give a shape, as [None, 512, 512]") from None
+
+
+def _index(number: Any) -> Any:
+    """A whole number as Python has it; anything else as it is, to be told where it is taken."""
+    try:
+        return operator.index(number)
+    except TypeError:
+        return number
+
+
+def _check_names(scan_id: Any, scan_number: Any) -> None:
+    if scan_id is not None and not isinstance(scan_id, str):
+        raise UsageError(f"scan_id {scan_id!r}: give a text")
+    if scan_number is not None and (not isinstance(scan_number, int) or scan_number < 0):
+        raise UsageError(f"scan_number {scan_number!r}: give a whole number that is not negative")
 
 
 class ScanWriter:
@@ -85,8 +116,9 @@ class ScanWriter:
     to a spool first (docs/object-store.md): `storage_options` as in `open_scan`, `spool` says where
     that is, `shipment` does it in another way.
 
-    Raises UsageError for a path or a mode that cannot be used, StoreError for a store that is
-    damaged, Fenced when another writer has taken over.
+    Raises UsageError for a path or a mode that cannot be used, and when something is added to a
+    scan that is finished or closed; StoreError for a store that is damaged, Fenced when another
+    writer has taken over.
     """
 
     def __init__(
@@ -102,6 +134,8 @@ class ScanWriter:
         spool: SpoolSettings | None = None,
         shipment: Shipment | None = None,
     ) -> None:
+        scan_number = _index(scan_number)
+        _check_names(scan_id, scan_number)
         self._settings = settings or StoreSettings()
         self._path = place(path, storage_options)
         if master is not None:
@@ -128,7 +162,7 @@ class ScanWriter:
         )
         self._intake = Intake(self._store, self._settings.max_signals)
         self._master = master
-        self._given_up = False
+        self._given_up = self._closed = False
         self._points = PointsNowAndThen(self._store)
         self._due = time.monotonic() + self._settings.flush_interval
         # a spool has a limit, which each commit looks at, and what it has is to go on
@@ -206,7 +240,7 @@ class ScanWriter:
         """
         gathering = self._gathering
         if not gathering.add(device, signal, value, timestamp, max_shape):
-            shape = (None, *np.shape(value)) if max_shape is None else tuple(max_shape)
+            shape = (None, *_shape_of(value)) if max_shape is None else _max_shape(max_shape)
             self._update(device, signal, Add(shape), value, timestamp)
         elif gathering.nbytes + self._uncommitted > UNCOMMITTED_BYTES:  # not a call
             self.commit()
@@ -230,7 +264,8 @@ class ScanWriter:
         length. timestamp and what is raised: as in `add`.
         """
         self._gathering.end(device, signal)
-        self._update(device, signal, AddSlice(tuple(max_shape), index), value, timestamp)
+        mode = AddSlice(_max_shape(max_shape), _index(index))
+        self._update(device, signal, mode, value, timestamp)
 
     def replace(self, device: str, signal: str, value: Any, timestamp: Any = None) -> None:
         """Make `value`, of any shape, the signal's only value; the next one takes its place."""
@@ -239,11 +274,18 @@ class ScanWriter:
 
     @patiently
     def _update(self, device: str, signal: str, mode: Mode, value: Any, timestamp: Any) -> None:
+        self._check_open()
         self._write_gathered()
         kept = _copied(value)
         self._uncommitted += kept.nbytes if isinstance(kept, np.ndarray) else 0
         self._intake.take_made_here(Update(device, signal, mode, kept, timestamp))
         self.commit_due()
+
+    def _check_open(self) -> None:
+        """Raises UsageError if nothing may be added any more."""
+        if self._closed or self.finished:
+            how = "closed" if self._closed and not self.finished else "finished"
+            raise UsageError(f"{self.path}: the scan is {how}, nothing can be added to it")
 
     @patiently
     def _ahead(self, device: str, signal: str, mode: Add, values: NDArray[Any]) -> Room | None:
@@ -283,6 +325,7 @@ class ScanWriter:
     @patiently
     def apply(self, items: Iterable[Update | Run | Rejected]) -> None:
         """Take in updates, and what could not be read. Bad input never raises."""
+        self._check_open()
         batch = list(items)
         self._write_all_gathered()
         nbytes = sum([item.nbytes for item in batch])
@@ -296,6 +339,7 @@ class ScanWriter:
     def expect(self, device: str, signal: str, count: int) -> None:
         """Note that the producer says it sent `count` updates of this signal. Of one that is no
         more than announced, and one too many, there is a line in quarantine."""
+        self._check_open()
         if not self._intake.has_room(device, signal):
             self._intake.refuse(device, signal, f"{count} updates were announced")
             return
@@ -310,6 +354,7 @@ class ScanWriter:
     @patiently
     def journal(self, kind: str, name: str, raw: bytes) -> None:
         """Keep a control message (see docs/format.md). What cannot be read goes to quarantine."""
+        self._check_open()
         try:
             self._store.journal(kind, name, raw)
         except BadMessage as error:
@@ -432,6 +477,7 @@ class ScanWriter:
             )
             self._store.show(status=state)
             self._store.finish(verdict)
+            self._gathering.close()
         except NotSynced:
             self._store.distrust()
             raise
@@ -442,8 +488,20 @@ class ScanWriter:
 
     @patiently
     def close(self, *, keep: bool = False) -> None:
-        """Let go of all files. A scan that was not finished can be continued later; a finished one,
-        of which something is left to be done, if what lies beside its store is to be kept."""
+        """Commit, and let go of all files: a scan that was not finished can be continued later.
+
+        keep: there was a fault, or something is left to be done: nothing more is written, and what
+        lies beside a finished store is kept. Raises as `commit` does, with all let go.
+        """
+        try:
+            if not (keep or self._closed or self.finished):
+                self.commit()
+        finally:
+            self._closed = True
+            self._gathering.close()
+            self._let_go(keep=keep)
+
+    def _let_go(self, *, keep: bool) -> None:
         try:
             self._store.close(keep=keep or self._shipment is not None)
         finally:
@@ -461,6 +519,8 @@ class ScanWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._closed:
+            return
         try:
             if not self.finished:
                 state = ScanState.CLOSED if kind is None else ScanState.ABORTED
@@ -472,5 +532,7 @@ class ScanWriter:
                     self.write_master(out, MasterSettings(mode=self._master))
             else:
                 self.finish()  # by a writer before us: a bucket may not have all of it
-        finally:
-            self.close()
+        except BaseException:
+            self.close(keep=True)
+            raise
+        self.close()

@@ -118,9 +118,11 @@ class ControlMessages:
         return False
 
     @property
-    def known_to_redis(self) -> bool:
-        """Whether Redis still has a status of the scan."""
-        return self._kept.status(self._scan_id) is not None
+    def may_go_on(self) -> bool:
+        """Whether Redis still has a status of the scan, and it was not left open."""
+        last = self._writer.record.status_message
+        left = last is not None and self._kept.is_left_open(last)
+        return not left and self._kept.status(self._scan_id) is not None
 
     @property
     def ended(self) -> bool:

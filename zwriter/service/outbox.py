@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 import redis
 
-from zwriter.errors import BadMessage
+from zwriter.assemble import as_array
+from zwriter.errors import BadMessage, BadUpdate
 from zwriter.ingest.commands import Commands
+from zwriter.master import metadata
 from zwriter.model import Verdict
 from zwriter.objects import AnyPath
 from zwriter.protocol import BECStatus, Message, encode, keys
@@ -24,6 +26,7 @@ from zwriter.protocol.outgoing import (
     scan_history_message,
     status_message,
 )
+from zwriter.reader import dtype_name
 from zwriter.store.record import ScanRecord
 
 log = logging.getLogger(__name__)
@@ -93,13 +96,7 @@ class Outbox:
             num_points=status.num_points,
             num_monitored_readouts=status.num_monitored_readouts,
             request_inputs=status.request_inputs,
-            stored_data_info={
-                device: {
-                    signal: {"shape": facts["shape"], "dtype": facts["dtype"]}
-                    for signal, facts in signals.items()
-                }
-                for device, signals in devices.items()
-            },
+            stored_data_info=_stored(record, devices),
         )
         message.metadata.update(verdict=str(verdict), gaps=gaps)
         try:
@@ -122,7 +119,7 @@ class Outbox:
                 name: {"value": list(signal.values), "timestamp": list(signal.timestamps)}
                 for name, signal in signals.items()
             }
-        message = file_content_message(str(master), data, {"bec": record.info})
+        message = file_content_message(str(master), data, metadata(record))
         self._tell(keys.file_content(), message, keys.FILE_TTL)
 
     def alarm(
@@ -155,6 +152,31 @@ class Outbox:
         raw = encode(message)
         with self._client.pipeline(transaction=True) as pipe:
             pipe.set(key, raw, ex=ttl).publish(key, raw).execute()
+
+
+def _stored(record: ScanRecord, devices: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """device -> signal -> shape and dtype of its values in the master file, as h5py has them."""
+    found: dict[str, dict[str, Any]] = {}
+    for device, readings in record.baseline.items():
+        for signal, reading in readings.items():
+            try:
+                value = as_array(reading["value"])
+            except BadUpdate:  # it is JSON there
+                value = as_array("")
+            shape = list(value.shape)
+            found.setdefault(device, {})[signal] = _said(shape, dtype_name(value.dtype))
+    for device, signals in devices.items():
+        for signal, facts in signals.items():
+            ragged = facts["ragged"]
+            shape, dtype = (
+                ([facts["rows"]], "object") if ragged else (facts["shape"], facts["dtype"])
+            )
+            found.setdefault(device, {})[signal] = _said(shape, dtype)
+    return found
+
+
+def _said(shape: list[int], dtype: str | None) -> dict[str, Any]:
+    return {"shape": shape or [1], "dtype": "object" if dtype == "string" else dtype}
 
 
 def _user() -> str:

@@ -111,7 +111,8 @@ def _announced(status: ScanStatus, root: Path) -> Path | None:
     except (OSError, ValueError, RuntimeError):  # NUL, too long, a loop of links
         return None
     if not base.is_absolute() or not _below(resolved, root):
-        log.debug("scan %s: %s is not below %s", status.scan_id, base, root)
+        text = "scan %s: %.300s is not below %s: it goes where path_template says"
+        log.warning(text, status.scan_id, base, root)
         return None
     return resolved
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -15,7 +16,7 @@ from zwriter.ingest import ControlEvent, Kept, connect, listen
 from zwriter.ingest.commands import Commands
 from zwriter.master import check_mode
 from zwriter.objects import AnyPath, ObjectPath, place
-from zwriter.protocol import FileReference, ScanStatus, decode, safe_url
+from zwriter.protocol import FileReference, ScanStatus, decode, keys, safe_url
 from zwriter.reader import check_pyarrow, open_scan
 from zwriter.service.memory import keep_memory, search_seldom
 from zwriter.service.outbox import Outbox
@@ -83,7 +84,7 @@ def _serve(
                 ready()
                 ready = None
 
-        listen(client, service.hear, connected, stop)
+        listen(client, service.hear, service.tell_unreadable, connected, stop)
     finally:
         stop.set()
         service.join()
@@ -162,6 +163,7 @@ class _Service:
         self._runs: dict[str, ScanRun] = {}
         self._done_with: deque[str] = deque(maxlen=_REMEMBERED)
         self._told_late: deque[str] = deque(maxlen=_REMEMBERED)
+        self._told_unreadable: deque[str] = deque(maxlen=_REMEMBERED)
         self._telling = threading.Lock()
         self._early = _Early()
         self._silent_until = 0.0  # the bucket did not answer: it is asked again then
@@ -196,7 +198,7 @@ class _Service:
             try:
                 status = ScanStatus.of(decode(raw))
             except BadMessage as error:
-                log.warning("the status of a scan cannot be read: %s", error)
+                self.tell_unreadable(f"the status of a scan cannot be read: {error}")
                 continue
             if status.scan_id not in self._runs and status.scan_id not in self._done_with:
                 self._open(status, ControlEvent("status", status.scan_id, "", raw))
@@ -217,6 +219,13 @@ class _Service:
             self._open(ScanStatus.of(decode(event.raw)), event)
         else:
             self._early.keep(event)
+
+    def tell_unreadable(self, text: str) -> None:
+        """Raise an alarm: a scan that nobody else writes may have begun. Not each second anew."""
+        if text not in self._told_unreadable:
+            self._told_unreadable.append(text)
+            log.warning("%s", text)
+            self._shared.outbox.alarm(1, text, kind="BadMessage")
 
     def watch_disk(self, stop: threading.Event) -> None:
         """Look each second whether a scan waits for its disk, until `stop` is set."""
@@ -248,6 +257,10 @@ class _Service:
             return
         if status.status.ended and self._written_by_somebody(status.scan_id):
             log.debug("scan %s: was written by somebody", status.scan_id)
+            self._done_with.append(status.scan_id)
+            return
+        if self._is_of_the_past(status):
+            log.info("scan %s: is long over, and not written again", status.scan_id)
             self._done_with.append(status.scan_id)
             return
         self._start(status, paths, [event, *self._early.take(status.scan_id)])
@@ -306,6 +319,14 @@ class _Service:
             return FileReference.of(message).done and message.metadata.get("verdict") != "FAILED"
         except BadMessage:
             return False
+
+    def _is_of_the_past(self, status: ScanStatus) -> bool:
+        """Whether there is nothing left to write of a scan that we have not begun: it has a line in
+        the history, and what says that its file is there has lapsed; or it was left open."""
+        if not status.status.ended:
+            return self._kept.is_left_open(status)
+        age = time.time() - (status.timestamp or math.inf)
+        return age > keys.FILE_TTL and status.scan_id in self._kept.history()
 
 
 class _Early:

@@ -251,15 +251,15 @@ class ScanLife:
         """End a scan that nobody else will.
 
         Only one that was begun by a service before this one; that Redis, which is there, has no
-        status of (that of an open scan has no time to live, that of an ended one half an hour); and
-        of which, while it was there, for `_LONG` drain_timeouts nothing came, neither data nor
-        control messages.
+        status of (that of an open scan has no time to live, that of an ended one half an hour), or
+        one of more than a day ago, and another scan was begun since; and of which, while it was
+        there, for `_LONG` drain_timeouts nothing came, neither data nor control messages.
         """
         begun = self._writer.record.status is not None
         quiet = time.monotonic() - max(self._last_news, self._back_since)
         if not self._resumed or self._control.ended or not begun or self._reader.nbytes:
             return
-        if quiet < _LONG * self._drain_timeout or self._control.known_to_redis:
+        if quiet < _LONG * self._drain_timeout or self._control.may_go_on:
             return
         log.warning("%s: nobody seems to be there to end it; it ends as aborted", self._label)
         self._writer.give_up("zwriter found it open after a restart, and nobody to end it")

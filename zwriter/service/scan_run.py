@@ -268,9 +268,9 @@ class ScanRun:
         )
         outbox, devices = self._shared.outbox, scan.summary()["devices"]
         gaps = _gaps(devices)
+        outbox.content(scan.record, master)
         outbox.file_done(self._scan_id, master, verdict, gaps, whole=whole)
         outbox.history(scan.record, master, devices, verdict, gaps)
-        outbox.content(scan.record, master)
 
     @step
     def _write_master(self) -> None:

@@ -28,12 +28,13 @@ def side_folder(path: PathT) -> PathT:
     return side
 
 
-def sync_name(signal: str, pushed: Collection[str]) -> str:
+def sync_name(signal: str, pushed: Collection[str], read: Collection[str]) -> str:
     """What readings of a signal at scan points are called in its device, which has `pushed` other
-    signals: `<signal>_sync` if it is one of these."""
-    while signal in pushed:
-        signal += "_sync"
-    return signal
+    signals: `<signal>_sync` if it is one of these. read: all that are read there."""
+    name = signal
+    while name in pushed or (name != signal and name in read):
+        name += "_sync"
+    return name
 
 
 def own_attributes(path: AnyPath) -> dict[str, Any]:

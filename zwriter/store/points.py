@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from zwriter.failpoint import failpoint
 from zwriter.settings import SignalSettings
 from zwriter.store.device import DeviceWriter
-from zwriter.store.disk import make_folder, of_the_store
+from zwriter.store.disk import make_folder, of_the_store, remove
 from zwriter.store.layout import sync_name
 from zwriter.store.record import ScanRecord, SyncSignal
 from zwriter.store.whole import WholeArray
@@ -31,7 +31,7 @@ def write_points(
         own = devices[device].signals if device in devices else {}
         for signal, data in signals.items():
             try:
-                _write_signal(folder / device / sync_name(signal, own), data, settings)
+                _write_signal(folder / device / sync_name(signal, own, signals), data, settings)
             except Exception as error:
                 if of_the_store(error):
                     raise
@@ -42,7 +42,8 @@ def _write_signal(group: Path, data: SyncSignal, settings: SignalSettings) -> No
     failpoint("points.writing")
     _write_group(group.parent, {"NX_class": "NXcollection"})
     if isinstance(data.values, list) or isinstance(data.timestamps, list):
-        return  # ragged readings are in the journal, and in the master file
+        remove(group)  # ragged readings are in the journal, and in the master file
+        return
     own = {"layout": "points", "mode": None, "max_shape": None}
     _write_group(group, {"NX_class": "NXdata", "signal": "value", "zwriter": own})
     columns: dict[str, NDArray[Any]] = {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from zwriter.errors import BadMessage
 from zwriter.model import ScanState
-from zwriter.protocol.codec import READINGS, Message, decode, messages_in
+from zwriter.protocol.codec import Message, decode, messages_in
 from zwriter.protocol.messages import (
     Baseline,
     BeamlineState,
@@ -97,12 +97,13 @@ class ScanRecord:
             case "status":
                 self._apply_status(ScanStatus.of(decode(raw)), time)
             case "segment":
-                points = [ScanPoint.of(message) for message in messages_in(raw, READINGS)]
+                points = [ScanPoint.of(message) for message in messages_in(raw)]
                 for point in points:
                     self._check_scan(point.scan_id)
-                self.points |= {point.point_id: point.data for point in points}
+                for point in points:
+                    self._take_point(point)
             case "baseline":
-                baseline = Baseline.of(decode(raw, READINGS))
+                baseline = Baseline.of(decode(raw))
                 self._check_scan(baseline.scan_id)
                 self.baseline = baseline.data
             case "config":
@@ -156,6 +157,12 @@ class ScanRecord:
             device: {signal: _sync_signal(of_signal, lost) for signal, of_signal in signals.items()}
             for device, signals in readings.items()
         }
+
+    def _take_point(self, point: ScanPoint) -> None:
+        """One that comes again, or in parts, adds to what is known of it."""
+        known = self.points.setdefault(point.point_id, {})
+        for device, signals in point.data.items():
+            known[device] = {**known.get(device, {}), **signals}
 
     def _apply_status(self, message: ScanStatus, time: float) -> None:
         self._check_scan(message.scan_id)

@@ -57,8 +57,10 @@ class Place:
 class ShardFile:
     """Chunks of one shard, by number along axis 0.
 
-    Whole chunks go below `reach`, versions of partial ones beyond it. Nothing is visible before
-    `publish`; what is published is never overwritten, unless it was not committed at a `restore`.
+    Whole chunks go below `reach`, versions of partial ones beyond it, and so do texts that take
+    more than was thought, which count as partial as long as the shard grows. Nothing is visible
+    before `publish`; what is published is never overwritten, unless it was not committed at a
+    `restore`.
 
     chunk_bound: bytes that a chunk takes at most; aligns: as many as it needs to have some left
     free before it.
@@ -101,9 +103,12 @@ class ShardFile:
         """Write an encoded chunk, which `take` makes one of this shard's. Any thread may do so."""
         nbytes = nbytes_of(parts)
         large = nbytes >= LARGE and self.aligns
+        address = address_of(parts[0]) if large else None
         with self._growing:
-            offset = self._low if whole else self._high
-            offset = aligned(offset, address_of(parts[0])) if large else offset
+            offset = _from(self._low, address)
+            whole = whole and offset + nbytes <= self.reach
+            if not whole:
+                offset = _from(self._high, address)
             if whole:
                 self._low = offset + nbytes
                 self._reserve(nbytes, self._low)
@@ -209,10 +214,11 @@ class ShardFile:
         self.publish()
 
     def compact(self) -> None:
-        """Write the versions of partial chunks once more, below `reach`, as sealing needs it."""
-        for number in self.partial():
+        """Write the versions of partial chunks once more, below `reach`, where they have room: what
+        lies there is the finished file."""
+        for number, (_, nbytes) in self.partial().items():
             stored = self.read(number)
-            if stored is not None:
+            if stored is not None and self._low + nbytes <= self.reach:
                 self.put(number, (stored, b""), whole=True)
         self.publish()
 
@@ -246,6 +252,11 @@ class ShardFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _from(end: int, address: int | None) -> int:
+    """Where a chunk begins behind what ends there; address: in memory, if it is to be aligned."""
+    return end if address is None else aligned(end, address)
 
 
 def _write_chunk(fd: int, parts: tuple[Any, bytes], offset: int) -> None:

@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zwriter.assemble import Block, Layout, Replaced, Rows, assemble, common_dtype, join, layout_for
+from zwriter.assemble import (
+    Block,
+    Layout,
+    Replaced,
+    Rows,
+    Slices,
+    assemble,
+    common_dtype,
+    join,
+    layout_for,
+)
 from zwriter.assemble.blocks import reject
 from zwriter.errors import BadUpdate
 from zwriter.model import Add, AddSlice, Ledger, MaxShape, Mode, Rejected, Replace, Run, Update
@@ -123,9 +133,17 @@ class SignalWriter:
             self._arrays.layout = self.layout
             self._described = False
         elif _kind(mode) != _kind(self.mode):
-            was, now = _describe_mode(self.mode), _describe_mode(mode)
-            raise BadUpdate(f"update mode changed from {was} to {now} in mid-scan")
+            self._change(self.layout, self.mode, mode)
         return self.layout
+
+    def _change(self, layout: Layout, known: Mode, mode: Mode) -> None:
+        """Have other limits to the number of rows from now on; nothing else may change."""
+        if _row_kind(mode) != _row_kind(known) or not isinstance(layout, Rows | Slices):
+            was, now = _describe_mode(known), _describe_mode(mode)
+            raise BadUpdate(f"update mode changed from {was} to {now} in mid-scan")
+        layout_for(mode)  # raises if there is no such mode
+        layout.max_shape, self.mode = mode.max_shape or layout.max_shape, mode
+        self._described = False
 
     def _agree(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """The dtype of the signal once it has values of `dtype`; promotes what is stored."""
@@ -198,6 +216,8 @@ class SignalWriter:
         self.mode = _mode(state["mode"], shape)
         self.layout = layout_for(self.mode)
         self.layout.rows = state["rows"]
+        if isinstance(self.layout, Rows) and "value" in state["arrays"]:
+            self.layout.resume(tuple(state["arrays"]["value"]["shape"][1:]))
         self._arrays.restore(self.layout, state["arrays"], *counts)
 
     def seal(self) -> None:
@@ -229,6 +249,10 @@ class SignalWriter:
 
 def _kind(mode: Mode) -> tuple[str, MaxShape | None]:
     return mode.name, mode.max_shape
+
+
+def _row_kind(mode: Mode) -> tuple[str, MaxShape | None]:
+    return mode.name, mode.max_shape and mode.max_shape[1:]
 
 
 def _describe_mode(mode: Mode) -> str:

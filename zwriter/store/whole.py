@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from zwriter.failpoint import failpoint
 from zwriter.settings import SignalSettings
-from zwriter.store.array_state import dtype_from_json, dtype_json, shard_key
+from zwriter.store.array_state import codec_of, dtype_from_json, dtype_json, shard_key
 from zwriter.store.codecs import codec_for
 from zwriter.store.disk import replace_file, step, sync_file, sync_names
 from zwriter.store.zarr_json import (
@@ -50,6 +50,7 @@ class WholeArray:
             "shape": list(value.shape),
             "dtype": dtype_json(value.dtype),
             "generation": generation,
+            "codec": [codec.name, codec.level],
             "crc": None,
             "open": [],
         }
@@ -70,11 +71,13 @@ class WholeArray:
         if self._state is None or self._shown == self._state["generation"]:
             return
         shape, dtype = tuple(self._state["shape"]), dtype_from_json(self._state["dtype"])
+        known = "codec" in self._state  # not if an earlier version wrote it
+        codec = codec_of(self._state) if known else codec_for(dtype, self._settings)
         document = array_json(
             shape,
             dtype,
             chunk_grid=tuple(max(size, 1) for size in shape),
-            codecs=codec_for(dtype, self._settings).zarr_json(),
+            codecs=codec.zarr_json(),
             generation=self._state["generation"],
             dimension_names=dimension_names,
             attributes=attributes,

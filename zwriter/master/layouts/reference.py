@@ -72,9 +72,11 @@ def reference_tree(
     devices = collection.group("devices", NX_class="NXcollection")
     _add_sync(devices, record, pushed)
     _add_async(devices, scan.path, pushed)
-    for name, content in (("metadata", about), ("configuration", record.configuration)):
-        collection.put(name, describe_group(content))
-        collection.group(name, NX_class="NXcollection")
+    collection.put("metadata", describe_group(about))
+    collection.group("metadata", NX_class="NXcollection")
+    configuration = collection.group("configuration", NX_class="NXcollection")
+    for device, signals in record.configuration.items():
+        configuration.put(device, describe_group(signals))
     groups = collection.group("readout_groups", NX_class="NXcollection")
     for priority, names in readout_priority(record).items():
         if priority in _PRIORITIES:
@@ -127,8 +129,10 @@ def _add_sync(devices: Group, record: ScanRecord, pushed: Pushed) -> None:
     """Baseline readings once, readings at scan points as columns. A signal that is pushed too has
     them under `<signal>_sync`."""
 
+    read = record.sync_signals()
+
     def group_of(device: str, signal: str) -> Group:
-        name = sync_name(signal, pushed.get(device, ()))
+        name = sync_name(signal, pushed.get(device, ()), read.get(device, ()))
         nexus = {"NX_class": "NXdata", "signal": "value"} if signal == device else {}
         return devices.group(device).group(name, **nexus)
 
@@ -137,7 +141,7 @@ def _add_sync(devices: Group, record: ScanRecord, pushed: Pushed) -> None:
             for name, value in _described(reading).items():
                 group_of(device, signal).put(name, value)
     points = np.array(sorted(record.points), np.int64)
-    for device, columns in record.sync_signals().items():
+    for device, columns in read.items():
         for signal, readings in columns.items():
             group = group_of(device, signal)
             group.put("value", _column_node(readings.values))
@@ -210,12 +214,17 @@ def _add_file_references(collection: Group, record: ScanRecord, out: AnyPath) ->
         if not _is_file(announced):
             group.put(name, Group({"file_path": announced[:_LONGEST_PATH], "found": False}))
             continue
-        file = os.path.relpath(announced, out.parent) if isinstance(out, Path) else announced
+        file = _relative(Path(announced), out.parent) if isinstance(out, Path) else announced
         wanted = reference.hinted_h5_entries or {"data": "/"}
         links = Group()
         for link, target in (wanted if fits_groups(wanted) else {}).items():
             links.put(link, ExternalLink(file, target[:_LONGEST_PATH]))
         group.put(name, links)
+
+
+def _relative(file: Path, folder: Path) -> str:
+    """From the folder to the file, by whatever links the one or the other was named."""
+    return os.path.relpath(file.parent.resolve() / file.name, folder.resolve())
 
 
 def _is_file(path: str) -> bool:
