@@ -193,6 +193,19 @@ def test_configuration_states_and_experiment_are_there(
     assert entry["user/role"].asstr()[()] == "proposer"
 
 
+def test_the_configuration_of_very_many_devices_is_a_tree(
+    scan: ScanWriter, finished: Callable[[], h5py.Group]
+) -> None:
+    scan.status("open")
+    for number in range(400):
+        signals = {f"signal_{n}": {"value": n, "timestamp": 1.0} for n in range(10)}
+        raw = message(scan, "DeviceMessage", signals=signals)
+        scan.journal("config", f"device{number}", raw)
+    configuration = finished()["collection/configuration"]
+    assert len(configuration) == 400
+    assert configuration["device399/signal_9/value"][()] == 9
+
+
 def test_files_of_devices_are_linked_and_lost_ones_are_named(
     scan: ScanWriter, finished: Callable[[], h5py.Group], tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 
+import h5py
 import pytest
 
 from zwriter.errors import ServiceError, UsageError
@@ -96,6 +97,33 @@ def test_a_scan_has_its_own_line_in_the_history(beamline):
     assert (info["mcs2"]["counts"]["shape"], info["mcs2"]["counts"]["dtype"]) == ([3], "int64")
 
 
+def test_the_history_says_what_h5py_finds_in_the_file(beamline_on_disk):
+    beamline = beamline_on_disk
+    with beamline.service():
+        with beamline.publisher.open_scan(scan_number=1, baseline=["samy"]) as scan:
+            scan.baseline({"samy": {"samy": {"value": 5}, "name": {"value": "text"}}})
+            scan.add("mcs", "counts", 1, max_shape=(None,))
+            scan.add("mcs", "events", [1.0, 2.0], max_shape=(None, None))
+            scan.add("mcs", "events", [1.0], max_shape=(None, None))
+            scan.replace("mcs", "last", 2.0)
+            scan.replace("mcs", "names", ["a", "b"])
+        beamline.written(1)
+    (entry,) = history(beamline)
+    with h5py.File(beamline.store(1).with_name("S00001_master.h5")) as file:
+        devices = file["entry/collection/devices"]
+        there = {
+            device: {
+                signal: {
+                    "shape": list(devices[f"{device}/{signal}/value"].shape) or [1],
+                    "dtype": devices[f"{device}/{signal}/value"].dtype.name,
+                }
+                for signal in devices[device]
+            }
+            for device in devices
+        }
+    assert entry["stored_data_info"] == there
+
+
 def test_what_is_in_the_file_is_told(beamline):
     with beamline.service():
         with beamline.publisher.open_scan(
@@ -108,6 +136,10 @@ def test_what_is_in_the_file_is_told(beamline):
     content = decode(beamline.client.get(keys.file_content())).data
     assert content["data"]["samx"]["samx"]["value"] == [0, 1, 2]
     assert content["data"]["samy"]["samy"]["value"] == 5
+    about = content["scan_info"]
+    assert about["bec"]["status"] == "closed"
+    assert about["bec"]["scan_cli_input"]
+    assert about["start_time"] < about["end_time"]
     assert content["scan_info"]["bec"]["scan_number"] == 1
 
 

@@ -70,7 +70,8 @@ def _with_signal(result: xarray.Dataset, signal: Signal, names: Collection[str])
             continue
         variable = _variable(array, name, signal, dict(result.sizes))
         full_name = f"{signal.name}{_SUFFIX.get(name, f'_{name}')}"
-        while full_name in names if name != "value" else full_name == "point_id":
+        indexed = _is_indexed(signal) or "point_id" in result.coords
+        while full_name in names if name != "value" else indexed and full_name == "point_id":
             full_name += "_"
         along_rows = variable.dims[:1] == signal.value.dims[:1] and "offsets" not in signal.arrays
         if along_rows and name in ("timestamp", "length"):
