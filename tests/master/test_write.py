@@ -43,9 +43,12 @@ def test_a_file_that_is_no_master_is_not_replaced(scans: ScanFolder, store: AnyP
     foreign = io.BytesIO()
     with h5py.File(foreign, "w") as file:
         file["entry/data"] = [1, 2, 3]
-    for content in (b"something else", foreign.getvalue()):
+    for content, what in (
+        (b"something else", "damaged, or no HDF5 file"),
+        (foreign.getvalue(), "no master file of zwriter"),
+    ):
         out.write_bytes(content)
-        with pytest.raises(UsageError, match="no master file of zwriter"):
+        with pytest.raises(UsageError, match=what):
             write_master(store, out)
         assert out.read_bytes() == content
 

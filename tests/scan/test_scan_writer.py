@@ -388,6 +388,28 @@ def test_a_short_row_may_be_much_shorter_than_the_longest(scans: ScanFolder) -> 
     assert scans.array("dig/trace/length")[...].tolist() == [1000]
 
 
+def test_what_is_missing_among_integers_is_nan_once_they_are_floats(scans: ScanFolder) -> None:
+    nan = np.nan
+
+    def update(signal: str, number: int, value: Any, mode: Any) -> Update:
+        return Update("d", signal, mode, value, 1.0, number)
+
+    with scans.writer(master=None) as scan:
+        for number, value in ((0, 1), (3, 4), (4, 5.5)):
+            scan.apply([update("scalars", number, value, Add((None,)))])
+            scan.commit()
+        for number, row in ((0, [1, 2, 3]), (1, [4]), (3, [0, 6, 7]), (4, [8.5, 9, 9])):
+            scan.apply([update("rows", number, row, Add((None, 3)))])
+        for index, piece in ((0, [1, 0]), (2, [3]), (0, [4.5])):
+            scan.add_slice("d", "slices", index, piece, max_shape=(None, 3))
+            scan.commit()
+    found = {name: scans.array(f"d/{name}/value")[...] for name in ("scalars", "rows", "slices")}
+    np.testing.assert_array_equal(found["scalars"], [1, nan, nan, 4, 5.5])
+    rows = [[1, 2, 3], [4, nan, nan], [nan] * 3, [0, 6, 7], [8.5, 9, 9]]
+    np.testing.assert_array_equal(found["rows"], rows)
+    np.testing.assert_array_equal(found["slices"], [[1, 0, 4.5], [nan] * 3, [3, nan, nan]])
+
+
 def test_how_many_rows_there_may_be_can_change(scans: ScanFolder) -> None:
     with scans.writer(master=None) as scan:
         for most in (2, None, 5):

@@ -164,7 +164,7 @@ def test_a_promoted_array_leaves_the_older_bytes_to_readers_that_hold_it(tmp_pat
     array.flush()
     array.publish(["row"], {})
     held = zarr.open_array(tmp_path / "a", mode="r")
-    wider = array.promoted(np.dtype("<f8"))
+    wider = array.promoted(np.dtype("<f8"), lambda first, rows: None)
     assert wider is not None
     wider.append(np.array([0.5]))
     wider.flush()

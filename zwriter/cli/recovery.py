@@ -51,7 +51,7 @@ def recover(
     Exit code 0: nothing is left to be repaired; 1: something is.
     """
     from zwriter.errors import UsageError
-    from zwriter.objects import is_url
+    from zwriter.objects import is_url, place
     from zwriter.service.recover import Outcome, leftovers
     from zwriter.service.recover import repair as repair_all
 
@@ -61,7 +61,7 @@ def recover(
             " `zwriter finalize` ends a scan, `zwriter prune` lists the rest"
         )
     settings = settings_of(config, {})
-    found = leftovers(Path(directory), settings)
+    found = leftovers(Path(str(place(directory))), settings)
     outcomes = repair_all(found, settings) if repair else map(Outcome, found)
     lines, left = [], 0
     for outcome in outcomes:
@@ -101,13 +101,15 @@ def prune(
     """
     from zwriter.service.prune import remainders
 
-    left = 0
+    left = stay = 0
     for found in remainders(settings_of(config, {"root": root}, storage_option), days):
         left += not found.needed
+        stay += found.needed
         age = f"{found.seconds / 3600:.1f} h"
         if remove and not found.needed:
             found.remove()
             left -= 1
         done = "removed" if remove and not found.needed else found.what
         typer.echo(f"{found.place}: {done} ({age})")
-    typer.echo(f"{root}: {left} that can go; --remove removes them" if left else f"{root}: pruned")
+    told = f"{left} that can go; --remove removes them" if left else "pruned"
+    typer.echo(f"{root}: {told}{f'; {stay} that stay' if stay else ''}")

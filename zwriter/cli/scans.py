@@ -33,19 +33,22 @@ def ls(
 ) -> None:
     """List the scans below a folder, finished and running ones.
 
-    Exit code 4: something there cannot be read; its line says so.
+    Exit code 4: something there is damaged, or cannot be read; its line says so.
     """
     from zwriter.errors import StoreError
     from zwriter.reader import listing
 
     lines = listing(directory, storage_options=storage_options(config, storage_option))
+    wrong = [line for line in lines if "error" in line]
     if as_json:
         print_json(lines)
     else:
         _print(_listed(lines))
         if any(line.get("abandoned") for line in lines):
             typer.echo("dead: their writer is; `zwriter show PATH` says what to do")
-    if not all(line.get("readable", True) for line in lines):
+        for line in wrong:
+            typer.echo(f"{line['path']}: {line['error']}")
+    if wrong:
         raise typer.Exit(StoreError.exit_code)
 
 
@@ -244,7 +247,9 @@ def _no_verdict(facts: dict[str, Any]) -> str:
     if facts["abandoned"]:
         return f"- ({facts['abandoned']})"
     lag = max((lag for lag in facts["lag"].values() if lag is not None), default=None)
-    return "- (it still runs)" if lag is None else f"- (it still runs, lag {lag:.1f} s)"
+    # of a bucket it is not known whether the writer is alive
+    runs = "it is not finished" if "://" in facts["path"] else "it still runs"
+    return f"- ({runs})" if lag is None else f"- ({runs}, lag {lag:.1f} s)"
 
 
 def _number(scan_number: int | None) -> str:

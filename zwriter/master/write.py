@@ -63,6 +63,8 @@ def write_master(
     """
     settings = settings or MasterSettings()
     mode = mode or settings.mode
+    if str(out).endswith(("/", ".zarr")):
+        raise UsageError(f"{out} is no name of an HDF5 file; give one, as scan.h5")
     path, out = place(store, storage_options), place(out, storage_options)
     if isinstance(path, Path):
         path = path.resolve()
@@ -123,9 +125,8 @@ def _check_out(store: AnyPath, out: AnyPath, mode: MasterMode) -> None:
     if f"{out}/".startswith(f"{store}/"):
         raise UsageError(f"{out} is in the store, where only Zarr belongs; give another folder")
     if not may_be_replaced(out):
-        raise UsageError(
-            f"{out} is there, and is no master file of zwriter; remove it, or give another name"
-        )
+        what = "damaged, or no HDF5 file" if is_ours(out) is None else "no master file of zwriter"
+        raise UsageError(f"{out} is there, and is {what}; remove it, or give another name")
 
 
 def may_be_replaced(out: AnyPath) -> bool:

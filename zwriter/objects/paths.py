@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from os import PathLike
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -187,10 +188,15 @@ def place(path: str | AnyPath, options: Mapping[str, Any] | None = None) -> AnyP
     """The path that is meant: an `s3://bucket/prefix`, or one on a disk.
 
     options: of the object store, as in `StorageSettings`; None: as the environment says.
-    Raises UsageError for another kind of URL and for options that there are not.
+    Raises UsageError for what is no path, for another kind of URL and for options that there are
+    not.
     """
+    if isinstance(path, ObjectPath):
+        return path
+    if not isinstance(path, str | PathLike) or not str(path):
+        raise UsageError(f"{path!r} is no path: give that of a folder or a file, or its URL")
     if not isinstance(path, str) or not is_url(path):
-        return Path(path) if isinstance(path, str) else path
+        return Path(path).expanduser() if str(path).startswith("~") else Path(path)
     key = PurePosixPath(path.removeprefix(SCHEME))
     if not path.startswith(SCHEME) or not key.name:
         raise UsageError(f"{path}: give {SCHEME}<bucket>/<prefix>, or a path on a disk")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from zwriter.reader.location import Location
 from zwriter.store.epochs import died_here
@@ -17,7 +18,7 @@ def abandoned(location: Location) -> str | None:
         return None
     if location.attributes("").get("zwriter", {}).get("finished"):  # before it died
         return None
-    end = f"`zwriter finalize {path}` ends it"
+    end = f"`zwriter finalize {quote(str(path))}` ends it"
     if (side_folder(path) / FED_BY).exists():
         go_on = "`zwriter run` goes on with it if Redis still has it"
         return f"its service is dead; {go_on}, {end} without what Redis has"

@@ -12,7 +12,7 @@ from zwriter.objects import AnyPath, ObjectPath, contents, each, place
 from zwriter.reader.abandoned import abandoned
 from zwriter.reader.commits import DeviceCommit, commit_in
 from zwriter.reader.location import Location
-from zwriter.reader.scan import scan_attributes
+from zwriter.reader.scan import is_of_others, scan_attributes
 from zwriter.store.disk import raised, walk
 from zwriter.store.layout import DEVICES
 
@@ -41,7 +41,7 @@ def find_scans(root: AnyPath, refused: Callable[[OSError], None] = raised) -> It
         yield from _in_bucket(root)
         return
     masters: dict[Path, dict[str, str]] = {}
-    for folder, names, files in walk(root, refused):
+    for folder, names, files in walk(root, refused, links=True):
         names.sort()
         masters[folder] = masters_of(files)
         if folder.suffix == ".zarr" and "zarr.json" in files:
@@ -173,10 +173,11 @@ class ScanDocuments:
 
 def scan_documents(path: AnyPath) -> ScanDocuments | None:
     """By one read if the scan is finished, by one more a device if it is not; None where there is
-    no root document. Raises StoreError if this is no scan store."""
+    no root document, or one of a program that is not zwriter. Raises StoreError if it is damaged.
+    """
     location = Location(path)
     document = location.metadata("")
-    if document is None:
+    if document is None or is_of_others(document):
         return None
     root = scan_attributes(document, location)
     nodes = (document.get("consolidated_metadata") or {}).get("metadata")

@@ -254,6 +254,13 @@ def root_attributes(location: Location) -> dict[str, Any]:
     )
 
 
+def is_of_others(document: dict[str, Any]) -> bool:
+    """Whether a root document is that of a Zarr group, or array, which another program wrote."""
+    attributes = document.get("attributes", {})
+    whole = document.get("zarr_format") == 3 and isinstance(attributes, dict)
+    return whole and "node_type" in document and "zwriter" not in attributes
+
+
 def scan_attributes(document: dict[str, Any], location: Location) -> dict[str, Any]:
     """What a root document says of the scan. Raises StoreError if it says nothing of one."""
     attributes = document.get("attributes", {})

@@ -31,6 +31,11 @@ class Waits:
         self._patience, self._check, self._fetch = patience, check, fetch
         self._refused = False
 
+    @property
+    def refuses(self) -> bool:
+        """Whether the disk refuses now."""
+        return self._refused
+
     def check_ours(self) -> None:
         """Raises Fenced if another writer is known to have taken over."""
         with suppress(OSError):

@@ -106,7 +106,8 @@ class ScanWriter:
     None, writes the HDF5 master file beside it; leaving it by an exception finishes it as aborted.
 
     While the disk refuses (full, read-only, broken), calls wait until it does not, and say so in
-    the log; `patience` may do something else then.
+    the log; `patience` may do something else then. Ctrl-C ends the wait, and leaves the scan as it
+    is, to be ended by `zwriter finalize`.
 
     One thread at a time may use it.
 
@@ -520,6 +521,10 @@ class ScanWriter:
         traceback: TracebackType | None,
     ) -> None:
         if self._closed:
+            return
+        if isinstance(error, KeyboardInterrupt) and self._waits.refuses:
+            log.error("%s: is left unfinished; `zwriter finalize` ends it", self.path)
+            self.close(keep=True)
             return
         try:
             if not self.finished:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from zwriter.errors import UsageError
 from zwriter.objects import ObjectPath
@@ -68,7 +69,8 @@ def _spooled(store: Path, target: ObjectPath) -> Remainder:
         return Remainder(str(store), f"is being written by {writer}", True, age)
     if here.get("finished") and here == there:
         return Remainder(str(store), "the bucket has all of it", False, age, folders)
-    return Remainder(str(store), f"waits for {target}: `zwriter run` or `finalize`", True, age)
+    end = f"`zwriter run` goes on with it, `zwriter finalize {quote(str(target))}` ends it"
+    return Remainder(str(store), f"waits for {target}: {end}", True, age)
 
 
 def _put_aside(root: ObjectPath, settings: Settings, older_than: float) -> Iterator[Remainder]:

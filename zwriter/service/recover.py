@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 from zwriter.errors import StoreError, UsageError, ZwriterError
 from zwriter.master.places import is_being_written
 from zwriter.reader.location import Location
+from zwriter.reader.verify.master import is_ours
 from zwriter.service.finalize import finalize
 from zwriter.service.paths import ScanPaths
 from zwriter.service.roots import fed_from
@@ -70,7 +72,7 @@ def leftovers(root: Path, settings: Settings) -> Iterator[Leftover]:
     if not root.is_dir() or root.suffix == ".zarr":
         raise UsageError(f"{root}: give a folder in which scans are")
     refused: list[OSError] = []
-    for folder, names, files in walk(root, refused.append):
+    for folder, names, files in walk(root, refused.append, links=True):
         scans = {name.rpartition(".")[0] for name in names if name.endswith((".zarr", ".zwriter"))}
         for base in sorted(scans):
             store = folder / f"{base}.zarr"
@@ -134,8 +136,13 @@ def _look_at(store: Path, settings: Settings) -> Leftover | None:
     if not finished:
         return Leftover(store, "damaged", f"not finished, and {side}, with its commits, is lost")
     masters = Path(str(ScanPaths.of_store(store.resolve(), None, settings).master)).parent
-    if not any(masters.glob(f"{escape(store.stem)}_master*.h5")):
+    found = sorted(masters.glob(f"{escape(store.stem)}_master*.h5"))
+    if not found:
         return Leftover(store, "no master file", "finished", "write it")
+    damaged = [master for master in found if is_ours(master) is None]
+    if len(damaged) == len(found):
+        problem = f"no HDF5 file: remove it, and `zwriter finalize {quote(str(store))}` writes it"
+        return Leftover(damaged[0], "damaged", problem)
     return None
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import h5py
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
@@ -102,24 +104,26 @@ def _dtype(dataset: h5py.Dataset) -> str:
 
 def print_result(console: Console, scan: Scan, master: Path, log: Path) -> None:
     """The master file's tree, the verdict, where everything lies, and how to look further."""
-    console.print(f"\n[bold]The master file[/bold] {master}", soft_wrap=True)
+    console.print(f"\n[bold]The master file[/bold] {escape(str(master))}", soft_wrap=True)
     console.print(_tree(master))
     colour = "green" if scan.verdict == "COMPLETE" else "red"
     programs = _from_here(Path(sys.executable).parent)
     store = _from_here(Path(str(scan.path)))
+    look = f"import zwriter; print(zwriter.open_scan({str(store)!r}).devices)"
+    console.print(f"\n[bold]Verdict [{colour}]{scan.verdict}[/{colour}][/bold]")
     console.print(
-        f"""
-[bold]Verdict [{colour}]{scan.verdict}[/{colour}][/bold]
+        f"""\
 store   {scan.path}
 master  {master}
 log     {log}
 
 To look further:
-  {programs / "zwriter"} show {store}
-  {programs / "zwriter"} verify {store}
-  {programs / "python"} -c "import zwriter; print(zwriter.open_scan('{store}').devices)"
+  {quote(str(programs / "zwriter"))} show {quote(str(store))}
+  {quote(str(programs / "zwriter"))} verify {quote(str(store))}
+  {quote(str(programs / "python"))} -c {quote(look)}
 """,
         soft_wrap=True,
+        markup=False,
     )
 
 

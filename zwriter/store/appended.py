@@ -17,7 +17,7 @@ from zwriter.store.ahead import ChunksAhead
 from zwriter.store.array_state import codec_of
 from zwriter.store.codecs import ChunkCodec
 from zwriter.store.shard import LARGE
-from zwriter.store.sharded import Array, ShardedArray
+from zwriter.store.sharded import Array, Refill, ShardedArray
 
 SLOW_CHUNK = 4096
 ROOM = 128 * 1024 * 1024  # bytes that are mapped at once
@@ -187,7 +187,11 @@ class AppendArray(ShardedArray):
             else:
                 yield self.read_chunk(chunk)
 
-    def promoted(self, dtype: np.dtype[Any]) -> AppendArray | None:
+    def values(self) -> Array:
+        """All rows that were taken, in memory: for small arrays."""
+        return np.concatenate([np.empty(0, self.dtype), *self.blocks(), *self._waiting])
+
+    def promoted(self, dtype: np.dtype[Any], refill: Refill) -> AppendArray | None:
         """This array with another dtype, in the next generation; None if values would change."""
         codec = ChunkCodec(dtype, self.codec.name, self.codec.level)
         new = AppendArray(self.path, codec, self.row_shape, self._chunk_bytes, self._shard_bytes)
@@ -198,6 +202,7 @@ class AppendArray(ShardedArray):
             if cast is None:
                 new.close()
                 return None
+            refill(new.total_rows, cast)
             new.append(cast)
         self.close()
         return new

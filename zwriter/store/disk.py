@@ -244,18 +244,33 @@ def raised(error: OSError) -> None:
 
 
 def walk(
-    path: Path, refused: Callable[[OSError], None] = raised
+    path: Path, refused: Callable[[OSError], None] = raised, *, links: bool = False
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
     """`os.walk`, but of a folder that is there and cannot be read `refused` is told; default: it is
-    raised."""
+    raised. links: also through those to folders, into each folder once."""
 
     def cannot_read(error: OSError) -> None:
         gone = isinstance(error, FileNotFoundError | NotADirectoryError)
         if not gone and Path(error.filename).name != "lost+found":  # of the file system
             refused(error)
 
-    for folder, folders, files in os.walk(path, onerror=cannot_read):
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(path, onerror=cannot_read, followlinks=links):
+        if links and not _is_new(folder, seen):
+            folders.clear()
+            continue
         yield Path(folder), folders, files
+
+
+def _is_new(folder: str, seen: set[tuple[int, int]]) -> bool:
+    try:
+        there = os.stat(folder)  # noqa: PTH116
+    except FileNotFoundError:
+        return False
+    one = there.st_dev, there.st_ino
+    new = one not in seen
+    seen.add(one)
+    return new
 
 
 def sync_tree(path: Path) -> None:

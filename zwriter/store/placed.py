@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from zwriter.assemble import cast_exact, fill_value
 from zwriter.store.array_state import codec_of
 from zwriter.store.codecs import ChunkCodec
-from zwriter.store.sharded import ShardedArray
+from zwriter.store.sharded import Refill, ShardedArray
 
 CHUNK = 256 * 1024  # small: a chunk is written anew at each commit that touched it
 CACHE_BYTES = 64 * 1024 * 1024
@@ -106,7 +106,7 @@ class PlacedArray(ShardedArray):
         self._dirty.clear()
         self._whole.clear()
 
-    def promoted(self, dtype: np.dtype[Any]) -> PlacedArray | None:
+    def promoted(self, dtype: np.dtype[Any], refill: Refill) -> PlacedArray | None:
         """This array with another dtype, in the next generation; None if values would change."""
         codec = ChunkCodec(dtype, self.codec.name, self.codec.level)
         new = PlacedArray(self.path, codec, self.row_shape, None, self._shard_bytes)
@@ -117,7 +117,8 @@ class PlacedArray(ShardedArray):
             if cast is None:
                 new.close()
                 return None
-            new._cache[number] = cast.copy()
+            new._cache[number] = cast = cast.copy()
+            refill(number * self.chunk_rows, cast)
             new._dirty.add(number)
             new._evict()
         new.rows = self.rows

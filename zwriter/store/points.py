@@ -21,9 +21,15 @@ log = logging.getLogger(__name__)
 
 
 def write_points(
-    record: ScanRecord, folder: Path, devices: dict[str, DeviceWriter], settings: SignalSettings
+    record: ScanRecord,
+    folder: Path,
+    devices: dict[str, DeviceWriter],
+    settings: SignalSettings,
+    *,
+    last: bool,
 ) -> None:
     """Write them below `folder`, where all devices lie; all of it each time: sync data are small.
+    last: there will be no more, and files of older values go.
 
     Readings that cannot be written are in the journal, as all are, and harm no others.
     """
@@ -31,19 +37,23 @@ def write_points(
         own = devices[device].signals if device in devices else {}
         for signal, data in signals.items():
             try:
-                _write_signal(folder / device / sync_name(signal, own, signals), data, settings)
+                group = folder / device / sync_name(signal, own, signals)
+                for array in _write_signal(group, data, settings):
+                    if last:
+                        array.trim()
             except Exception as error:
                 if of_the_store(error):
                     raise
                 log.error("%s/%s: its points are not shown", device, signal, exc_info=error)
 
 
-def _write_signal(group: Path, data: SyncSignal, settings: SignalSettings) -> None:
+def _write_signal(group: Path, data: SyncSignal, settings: SignalSettings) -> list[WholeArray]:
+    """Its arrays."""
     failpoint("points.writing")
     _write_group(group.parent, {"NX_class": "NXcollection"})
     if isinstance(data.values, list) or isinstance(data.timestamps, list):
         remove(group)  # ragged readings are in the journal, and in the master file
-        return
+        return []
     own = {"layout": "points", "mode": None, "max_shape": None}
     _write_group(group, {"NX_class": "NXdata", "signal": "value", "zwriter": own})
     columns: dict[str, NDArray[Any]] = {
@@ -51,10 +61,11 @@ def _write_signal(group: Path, data: SyncSignal, settings: SignalSettings) -> No
         "timestamp": data.timestamps,
         "point_id": data.point_ids,
     }
+    arrays = {name: WholeArray(group / name, settings, None) for name in columns}
     for name, values in columns.items():
         axes = [f"{group.name}_{axis}" for axis in range(1, values.ndim)]
-        dimensions = [f"{group.name}_point", *axes]
-        WholeArray(group / name, settings, None).write(values, dimensions, {})
+        arrays[name].write(values, [f"{group.name}_point", *axes], {})
+    return list(arrays.values())
 
 
 def _write_group(path: Path, attributes: dict[str, Any]) -> None:

@@ -225,15 +225,16 @@ class ScanStore:
         """Whether there is anything that could not be written, now or before a restart."""
         return bool(self._quarantine)
 
-    def write_points(self) -> None:
-        """What was read at scan points, as arrays."""
+    def write_points(self, *, last: bool = False) -> None:
+        """What was read at scan points, as arrays; last: with nothing that only served while there
+        were more and more of them."""
         settings = SignalSettings(codec=self.settings.default.codec)
         self._epoch.check()
-        write_points(self.record, self._tree / DEVICES, self.devices, settings)
+        write_points(self.record, self._tree / DEVICES, self.devices, settings, last=last)
 
     def seal(self) -> None:
         """Write what is left, and make every shard an HDF5 file. Only when all is committed."""
-        self.write_points()
+        self.write_points(last=True)
         for device in self.devices.values():
             device.seal()
         self._sealed = time.monotonic()
@@ -294,6 +295,8 @@ class ScanStore:
 def _check_usable(path: Path, side: Path, scan_id: str | None) -> None:
     if path.suffix != ".zarr":
         raise UsageError(f"{path}: the name of a store ends in .zarr")
+    if file := next((folder for folder in (path, *path.parents) if folder.is_file()), None):
+        raise UsageError(f"{path}: {file} is a file; choose another path")
     found = own_attributes(path).get("scan_id")
     if scan_id and found not in (None, scan_id):  # it may be alive: nothing of it is touched
         raise PlaceTaken(f"{path} has another scan, {found}: choose another path")

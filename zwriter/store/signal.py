@@ -157,7 +157,7 @@ class SignalWriter:
         if target is None:
             raise BadUpdate(f"{dtype} values in a signal of {known}")
         if target != known:
-            target = self._arrays.promote(target)
+            target = self._arrays.promote(target, self.ledger.missing_rows)
             self.ledger.promoted += 1
         return target
 

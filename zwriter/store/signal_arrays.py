@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zwriter.assemble import Block, Layout, Pieces, Ragged, Replaced, Rows, Slices, widest
+from zwriter.assemble import (
+    Block,
+    Layout,
+    Pieces,
+    Ragged,
+    Replaced,
+    Rows,
+    Slices,
+    fill_value,
+    widest,
+)
 from zwriter.errors import BadUpdate
 from zwriter.model import Ledger
 from zwriter.settings import SignalSettings
@@ -16,6 +27,7 @@ from zwriter.store.ahead import ChunksAhead
 from zwriter.store.appended import AppendArray
 from zwriter.store.codecs import codec_for
 from zwriter.store.placed import PlacedArray
+from zwriter.store.sharded import Refill
 from zwriter.store.whole import WholeArray
 
 INT64 = np.dtype("<i8")
@@ -55,18 +67,50 @@ class SignalArrays:
         assert not isinstance(value, WholeArray)
         return None if value is None else value.dtype
 
-    def promote(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    def promote(self, dtype: np.dtype[Any], missing: Sequence[Sequence[int]]) -> np.dtype[Any]:
         """Give the values another dtype, at the last time one that takes all; which it is. Raises
-        BadUpdate if one of them would change."""
+        BadUpdate if one of them would change. missing: first and last of rows that never came."""
         value = self.arrays["value"]
         assert not isinstance(value, WholeArray)
         if value.generation + 1 == LAST_GENERATION:
             dtype = widest(dtype)
-        promoted = value.promoted(dtype) if value.generation < LAST_GENERATION else None
+        promoted = None
+        if value.generation < LAST_GENERATION:
+            promoted = value.promoted(dtype, self._refill(value, dtype, missing))
         if promoted is None:
             raise BadUpdate(f"{value.dtype} cannot become {dtype} without loss")
         self.arrays["value"] = promoted
         return dtype
+
+    def _refill(
+        self,
+        value: AppendArray | PlacedArray,
+        dtype: np.dtype[Any],
+        missing: Sequence[Sequence[int]],
+    ) -> Refill:
+        """Zero stands for what is missing among integers, NaN among floats."""
+        same = value.dtype.kind in "fc" or dtype.kind not in "fc"
+        if same or not isinstance(self.layout, Rows | Slices):
+            return lambda first, rows: None
+        lengths = self._lengths()
+
+        def refill(first: int, rows: NDArray[Any]) -> None:
+            for begin, end in missing:
+                rows[max(begin - first, 0) : max(end + 1 - first, 0)] = fill_value(dtype)
+            if lengths is not None and rows.ndim == 2:
+                known = np.zeros(len(rows), np.int64)  # behind the last row a chunk has more
+                of_these = lengths[first : first + len(rows)]
+                known[: len(of_these)] = of_these
+                rows[np.arange(rows.shape[1]) >= known[:, np.newaxis]] = fill_value(dtype)
+
+        return refill
+
+    def _lengths(self) -> NDArray[np.int64] | None:
+        """How far each row is filled; None where all are whole, or have no length."""
+        if isinstance(self.layout, Slices):
+            return self.layout.cursors[: self.layout.rows]
+        length = self.arrays.get("length")
+        return length.values() if isinstance(length, AppendArray) else None
 
     def create(self, dtype: np.dtype[Any]) -> None:
         """Begin with values of `dtype`."""
