@@ -73,7 +73,14 @@ def test_reading_all_of_it_goes_block_by_block(monkeypatch):
     np.testing.assert_array_equal(np.concatenate(list(array.blocks())), DATA)
 
 
-@pytest.mark.parametrize("key", [23, -24, (0, 0, 0, 0), [23], (..., ...), np.ones(22, bool), 1.5])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(23, -24, (0, 0, 0, 0), [23], (..., ...), np.ones(22, bool), 1.5),
+        *(True, np.True_, np.array([2**64 - 1], np.uint64)),
+    ],
+    ids=str,
+)
 def test_an_index_that_is_outside_is_an_error(key):
     with pytest.raises((IndexError, TypeError)):
         ARRAYS["stored"][key]

@@ -83,6 +83,15 @@ def test_a_signal_that_is_called_as_what_belongs_to_another_is_a_variable(
     assert found["point_id" if pushed else "point_id_"].values.tolist() == [5.0, 5.0]
 
 
+def test_the_baseline_of_what_is_read_at_points_is_beside_it(path: Path) -> None:
+    with ScanWriter(path) as scan:
+        scan.baseline({"d": {"x": reading(3.0), "y": reading(4.0)}})
+        scan.point(0, {"d": {"x": reading(1.0)}})
+    assert in_file(path, f"{DEVICES}/d/x/value") == [1.0]
+    assert in_file(path, f"{DEVICES}/d/x_baseline/value") == 3.0
+    assert in_file(path, f"{DEVICES}/d/y/value") == 4.0
+
+
 def test_a_text_that_is_not_read_at_each_point_is_empty_there(path: Path) -> None:
     with ScanWriter(path) as scan:
         scan.point(0, {"d": {"x": reading(1.5), "name": reading("a")}})

@@ -280,6 +280,8 @@ def _normalised(key: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
 def _axis_key(key: Any, size: int, axis: int) -> int | slice | NDArray[np.intp]:
     if isinstance(key, slice):
         return key
+    if isinstance(key, bool | np.bool_):
+        raise IndexError(f"{key} is no index for axis {axis}")
     if not isinstance(key, list | np.ndarray) or np.ndim(key) == 0:
         index = operator.index(key)
         if not -size <= index < size:
@@ -292,9 +294,9 @@ def _axis_key(key: Any, size: int, axis: int) -> int | slice | NDArray[np.intp]:
         return np.flatnonzero(array)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise IndexError("an index array has one dimension and holds integers or bools")
-    indices = array.astype(np.intp)
-    if np.any((indices < -size) | (indices >= size)):
+    if np.any((array < -size) | (array >= size)):  # before it is cast: uint64 would wrap
         raise IndexError(f"an index is out of bounds for axis {axis} of size {size}")
+    indices = array.astype(np.intp)
     return np.where(indices < 0, indices + size, indices)
 
 

@@ -428,6 +428,11 @@ class ScanWriter:
         self._uncommitted = 0
         self._due = time.monotonic() + self._settings.flush_interval
 
+    @property
+    def _is_dirty(self) -> bool:
+        """Whether there is something that no commit says yet."""
+        return self._gathering.nbytes > 0 or any(w.dirty for w in self._store.devices.values())
+
     def flush(self) -> None:
         """Commit, and return when readers see all that was taken: at once on a disk; in a bucket
         when the object store has it, however long it may be away.
@@ -495,7 +500,7 @@ class ScanWriter:
         lies beside a finished store is kept. Raises as `commit` does, with all let go.
         """
         try:
-            if not (keep or self._closed or self.finished):
+            if not (keep or self._closed or self.finished) and self._is_dirty:
                 self.commit()
         finally:
             self._closed = True

@@ -43,7 +43,11 @@ def run_demo(directory: Path, seconds: float = 10.0) -> None:
     for folder in (directory, root, directory / "redis"):
         check_folder("the folder", folder)
     console.print("[bold]zwriter demo[/bold]: an embedded Redis, the service, a simulated scan")
-    with embedded_redis(directory / "redis") as server, _service(server.url, root, log):
+    with (
+        _sigterm_as_ctrl_c(),
+        embedded_redis(directory / "redis") as server,
+        _service(server.url, root, log),
+    ):
         simulation = Simulation(
             [device(spec) for spec in DEFAULT_SPECS],
             seconds=seconds,
@@ -99,6 +103,16 @@ def _running(simulation: Simulation, url: str) -> Iterator[threading.Event]:
     finally:
         stop.set()
         thread.join()
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """So that what was started ends, too."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -127,7 +127,8 @@ def _add_facts(
 
 def _add_sync(devices: Group, record: ScanRecord, pushed: Pushed) -> None:
     """Baseline readings once, readings at scan points as columns. A signal that is pushed too has
-    them under `<signal>_sync`."""
+    them under `<signal>_sync`; the baseline of one that is read at points is `<signal>_baseline`.
+    """
 
     read = record.sync_signals()
 
@@ -138,8 +139,10 @@ def _add_sync(devices: Group, record: ScanRecord, pushed: Pushed) -> None:
 
     for device, signals in record.baseline.items():
         for signal, reading in signals.items():
+            both = signal in read.get(device, ())
+            group = group_of(device, f"{signal}_baseline" if both else signal)
             for name, value in _described(reading).items():
-                group_of(device, signal).put(name, value)
+                group.put(name, value)
     points = np.array(sorted(record.points), np.int64)
     for device, columns in read.items():
         for signal, readings in columns.items():
