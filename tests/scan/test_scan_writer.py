@@ -20,7 +20,7 @@ from zwriter.master import write_master
 from zwriter.model import Add, Rejected, Source, Update, Verdict
 from zwriter.objects import ObjectPath, contents
 from zwriter.settings import SignalRule, SignalSettings, StoreSettings
-from zwriter.testing.failpoints import failing
+from zwriter.testing.failpoints import at_pass, enospc, failing
 from zwriter.testing.scans import ScanFolder, remove
 
 DEVICES = "entry/collection/devices"
@@ -337,6 +337,28 @@ def test_what_is_no_index_and_what_is_no_value_harm_only_themselves(scans: ScanF
         "a list whose parts have different lengths or types",
     ]
     assert scans.array("d/s/value")[...].tolist() == [1]
+
+
+def test_ctrl_c_while_the_disk_refuses_leaves_the_scan_as_it_was_committed(tmp_path: Path) -> None:
+    class Impatient:
+        def refused(self, error: OSError) -> None:
+            raise KeyboardInterrupt
+
+        def accepted(self) -> None: ...
+
+    def write() -> None:
+        with ScanWriter(path, patience=Impatient()) as scan:
+            for number in range(3):
+                scan.add("d", "s", number)
+                scan.commit()
+
+    path = tmp_path / "S1.zarr"
+    with failing("commit.linking", at_pass(enospc, 3)), pytest.raises(KeyboardInterrupt):
+        write()
+    assert not open_scan(path).finished
+    with ScanWriter(path):
+        pass
+    assert open_scan(path).devices["d"]["s"].value[:].tolist() == [0]
 
 
 @pytest.mark.parametrize("mode", ["foo", False, "Copy"])

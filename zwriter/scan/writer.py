@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import operator
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -32,6 +31,7 @@ from zwriter.model import (
     Verdict,
 )
 from zwriter.objects import AnyPath, ObjectPath, place
+from zwriter.scan.given import check_names, copied, max_shape_of, shape_of, whole
 from zwriter.scan.intake import Intake
 from zwriter.scan.messages import Readings, baseline_message, point_message, status_message
 from zwriter.scan.points import PointsNowAndThen
@@ -47,51 +47,6 @@ from zwriter.store.scan_store import ScanStore
 log = logging.getLogger(__name__)
 
 UNCOMMITTED_BYTES = 64 * 1024 * 1024
-_PLAIN = (float, int, bool, complex, str, bytes, type(None))
-
-
-def _copied(value: Any) -> Any:
-    """`value`; of memory that the program may use again, be it only a buffer, a copy."""
-    if isinstance(value, list | tuple):
-        return [item if type(item) in _PLAIN else _copied(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return value.copy()
-    if type(value) in _PLAIN or isinstance(value, dict | np.generic):
-        return value
-    try:
-        return np.array(value)
-    except (TypeError, ValueError, RuntimeError, BufferError):  # told where it is taken
-        return value
-
-
-def _shape_of(value: Any) -> tuple[int, ...]:
-    try:
-        return np.shape(value)
-    except ValueError:  # ragged: it is told where it is taken
-        return ()
-
-
-def _max_shape(given: Any) -> MaxShape:
-    """As whole numbers. Raises UsageError if it is no shape at all."""
-    try:
-        return tuple(None if size is None else _index(size) for size in given)
-    except TypeError:
-        raise UsageError(f"max_shape {given!r}: give a shape, as [None, 512, 512]") from None
-
-
-def _index(number: Any) -> Any:
-    """A whole number as Python has it; anything else as it is, to be told where it is taken."""
-    try:
-        return operator.index(number)
-    except TypeError:
-        return number
-
-
-def _check_names(scan_id: Any, scan_number: Any) -> None:
-    if scan_id is not None and not isinstance(scan_id, str):
-        raise UsageError(f"scan_id {scan_id!r}: give a text")
-    if scan_number is not None and (not isinstance(scan_number, int) or scan_number < 0):
-        raise UsageError(f"scan_number {scan_number!r}: give a whole number that is not negative")
 
 
 class ScanWriter:
@@ -135,8 +90,8 @@ class ScanWriter:
         spool: SpoolSettings | None = None,
         shipment: Shipment | None = None,
     ) -> None:
-        scan_number = _index(scan_number)
-        _check_names(scan_id, scan_number)
+        scan_number = whole(scan_number)
+        check_names(scan_id, scan_number)
         self._settings = settings or StoreSettings()
         self._path = place(path, storage_options)
         if master is not None:
@@ -241,7 +196,7 @@ class ScanWriter:
         """
         gathering = self._gathering
         if not gathering.add(device, signal, value, timestamp, max_shape):
-            shape = (None, *_shape_of(value)) if max_shape is None else _max_shape(max_shape)
+            shape = (None, *shape_of(value)) if max_shape is None else max_shape_of(max_shape)
             self._update(device, signal, Add(shape), value, timestamp)
         elif gathering.nbytes + self._uncommitted > UNCOMMITTED_BYTES:  # not a call
             self.commit()
@@ -265,7 +220,7 @@ class ScanWriter:
         length. timestamp and what is raised: as in `add`.
         """
         self._gathering.end(device, signal)
-        mode = AddSlice(_max_shape(max_shape), _index(index))
+        mode = AddSlice(max_shape_of(max_shape), whole(index))
         self._update(device, signal, mode, value, timestamp)
 
     def replace(self, device: str, signal: str, value: Any, timestamp: Any = None) -> None:
@@ -277,7 +232,7 @@ class ScanWriter:
     def _update(self, device: str, signal: str, mode: Mode, value: Any, timestamp: Any) -> None:
         self._check_open()
         self._write_gathered()
-        kept = _copied(value)
+        kept = copied(value)
         self._uncommitted += kept.nbytes if isinstance(kept, np.ndarray) else 0
         self._intake.take_made_here(Update(device, signal, mode, kept, timestamp))
         self.commit_due()
