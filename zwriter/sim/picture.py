@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from shlex import quote
@@ -109,7 +110,7 @@ def print_result(console: Console, scan: Scan, master: Path, log: Path) -> None:
     colour = "green" if scan.verdict == "COMPLETE" else "red"
     programs = _from_here(Path(sys.executable).parent)
     store = _from_here(Path(str(scan.path)))
-    look = f"import zwriter; print(zwriter.open_scan({str(store)!r}).devices)"
+    look = f"import zwriter; print(zwriter.open_scan({json.dumps(str(store))}).devices)"
     console.print(f"\n[bold]Verdict [{colour}]{scan.verdict}[/{colour}][/bold]")
     console.print(
         f"""\
