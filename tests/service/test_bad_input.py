@@ -165,6 +165,25 @@ def test_control_messages_that_cannot_be_read_are_refused(beamline, caplog):
     assert caplog.text.count("segment: quarantined") == 1
 
 
+def test_control_messages_that_cannot_be_read_raise_alarms_but_not_for_ever(beamline):
+    told = []
+    with beamline.client.pubsub() as alarms:
+        alarms.subscribe(keys.alarms())
+        with beamline.service():
+            for number in range(120):
+                raw = encode(Message(f"Nonsense{number}", {}))
+                for _ in range(2):
+                    beamline.redis("PUBLISH", keys.scan_status(), raw)
+            with beamline.publisher.open_scan(scan_number=1):
+                pass
+            beamline.written(1)
+        while message := alarms.get_message(timeout=1):
+            if message["type"] == "message":
+                told.append(decode(message["data"]).data["info"])
+    assert {alarm["exception_type"] for alarm in told} == {"BadMessage"}
+    assert len({alarm["error_message"] for alarm in told}) == len(told) == 100
+
+
 def test_a_scan_may_have_arrays_for_parameters_and_open_twice(beamline):
     positions = {"positions": np.arange(5.0)}
     status = {"scan_id": "arrays", "scan_number": 1, "info": {"x": np.zeros(3)}}

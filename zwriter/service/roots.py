@@ -86,7 +86,7 @@ def find_unfinished(
 def _stores(root: Path, *of: str) -> Iterator[Path]:
     """The stores below a folder; of: suffixes of folders, one of which each has. No store is looked
     into."""
-    for folder, names, _ in walk(root, _cannot_look, links=True):
+    for folder, names, _ in walk(root, _cannot_look):
         for stem in sorted({Path(name).stem for name in names if name.endswith(of)}):
             yield folder / f"{stem}.zarr"
         names[:] = [name for name in names if not name.endswith((".zarr", ".zwriter"))]

@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 _EARLY_BYTES = 64 * 1024 * 1024
 _REMEMBERED = 1000
+_MOST_TOLD = 100  # unreadable messages for which there is an alarm
 _SILENT = 30.0  # seconds
 
 
@@ -163,7 +164,7 @@ class _Service:
         self._runs: dict[str, ScanRun] = {}
         self._done_with: deque[str] = deque(maxlen=_REMEMBERED)
         self._told_late: deque[str] = deque(maxlen=_REMEMBERED)
-        self._told_unreadable: deque[str] = deque(maxlen=_REMEMBERED)
+        self._told_unreadable: set[str] = set()
         self._telling = threading.Lock()
         self._early = _Early()
         self._silent_until = 0.0  # the bucket did not answer: it is asked again then
@@ -221,10 +222,13 @@ class _Service:
             self._early.keep(event)
 
     def tell_unreadable(self, text: str) -> None:
-        """Raise an alarm: a scan that nobody else writes may have begun. Not each second anew."""
-        if text not in self._told_unreadable:
-            self._told_unreadable.append(text)
-            log.warning("%s", text)
+        """Raise an alarm: a scan that nobody else writes may have begun. Once for the same, and not
+        for ever: who sends nothing else than nonsense would fill Redis with alarms."""
+        if text in self._told_unreadable:
+            return
+        log.warning("%s", text)
+        if len(self._told_unreadable) < _MOST_TOLD:
+            self._told_unreadable.add(text)
             self._shared.outbox.alarm(1, text, kind="BadMessage")
 
     def watch_disk(self, stop: threading.Event) -> None:
