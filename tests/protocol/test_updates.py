@@ -39,6 +39,11 @@ def mode_of(async_update: Any, value: Any = 1) -> Any:
         ({"type": "add_slice", "max_shape": [None, 5], "index": 3}, AddSlice((None, 5), 3)),
         ({"type": "add_slice", "max_shape": [4, 5], "index": 3}, AddSlice((4, 5), 3)),
         ({"type": "add_slice", "max_shape": [None, None], "index": 0}, AddSlice((None, None), 0)),
+        ({"type": "add", "max_shape": [None, np.int64(5)]}, Add((None, 5))),
+        (
+            {"type": "add_slice", "max_shape": [np.int32(4), 5], "index": np.uint8(3)},
+            AddSlice((4, 5), 3),
+        ),
         ({"type": "replace"}, Replace()),
         ({"type": "replace", "max_shape": None, "index": None}, Replace()),
     ],

@@ -115,6 +115,7 @@ def _append(value: Any) -> Add:
 def _max_shape(dims: Any) -> MaxShape:
     if not isinstance(dims, list | tuple) or not 0 < len(dims) <= MAX_NDIM:
         raise BadMessage(f"max_shape {shown(dims)} is not a list of 1 to {MAX_NDIM} dimensions")
+    dims = [_plain(dim) for dim in dims]
     if not all(dim is None or (type(dim) is int and dim > 0) for dim in dims):
         raise BadMessage(f"max_shape {shown(dims)}: a dimension is a positive integer or None")
     leading = next((axis for axis, dim in enumerate(dims) if dim is not None), len(dims))
@@ -127,10 +128,17 @@ def _max_shape(dims: Any) -> MaxShape:
     return tuple(dims)
 
 
+def _plain(number: Any) -> Any:
+    """One of numpy, as devices may send it, as Python has it."""
+    return int(number) if isinstance(number, np.integer) else number
+
+
 def _index(index: Any, max_shape: MaxShape) -> int:
     if len(max_shape) != 2:
         raise BadMessage(f"add_slice with max_shape {shown(max_shape)}; it needs two dimensions")
-    limit = MAX_INDEX if max_shape[0] is None else min(max_shape[0], MAX_INDEX)
+    index, limit = _plain(index), MAX_INDEX
+    if max_shape[0] is not None:
+        limit = min(max_shape[0], MAX_INDEX)
     if type(index) is not int or not 0 <= index < limit:
         raise BadMessage(f"add_slice with index {shown(index)}; it must be from 0 to {limit - 1}")
     return index
