@@ -85,13 +85,18 @@ def test_a_key_that_holds_no_list_announces_nothing(client, publisher):
         assert Announced(client).counts(streams_of(client, scan), {}) == {}
 
 
+def five_counted(client, scan):
+    """(what was announced, the streams) of five updates that were counted."""
+    for i in range(5):
+        scan.add("d", "s", i, max_shape=(None,))
+    announced, streams = Announced(client), streams_of(client, scan)
+    assert announced.counts(streams, {}) == {("d", "s"): 5}
+    return announced, streams
+
+
 def test_a_list_that_was_lost_is_counted_by_the_numbers_of_the_one_that_follows(client, publisher):
-    announced = Announced(client)
     with publisher.open_scan(scan_number=1) as scan:
-        for i in range(5):
-            scan.add("d", "s", i, max_shape=(None,))
-        streams = streams_of(client, scan)
-        assert announced.counts(streams, {}) == {("d", "s"): 5}
+        announced, streams = five_counted(client, scan)
         pipe = client.pipeline()
         pipe.delete(keys.async_signal_index(scan.scan_id, "d", "s")).execute()
         for i in range(3):
@@ -101,12 +106,8 @@ def test_a_list_that_was_lost_is_counted_by_the_numbers_of_the_one_that_follows(
 
 
 def test_a_list_that_has_lost_its_end_in_a_failover_is_not_counted_anew(client, publisher):
-    announced = Announced(client)
     with publisher.open_scan(scan_number=1) as scan:
-        for i in range(5):
-            scan.add("d", "s", i, max_shape=(None,))
-        streams = streams_of(client, scan)
-        assert announced.counts(streams, {}) == {("d", "s"): 5}
+        announced, streams = five_counted(client, scan)
         client.pipeline().rpop(keys.async_signal_index(scan.scan_id, "d", "s"), 2).execute()
         assert announced.counts(streams, {}) == {("d", "s"): 5}
         scan.add("d", "s", 5, max_shape=(None,))

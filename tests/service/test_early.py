@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from zwriter.ingest import ControlEvent
-from zwriter.service.run import _EARLY_BYTES, _Early
+from zwriter.service.early import _BYTES, Early
 
 
 def event(scan_id: str, nbytes: int = 10) -> ControlEvent:
@@ -9,7 +9,7 @@ def event(scan_id: str, nbytes: int = 10) -> ControlEvent:
 
 
 def test_what_is_kept_of_a_scan_is_given_out_once():
-    early = _Early()
+    early = Early()
     early.keep(event("a"))
     early.keep(event("b"))
     early.keep(event("a"))
@@ -18,9 +18,9 @@ def test_what_is_kept_of_a_scan_is_given_out_once():
 
 
 def test_of_too_much_the_oldest_scan_goes(caplog):
-    early = _Early()
+    early = Early()
     for scan_id in ("old", "new"):
-        early.keep(event(scan_id, _EARLY_BYTES // 2 + 1))
+        early.keep(event(scan_id, _BYTES // 2 + 1))
     assert early.take("old") == []
     assert len(early.take("new")) == 1
     assert "scan old: was never opened" in caplog.text

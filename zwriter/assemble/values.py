@@ -63,9 +63,11 @@ def _check_integers(value: Any, array: Array) -> None:
 
 def _unmasked(value: np.ma.MaskedArray[Any, Any]) -> Array:
     """What is masked was not measured: NaN."""
-    if np.ma.is_masked(value) and value.dtype.kind not in "fc":
+    if not np.ma.is_masked(value):
+        return np.asarray(value.data)
+    if value.dtype.kind not in "fc":
         raise BadUpdate(f"masked {value.dtype} values: only floats have NaN for them")
-    return np.asarray(value.filled(np.nan) if np.ma.is_masked(value) else value.data)
+    return np.asarray(value.filled(np.nan))
 
 
 def _from_texts(value: Any, leaves: set[type]) -> Array:

@@ -36,7 +36,8 @@ class Kept:
         if raw is None:
             # producers that keep only one key: that of the scan which changed last
             raw = self._value(keys.scan_status())
-            if raw is not None and _scan_of(raw) != scan:
+            last = _status_in(raw)
+            if raw is not None and (last is None or last.scan_id != scan):
                 return None
         return raw
 
@@ -69,15 +70,13 @@ class Kept:
     def is_left_open(self, status: ScanStatus) -> bool:
         """Whether a scan was opened more than a day ago and never ended, and another one was begun
         since: who ran it is gone."""
-        raw = None if status.status.ended else self._value(keys.scan_status())
         begun = status.timestamp
-        if raw is None or begun is None or time.time() - begun < _DAY:
+        if status.status.ended or begun is None or time.time() - begun < _DAY:
             return False
-        try:
-            last = ScanStatus.of(decode(raw))
-        except BadMessage:
+        last = _status_in(self._value(keys.scan_status()))
+        if last is None or last.scan_id == status.scan_id:
             return False
-        return last.scan_id != status.scan_id and (last.timestamp or 0.0) > begun
+        return (last.timestamp or 0.0) > begun
 
     def history(self) -> set[str]:
         """The scans that have a line in the newest part of the history, and a file."""
@@ -148,8 +147,9 @@ class Kept:
         return {name: raw for name, raw in zip(names, values, strict=True) if raw is not None}
 
 
-def _scan_of(raw: bytes) -> str | None:
+def _status_in(raw: bytes | None) -> ScanStatus | None:
+    """None if there is none, or it cannot be read."""
     try:
-        return ScanStatus.of(decode(raw)).scan_id
+        return None if raw is None else ScanStatus.of(decode(raw))
     except BadMessage:
         return None

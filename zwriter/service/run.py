@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,6 +18,7 @@ from zwriter.master import check_mode
 from zwriter.objects import AnyPath, ObjectPath, place
 from zwriter.protocol import FileReference, ScanStatus, decode, keys, safe_url
 from zwriter.reader import check_pyarrow, open_scan
+from zwriter.service.early import Early
 from zwriter.service.memory import keep_memory, search_seldom
 from zwriter.service.outbox import Outbox
 from zwriter.service.paths import (
@@ -39,7 +40,6 @@ from zwriter.store.record import ScanRecord
 
 log = logging.getLogger(__name__)
 
-_EARLY_BYTES = 64 * 1024 * 1024
 _REMEMBERED = 1000
 _MOST_TOLD = 100  # unreadable messages for which there is an alarm
 _SILENT = 30.0  # seconds
@@ -166,7 +166,7 @@ class _Service:
         self._told_late: deque[str] = deque(maxlen=_REMEMBERED)
         self._told_unreadable: set[str] = set()
         self._telling = threading.Lock()
-        self._early = _Early()
+        self._early = Early()
         self._silent_until = 0.0  # the bucket did not answer: it is asked again then
 
     def continue_unfinished(self) -> None:
@@ -331,24 +331,3 @@ class _Service:
             return self._kept.is_left_open(status)
         age = time.time() - (status.timestamp or math.inf)
         return age > keys.FILE_TTL and status.scan_id in self._kept.history()
-
-
-class _Early:
-    """What was heard of scans before they were opened; of too much, the oldest scan's goes."""
-
-    def __init__(self) -> None:
-        self._events: OrderedDict[str, list[ControlEvent]] = OrderedDict()
-        self._bytes = 0
-
-    def keep(self, event: ControlEvent) -> None:
-        self._events.setdefault(event.scan_id, []).append(event)
-        self._bytes += len(event.raw)
-        while self._bytes > _EARLY_BYTES:
-            scan_id = next(iter(self._events))
-            log.warning("scan %s: was never opened; what was heard of it is dropped", scan_id)
-            self.take(scan_id)
-
-    def take(self, scan_id: str) -> list[ControlEvent]:
-        events = self._events.pop(scan_id, [])
-        self._bytes -= sum(len(event.raw) for event in events)
-        return events

@@ -189,7 +189,8 @@ class AppendArray(ShardedArray):
 
     def values(self) -> Array:
         """All rows that were taken, in memory: for small arrays."""
-        return np.concatenate([np.empty(0, self.dtype), *self.blocks(), *self._waiting])
+        none = np.empty((0, *self.row_shape), self.dtype)
+        return np.concatenate([none, *self.blocks(), *self._waiting])
 
     def promoted(self, dtype: np.dtype[Any], refill: Refill) -> AppendArray | None:
         """This array with another dtype, in the next generation; None if values would change."""
