@@ -69,3 +69,11 @@ def test_memory_is_free_again_whatever_happens() -> None:
             memory.lend(LARGE, own, stopped) as other,
         ):
             assert (len(data), len(other)) == (2 * LARGE, LARGE)
+
+
+def test_memory_is_used_again_by_whatever_bucket_comes_next() -> None:
+    own = threading.BoundedSemaphore()
+    with Memory().lend(LARGE, own, stopped) as data:
+        data[:5] = b"known"
+    with Memory().lend(LARGE, own, stopped) as again:
+        assert bytes(again[:5]) == b"known"

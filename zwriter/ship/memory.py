@@ -17,10 +17,12 @@ SHARED = 6  # large objects that are on their way into a bucket, besides one of 
 
 _LOOK = 0.2  # seconds
 
+_free: deque[NDArray[np.uint8]] = deque()  # for whatever bucket: others may never get a scan again
+
 
 class Memory:
-    """For large objects of all scans that go to one bucket, used again: the first touch of new
-    memory takes longer than a copy.
+    """For large objects of all scans that go to one bucket, used again by whatever bucket: the
+    first touch of new memory takes longer than a copy.
 
     Each scan may have one, and `shared` besides are for whoever comes: a scan whose requests are
     refused keeps no other from sending.
@@ -28,7 +30,6 @@ class Memory:
 
     def __init__(self, shared: int = SHARED) -> None:
         self._shared = threading.BoundedSemaphore(shared)
-        self._free: deque[NDArray[np.uint8]] = deque()
 
     @contextmanager
     def lend(
@@ -58,7 +59,7 @@ class Memory:
 
     def _lend(self, nbytes: int) -> Iterator[memoryview]:
         try:
-            data = self._free.pop()
+            data = _free.pop()
         except IndexError:
             data = np.empty(0, np.uint8)
         if len(data) < nbytes:
@@ -66,8 +67,8 @@ class Memory:
         try:
             yield data[:nbytes].data
         finally:
-            if len(self._free) < SHARED:  # hundreds of scans catch up together after an outage
-                self._free.append(data)
+            if len(_free) < SHARED:  # hundreds of scans catch up together after an outage
+                _free.append(data)
 
 
 def _whole_lines(nbytes: int) -> NDArray[np.uint8]:
