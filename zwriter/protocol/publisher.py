@@ -19,7 +19,8 @@ class Publisher:
     """Opens scans that zwriter, or BEC's own file writer, will write.
 
     redis: a URL (`redis://`, `rediss://`, `unix://`), or a client, which stays the caller's
-    Raises ServiceError when Redis does not answer.
+    Raises ServiceError when Redis does not answer; when it goes away later, what is called then
+    raises redis-py's own errors (redis.RedisError).
 
     Example:
         >>> with Publisher("redis://localhost:6379/0") as publisher:
