@@ -16,7 +16,7 @@ import tensorstore
 import zarr
 
 from zwriter.store.appended import AppendArray
-from zwriter.store.codecs import ChunkCodec
+from zwriter.store.codecs import BLOSC_OVERHEAD, CRC_BYTES, ChunkCodec
 from zwriter.store.placed import PlacedArray
 from zwriter.store.shard_index import index_nbytes, parse_index
 
@@ -47,12 +47,36 @@ def some(dtype: Any, shape: tuple[int, ...] = (40, 6)) -> np.ndarray[Any, Any]:
 def test_every_reader_sees_the_same_values(tmp_path: Path, dtype: str, codec: str) -> None:
     data = some(dtype)
     sealed(tmp_path / "a", codec, data)
-    np.testing.assert_array_equal(zarr.open_array(tmp_path / "a", mode="r")[...], data)
-    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(tmp_path / "a")}}
+    assert_every_reader_sees(data, tmp_path / "a")
+
+
+def assert_every_reader_sees(data: np.ndarray[Any, Any], array: Path) -> None:
+    np.testing.assert_array_equal(zarr.open_array(array, mode="r")[...], data)
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(array)}}
     np.testing.assert_array_equal(tensorstore.open(spec).result().read().result(), data)
-    with h5py.File(tmp_path / "a" / "c/0/0") as file:
+    with h5py.File(array / "c/0/0") as file:
         assert file["data"].dtype == data.dtype
         np.testing.assert_array_equal(file["data"][...], data)
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["small chunks", "large chunks"])
+@pytest.mark.parametrize("codec", ["lz4", "zstd", "zlib"])
+def test_what_cannot_be_made_smaller_is_only_copied_until_something_can(
+    tmp_path: Path, codec: str, large: bool
+) -> None:
+    rows, chunks = 7, 40
+    width = 32_000 if large else 64
+    noise = np.random.default_rng(1).integers(0, 2**16, (chunks * rows, width), "<u2")
+    even = np.zeros_like(noise)
+    data = np.concatenate([noise, even, noise[: 3 * rows]])
+    sealed(tmp_path / "a", codec, data)
+    assert_every_reader_sees(data, tmp_path / "a")
+    head = (tmp_path / "a/c/0/0").read_bytes()[: index_nbytes(255)]
+    sizes = parse_index(head, 255)[:, 1].astype(int)
+    as_it_is = rows * data[0].nbytes + BLOSC_OVERHEAD + CRC_BYTES
+    assert set(sizes[:chunks]) == {as_it_is}
+    assert max(sizes[chunks + 7 : 2 * chunks]) < as_it_is / 5
+    assert set(sizes[2 * chunks : 2 * chunks + 3]) == {as_it_is}
 
 
 def test_records_are_bytes_in_zarr_and_a_compound_in_hdf5(tmp_path: Path) -> None:

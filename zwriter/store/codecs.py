@@ -15,6 +15,7 @@ from zwriter.settings import SignalSettings
 
 blosc.use_threads = False  # our own threads work side by side; Blosc's would wait for each other
 BLOSC_OVERHEAD = 16
+BLOSC_COPIED = 2  # a flag in byte 2: it was not made smaller
 CRC_BYTES = 4
 HDF5_BLOSC = 32001
 _BLOSC_CODE = {"lz4": 1, "zlib": 4, "zstd": 5}

@@ -23,6 +23,7 @@ from zwriter.store.array_state import (
 from zwriter.store.codecs import ChunkCodec
 from zwriter.store.disk import make_folder, sync_file, sync_names
 from zwriter.store.document import Document
+from zwriter.store.encoder import Encoder
 from zwriter.store.hdf5_header import hdf5_metadata
 from zwriter.store.sealed import read_sealed_chunk, trim
 from zwriter.store.shard import LARGE, ShardFile
@@ -56,6 +57,7 @@ class ShardedArray:
     ) -> None:
         self.path = path
         self.codec = codec
+        self._encoder = Encoder(codec)
         self.row_shape = row_shape
         self.generation = 0
         self.rows = 0
@@ -125,11 +127,11 @@ class ShardedArray:
         shard = self._shard(number)
         self._sealed.pop(number, None)  # by a writer before us, which did not come to its end
         if data.nbytes < LARGE:
-            shard.put(inside, self.codec.encode(data), whole=whole)
+            shard.put(inside, self._encoder.encode(data, whole=whole), whole=whole)
             return True
         while self._on_their_way.many:
             self._written(self._on_their_way.next())
-        self._on_their_way.send(self.codec, shard, inside, data, whole=whole)
+        self._on_their_way.send(self._encoder, shard, inside, data, whole=whole)
         return False
 
     def _written(self, data: Array) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from zwriter.store.codecs import ChunkCodec
+from zwriter.store.encoder import Encoder
 from zwriter.store.shard import Place, ShardFile
 
 _THREADS = os.cpu_count() or 1
@@ -69,12 +69,12 @@ class OnTheirWay:
         return len(self._chunks) >= _AHEAD
 
     def send(
-        self, codec: ChunkCodec, shard: ShardFile, number: int, data: NDArray[Any], *, whole: bool
+        self, encoder: Encoder, shard: ShardFile, number: int, data: NDArray[Any], *, whole: bool
     ) -> None:
         """Have a chunk written; the shard knows of it once it has come out of `next`."""
 
         def write() -> Place:
-            return shard.write(codec.encode(data), whole=whole)
+            return shard.write(encoder.encode(data, whole=whole), whole=whole)
 
         self._chunks.append(_Chunk(shard, number, data, write, _begin(write)))
 
