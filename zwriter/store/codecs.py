@@ -95,9 +95,9 @@ class ChunkCodec:
         return np.frombuffer(data, self.dtype).reshape(shape)
 
 
-def crc_of(data: bytes | memoryview | NDArray[np.uint8]) -> bytes:
-    """The crc32c of bytes, as it stands behind them."""
-    crc: int = crc32c(data)
+def crc_of(data: bytes | memoryview | NDArray[np.uint8], behind: bytes = b"") -> bytes:
+    """The crc32c of bytes, which stand `behind` others, as it stands behind them all."""
+    crc: int = crc32c(data, crc32c(behind))
     return crc.to_bytes(CRC_BYTES, "little")
 
 

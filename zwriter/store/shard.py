@@ -8,7 +8,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from zwriter.errors import Damaged
 from zwriter.failpoint import failpoint
 from zwriter.store.array_state import OpenShard
 from zwriter.store.disk import flush, make_folder, nbytes_of, passing, step, sync_names, write_all
+from zwriter.store.encoder import Parts
 from zwriter.store.mapping import mapped
 from zwriter.store.reserve import reserve
 from zwriter.store.sealed import checked_chunk, index_of, reading, shard_checksum
@@ -47,7 +47,7 @@ class Place:
 
     offset: int
     nbytes: int
-    refused: tuple[Any, bytes] | None = None
+    refused: Parts | None = None
 
     @property
     def end(self) -> int:
@@ -95,15 +95,15 @@ class ShardFile:
         whole = self.index[offsets < self.reach]
         self._whole = int(whole.sum(axis=1).max(initial=FIRST_CHUNK)), len(whole)
 
-    def put(self, number: int, parts: tuple[Any, bytes], *, whole: bool) -> None:
+    def put(self, number: int, parts: Parts, *, whole: bool) -> None:
         """Write the encoded chunk `number`, for good (`whole`) or as the newest version."""
         self.take(number, self.write(parts, whole=whole))
 
-    def write(self, parts: tuple[Any, bytes], *, whole: bool) -> Place:
+    def write(self, parts: Parts, *, whole: bool) -> Place:
         """Write an encoded chunk, which `take` makes one of this shard's. Any thread may do so."""
         nbytes = nbytes_of(parts)
         large = nbytes >= LARGE and self.aligns
-        address = address_of(parts[0]) if large else None
+        address = _address(parts) if large else None
         with self._growing:
             offset = _from(self._low, address)
             whole = whole and offset + nbytes <= self.reach
@@ -127,7 +127,7 @@ class ShardFile:
         """Behind the last chunk that is whole."""
         return self._low
 
-    def write_ahead(self, parts: tuple[Any, bytes], place: Place) -> None:
+    def write_ahead(self, parts: Parts, place: Place) -> None:
         """Write an encoded chunk, which is to be whole, before it is put; `accept` puts it, if what
         comes before it was. Nothing else may be on its way.
         """
@@ -259,7 +259,13 @@ def _from(end: int, address: int | None) -> int:
     return end if address is None else aligned(end, address)
 
 
-def _write_chunk(fd: int, parts: tuple[Any, bytes], offset: int) -> None:
+def _address(parts: Parts) -> int:
+    """Where a chunk would begin in memory, if all of it were where its largest part is."""
+    *before, data, _crc = parts
+    return address_of(data) - nbytes_of(before)
+
+
+def _write_chunk(fd: int, parts: Parts, offset: int) -> None:
     write_all(fd, list(parts), offset)
     failpoint("chunk.written")
 
