@@ -1,6 +1,6 @@
 """Reading scans, live or finished. Nothing here writes to them."""
 
-from zwriter.reader.catalog import catalog, catalog_scan, check_catalog
+from zwriter.reader.catalog import catalog, catalog_scan, check_pyarrow
 from zwriter.reader.devices import Device
 from zwriter.reader.facts import dtype_name
 from zwriter.reader.lazy import LazyArray
@@ -19,7 +19,7 @@ __all__ = [
     "Signal",
     "catalog",
     "catalog_scan",
-    "check_catalog",
+    "check_pyarrow",
     "dtype_name",
     "listing",
     "open_scan",

@@ -89,15 +89,6 @@ def catalog_scan(
     _write(pa.concat_tables([others, _table_of(rows, table.schema)]).sort_by("path"), file)
 
 
-def check_catalog(out: str | AnyPath, *, storage_options: Mapping[str, Any] | None = None) -> None:
-    """Raises UsageError if `out` can never be such a table: without pyarrow, or if something else
-    is there. (What is in a bucket is not looked at.)"""
-    check_pyarrow()
-    file = place(out, storage_options)
-    if isinstance(file, Path):
-        _table(file)
-
-
 def check_pyarrow() -> None:
     """Raises UsageError if it is not installed."""
     if find_spec("pyarrow") is None:
@@ -148,8 +139,6 @@ def _table(file: AnyPath) -> pa.Table:
         table = pq.read_table(pa.BufferReader(file.read_bytes()))
     except FileNotFoundError:
         return schema.empty_table()
-    except IsADirectoryError:
-        raise UsageError(f"{file} is a folder; give the name of a file") from None
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error}") from None
     except pa.ArrowInvalid:

@@ -15,9 +15,9 @@ from zwriter.errors import BadMessage, ServiceError, StoreError, UsageError, Zwr
 from zwriter.ingest import ControlEvent, Kept, connect, listen
 from zwriter.ingest.commands import Commands
 from zwriter.master import check_mode
-from zwriter.objects import AnyPath, ObjectPath
+from zwriter.objects import AnyPath, ObjectPath, place
 from zwriter.protocol import FileReference, ScanStatus, decode, keys, safe_url
-from zwriter.reader import check_catalog, open_scan
+from zwriter.reader import check_pyarrow, open_scan
 from zwriter.service.early import Early
 from zwriter.service.memory import keep_memory, search_seldom
 from zwriter.service.outbox import Outbox
@@ -54,8 +54,7 @@ def run(settings: Settings, stop: threading.Event, ready: Callable[[], None] | N
     """
     check_mode(root_of(settings), settings.master.mode)
     check_template(settings.path_template, root_of(settings))
-    if settings.catalog is not None:
-        check_catalog(str(settings.catalog), storage_options=dict(settings.storage))
+    _check_catalog(settings)
     keep_memory(settings.redis.queue_bytes)
     search_seldom()
     more_files()
@@ -106,6 +105,16 @@ def _running(stop: threading.Event, **work: Callable[[threading.Event], None]) -
         stop.set()
         for thread in threads:
             thread.join()
+
+
+def _check_catalog(settings: Settings) -> None:
+    """Raises UsageError if there can never be the catalog of the settings."""
+    if settings.catalog is None:
+        return
+    check_pyarrow()
+    catalog = place(str(settings.catalog), dict(settings.storage))
+    if isinstance(catalog, Path) and catalog.is_dir():
+        raise UsageError(f"catalog {catalog} is a folder; give the name of a file")
 
 
 def _prepare_folders(settings: Settings) -> None:
