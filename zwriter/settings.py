@@ -32,6 +32,7 @@ from zwriter.errors import UsageError
 MasterMode = Literal["reference", "link", "copy", "auto"]
 Codec = Literal["none", "lz4", "zstd", "zlib"]
 MiB = 1024 * 1024
+ENDPOINT = r"^https?://[^/@]+(/|$)"
 
 
 def _at_home(place: Path | str) -> Path | str:
@@ -152,7 +153,7 @@ class StorageSettings(_Section):
 
     endpoint: str | None = Field(
         default=None,
-        pattern=r"^https?://[^/@]+(/|$)",
+        pattern=ENDPOINT,
         description="default: AWS, or AWS_ENDPOINT_URL",
     )
     region: str | None = None

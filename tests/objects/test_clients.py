@@ -140,6 +140,23 @@ def test_without_credentials_we_say_so(s3, bucket, monkeypatch):
         ObjectStorage(StorageSettings()).writer(bucket)
 
 
+@pytest.mark.parametrize("wrong", ["nonsense", "http://me:PASSWORD@host:1"])
+def test_an_endpoint_in_the_environment_that_cannot_be_used_is_told(bucket, monkeypatch, wrong):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", wrong)
+    for use in (lambda p: p.read_bytes(), lambda p: list(p.storage.filesystem.ls(bucket))):
+        with pytest.raises(UsageError, match="endpoint") as caught:
+            use(place(f"s3://{bucket}/x"))
+        assert "PASSWORD" not in str(caught.value)
+
+
+def test_a_key_with_a_line_break_is_told():
+    keys = KEYS | {"secret_access_key": "secret\n"}
+    storage = ObjectStorage(StorageSettings(endpoint="http://127.0.0.1:1", **keys))
+    with pytest.raises(UsageError, match="has a line break") as caught:
+        storage.writer("bucket")
+    assert "secret\n" not in str(caught.value)
+
+
 def test_secrets_are_not_shown():
     settings = StorageSettings(endpoint="http://127.0.0.1:1", **KEYS)
     storage = ObjectStorage(settings)

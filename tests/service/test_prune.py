@@ -95,14 +95,30 @@ def test_an_upload_that_was_not_ended_goes(bucket, spool):
 
 
 def test_what_was_put_aside_goes_with_its_root_only(bucket, spool):
-    aside = spool.folder / "aside-1"
+    aside = spool.folder / f"aside-{'1' * 32}"
     (aside / "S1.zwriter").mkdir(parents=True)
-    mark = {"id": "1", "url": f"s3://{bucket}/data/S1.zarr", "endpoint": "http://here"}
+    endpoint = place(f"s3://{bucket}").storage.endpoint
+    mark = {"id": "1", "url": f"s3://{bucket}/data/S1.zarr", "endpoint": endpoint}
     (aside / "S1.zwriter" / "spool").write_text(json.dumps(mark))
     assert "aside" not in prune(f"s3://{bucket}/other", "--remove", "--days", "0")
     assert aside.exists()
-    assert "aside-1: removed" in prune(f"s3://{bucket}/data", "--remove", "--days", "0")
+    assert f"{aside}: removed" in prune(f"s3://{bucket}/data", "--remove", "--days", "0")
     assert not aside.exists()
+
+
+def test_what_nobody_knows_stays_and_a_bucket_may_be_called_as_what_is_put_aside(bucket, spool):
+    unknown, elsewhere = (spool.folder / f"aside-{digit * 32}" for digit in "12")
+    scan = spool.folder / "aside-bucket" / "S1.zarr"
+    for folder in (unknown / "S1.zarr", elsewhere / "S1.zwriter", scan):
+        folder.mkdir(parents=True)
+    mark = {"id": "1", "url": f"s3://{bucket}/data/S1.zarr", "endpoint": "http://elsewhere"}
+    (elsewhere / "S1.zwriter" / "spool").write_text(json.dumps(mark))
+    told = prune(f"s3://{bucket}/data", "--remove", "--days", "0")
+    assert f"{unknown}: needed" in told or "nobody knows of which scan" in told
+    assert "aside-bucket" not in told
+    assert unknown.exists()
+    assert elsewhere.exists()
+    assert scan.exists()
 
 
 def test_what_is_in_no_bucket_is_told(tmp_path, spool):

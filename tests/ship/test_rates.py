@@ -101,7 +101,7 @@ def stream(folder: Path, settings: StoreSettings = SETTINGS, threads: int = 1) -
     clock = SimpleNamespace(now=0.0)
     clock.time = clock.monotonic = lambda: clock.now
     bucket: Any = Counting()
-    ours: Any = SimpleNamespace(number=1, check=lambda: None)
+    ours: Any = SimpleNamespace(number=1, check=lambda: None, show_life=lambda: None)
     store, node = folder / "S1.zarr", f"{DEVICES}/cam"
     documents = Documents(bucket, "S1.zarr")
     with (

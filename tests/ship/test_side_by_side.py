@@ -22,5 +22,5 @@ def test_what_is_under_way_when_one_fails_is_ended_first() -> None:
 
     with ThreadPoolExecutor(2) as pool:
         with pytest.raises(ValueError, match="refused"):
-            side_by_side(pool, work, range(4))
+            side_by_side(pool, work, range(4), lambda: None)
         assert sorted(done) == [1, 2, 3]

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from tests.service.disturbed import push
-from tests.ship.lake import Lake
-from zwriter.errors import UsageError
+from tests.ship.lake import SETTINGS, Lake
+from zwriter.errors import StoreError, UsageError
+from zwriter.model import Verdict
+from zwriter.objects import place
 from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.service.finalize import finalize
-from zwriter.settings import Settings, SignalSettings
+from zwriter.settings import Settings, SignalSettings, SpoolSettings
 from zwriter.testing.waiting import until
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
@@ -88,6 +90,81 @@ def test_what_it_has_of_a_scan_that_the_bucket_has_is_not_finalized_by_itself(la
     with lake.writer() as scan:
         push(scan, range(30, 40))
     lake.check(40)
+
+
+def test_who_finalizes_waits_for_what_passes_and_not_for_long(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = lake.writer()
+    push(scan, range(20))
+    scan.flush()
+    scan.close(keep=True)
+    spool = SpoolSettings(folder=lake.folder / "spool")
+    settings = Settings(storage=lake.network.options, spool=spool)
+    lake.network.answer("SlowDown", method="PUT", key="*zarr.json")
+    monkeypatch.setattr("zwriter.service.finalize._PATIENCE", 0.3)
+    with pytest.raises(StoreError, match=r"not all sent.*SlowDown"):
+        finalize(lake.url, settings)
+    monkeypatch.setattr("zwriter.service.finalize._PATIENCE", 60.0)
+    lake.network.heal()
+    lake.network.answer("SlowDown", times=2, method="PUT", key="*zarr.json")
+    assert finalize(lake.url, settings)[0] is Verdict.ABORTED
+    assert verify(lake.url).problems == []
+
+
+@pytest.mark.parametrize("when", ["while it is written", "between two writers"])
+def test_a_scan_that_was_removed_from_the_bucket_is_ended_in_the_spool(
+    lake: Lake, when: str
+) -> None:
+    scan = lake.writer()
+    push(scan, range(20))
+    scan.flush()
+    if when == "between two writers":
+        scan.close()
+    for url in lake.objects():
+        place(url, lake.network.options).delete()
+    if when == "between two writers":
+        scan = lake.writer()
+    push(scan, range(20, 40))
+    with pytest.raises(UsageError, match=r"was removed while .*`zwriter finalize .*` ends it"):
+        scan.flush()
+    push(scan, range(40, 60))
+    scan.commit()
+    scan.close()
+    assert any("was removed" in text for text in lake.told)
+    (store,) = lake.folder.glob("spool/**/S1.zarr")
+    finalize(store, Settings())
+    assert verify(store).problems == []
+    assert list(open_scan(store).record.points) == list(range(60))
+
+
+def test_a_scan_that_was_never_sent_goes_to_an_endpoint_that_was_mended(lake: Lake) -> None:
+    wrong = place(lake.url, lake.network.options | {"endpoint": "http://127.0.0.1:1"})
+    spool = SpoolSettings(folder=lake.folder / "spool")
+    scan = ScanWriter(
+        wrong, scan_id="one", scan_number=1, settings=SETTINGS, spool=spool, master=None
+    )
+    push(scan, range(20))
+    scan.commit()
+    scan.close()
+    with lake.writer() as scan:
+        push(scan, range(20, 40))
+    lake.check(40)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("S1", "the name of a store ends in .zarr"),
+        ("a\\\\b/S1.zarr", "without .* and control characters"),
+        ("a\nb/S1.zarr", "without .* and control characters"),
+    ],
+)
+def test_a_path_that_cannot_be_used_leaves_nothing(lake: Lake, name: str, told: str) -> None:
+    path = place(f"s3://{lake.bucket}/data/{name}", lake.network.options)
+    with pytest.raises(UsageError, match=told):
+        ScanWriter(path, spool=SpoolSettings(folder=lake.folder / "spool"))
+    assert not (lake.folder / "spool").exists()
 
 
 def test_a_scan_that_is_closed_in_an_outage_is_gone_on_with(lake: Lake) -> None:

@@ -21,6 +21,7 @@ from zwriter.store.framed import FramedLog
 from zwriter.store.layout import DEVICES, own_attributes
 from zwriter.store.log_parts import open_log
 from zwriter.testing.failpoints import at_pass, failing
+from zwriter.testing.waiting import until
 
 pytestmark = [pytest.mark.s3, pytest.mark.outage]
 
@@ -62,6 +63,21 @@ def test_who_sends_much_of_one_device_shows_life_meanwhile(
     shards = [number for number, key in enumerate(put) if "/value/c/" in key]
     assert len(shards) > 5
     assert any(key.endswith("/alive") for key in put[shards[0] : shards[-1]])
+
+
+def test_who_sends_one_object_for_long_shows_life_meanwhile(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zwriter.ship.claim._SIGNS_EACH", 0.0)
+    monkeypatch.setattr("zwriter.ship.bucket._MEANWHILE", 0.05)
+    with lake.writer() as scan:
+        sent = lake.network.hold(method="PUT", key="*/value/c/*")
+        scan.add("eiger", "image", np.zeros((64, 64), np.uint16))
+        scan.commit()
+        sent.wait()
+        met = len(lake.network.log)
+        until(lambda: any(r.key.endswith("/alive") for r in lake.network.log[met:]), "a sign")
+        sent.release()
 
 
 def test_a_finished_scan_stays_as_it_is_when_the_machine_that_began_it_comes_back(

@@ -66,6 +66,8 @@ def write_master(
     if str(out).endswith(("/", ".zarr")):
         raise UsageError(f"{out} is no name of an HDF5 file; give one, as scan.h5")
     path, out = place(store, storage_options), place(out, storage_options)
+    if isinstance(out, ObjectPath) and not out.key:
+        raise UsageError(f"{out} is a bucket; give the name of an object in it, as scan.h5")
     if isinstance(path, Path):
         path = path.resolve()
     if isinstance(out, Path):  # links are relative: both paths without symlinks

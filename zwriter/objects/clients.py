@@ -7,6 +7,7 @@ and profiles of `aws configure`, the machine's role. Secrets stay in botocore's 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -25,16 +26,17 @@ from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 from obstore.store import S3Store
 
-from zwriter.errors import ServiceError
+from zwriter.errors import ServiceError, UsageError
 from zwriter.objects.errors import (
     no_credentials,
     no_new_credentials,
     no_such_bytes_told,
+    odd_credentials,
     requests_told,
     settings_told,
 )
 from zwriter.objects.filesystem import BucketFileSystem
-from zwriter.settings import StorageSettings
+from zwriter.settings import ENDPOINT, StorageSettings
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Credential
@@ -73,6 +75,7 @@ class ObjectStorage:
 
     def _new_filesystem(self) -> BucketFileSystem:
         settings = self.settings
+        _ = self.endpoint  # raises if it cannot be used
         with settings_told():
             session = aiobotocore.session.AioSession(profile=settings.profile)
         session.register_component("data_loader", AWS_DESCRIPTIONS)
@@ -250,7 +253,8 @@ class ObjectStorage:
 
     @cached_property
     def endpoint(self) -> str:
-        """Where requests go: what the settings, the environment or a profile say, or AWS's own."""
+        """Where requests go: what the settings, the environment or a profile say, or AWS's own.
+        Raises UsageError if that is no address, or has a password in it, which would be shown."""
         with settings_told():
             client = self._session.create_client(
                 "s3",
@@ -260,6 +264,8 @@ class ObjectStorage:
             )
         endpoint: str = client.meta.endpoint_url
         client.close()
+        if not re.match(ENDPOINT, endpoint):
+            raise UsageError("the object store's endpoint is to be http(s)://host[:port]")
         return endpoint.rstrip("/")
 
     @property
@@ -291,6 +297,8 @@ class ObjectStorage:
             frozen = found.get_frozen_credentials()
         except (BotoCoreError, ClientError, RuntimeError) as error:  # they are renewed just now
             raise no_new_credentials(error) from None
+        if not "".join(filter(None, frozen)).isprintable():
+            raise odd_credentials()  # a client panics over a line break
         return {
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,

@@ -84,6 +84,10 @@ def no_credentials() -> UsageError:
     return UsageError(_NO_CREDENTIALS)
 
 
+def odd_credentials() -> UsageError:
+    return UsageError("the object store's key, secret or token has a line break or the like in it")
+
+
 def no_new_credentials(error: Exception) -> ServiceError:
     """Those that expire could not be renewed, which may be possible later."""
     return ServiceError(f"the object store's credentials cannot be renewed: {error}")

@@ -362,6 +362,8 @@ class ScanWriter:
 
         Raises Fenced when another writer has taken over; NotSynced if the disk has lost something.
         """
+        if self.finished:
+            return
         self._write_all_gathered()
         if self._shipment:
             self._shipment.check()

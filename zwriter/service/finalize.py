@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from zwriter.ship import Shipment, bucket_has_some
 from zwriter.store.epochs import living_writer
 from zwriter.store.layout import own_attributes, side_folder
 
+_PATIENCE = 5.0  # seconds, with an object store that answers no request
 REASON = (
     "its writer died before the scan was finished: it has what was committed, not what was lost"
     " with the writer or is still in Redis"
@@ -69,10 +69,8 @@ def _finish_on_disk(store: Path, settings: Settings) -> None:
 
 
 def _finish_in_bucket(store: ObjectPath, settings: Settings) -> None:
-    at_once = threading.Event()
-    at_once.set()  # somebody waits: when the object store is away, that is told
     spool = settings.spool.model_copy(update={"limit": sys.maxsize})  # it is to become less
-    shipment = Shipment(store, spool, interval=1.0, stop=at_once)
+    shipment = Shipment(store, spool, interval=1.0, patience=_PATIENCE)  # somebody waits
     there = own_attributes(store)
     if shipment.spool.id is None and not there:
         raise UsageError(f"{store}: no such scan store; give the URL of a <base>.zarr")

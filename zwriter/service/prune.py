@@ -15,7 +15,7 @@ from zwriter.settings import Settings
 from zwriter.ship import folders_aside
 from zwriter.store.disk import remove
 from zwriter.store.epochs import living_writer
-from zwriter.store.layout import own_attributes, side_folder
+from zwriter.store.layout import FED_BY, own_attributes, side_folder
 
 _DAY = 86400.0
 
@@ -69,13 +69,24 @@ def _spooled(store: Path, target: ObjectPath) -> Remainder:
         return Remainder(str(store), f"is being written by {writer}", True, age)
     if here.get("finished") and here == there:
         return Remainder(str(store), "the bucket has all of it", False, age, folders)
-    end = f"`zwriter run` goes on with it, `zwriter finalize {quote(str(target))}` ends it"
-    return Remainder(str(store), f"waits for {target}: {end}", True, age)
+    if here.get("finished") and not side_folder(store).exists():
+        what = f"finished here, not in {target}: move it to where it is to stay"
+        return Remainder(str(store), what, True, age)
+    ends = f"`zwriter finalize {quote(str(target))}` ends it"
+    who = "`zwriter run`" if (side_folder(store) / FED_BY).exists() else "its program"
+    return Remainder(str(store), f"waits for {target}: {who} goes on with it, {ends}", True, age)
 
 
 def _put_aside(root: ObjectPath, settings: Settings, older_than: float) -> Iterator[Remainder]:
-    for folder, url in folders_aside(settings.spool):
+    for folder, url, endpoint in folders_aside(settings.spool):
         age = time.time() - folder.stat().st_mtime
-        if age >= older_than and (url is None or url.startswith(f"{root}/")):
+        if url is None:
+            what = "put aside, and nobody knows of which scan: look at it, and remove it by hand"
+            yield Remainder(str(folder), what, True, age)
+        elif (
+            age >= older_than
+            and url.startswith(f"{root}/")
+            and endpoint in (None, root.storage.endpoint)
+        ):
             what = "put aside, when its scan went on from the bucket"
             yield Remainder(str(folder), what, False, age, (folder,))

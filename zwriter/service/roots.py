@@ -34,7 +34,7 @@ def root_of(settings: Settings) -> AnyPath:
 
 @lru_cache(16)
 def _in_bucket(root: str, storage: StorageSettings) -> AnyPath:
-    return place(root.rstrip("/"), dict(storage))
+    return place(root, dict(storage))
 
 
 def redis_name(url: str) -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _WHOLE = 128 * 1024 * 1024  # bytes of an object that is sent by one request
 _PART = 8 * 1024 * 1024
 _LITTLE = 1024 * 1024
+_MEANWHILE = 5.0  # seconds
 
 Data = bytes | bytearray | memoryview
 T = TypeVar("T")
@@ -87,6 +88,14 @@ class Bucket:
         self._tags[key] = self._until_done("PUT", put, little=len(data) <= _LITTLE)
         self._uncertain.update(attempts[1:])
         self.sent_bytes += len(data)
+
+    def knows(self, key: str) -> bool:
+        """Whether it is known what was put there: not what a process before this one did."""
+        return key in self._tags
+
+    def found(self, key: str, tag: str) -> None:
+        """Take what is there now, with this tag, for what was put there."""
+        self._tags[key] = tag
 
     def is_as_sent(self, key: str, tag: str | None) -> bool:
         """Whether an object that has this tag now, None if there is none, is what was put there,
@@ -197,12 +206,19 @@ class Bucket:
 
 
 def side_by_side(
-    pool: ThreadPoolExecutor, function: Callable[[T], object], items: Iterable[T]
+    pool: ThreadPoolExecutor,
+    function: Callable[[T], object],
+    items: Iterable[T],
+    meanwhile: Callable[[], None],
 ) -> None:
-    """Call it for all items. When one fails the others are ended before that is raised: what is
-    sent late must not come after what is sent then."""
+    """Call it for all items, and `meanwhile` each few seconds. When one fails the others are ended
+    before that is raised: what is sent late must not come after what is sent then."""
     futures = [pool.submit(function, item) for item in items]
-    wait(futures)
+    try:
+        while wait(futures, _MEANWHILE).not_done:
+            meanwhile()
+    finally:
+        wait(futures)
     for future in futures:
         future.result()
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from zwriter.ship.ahead import SentAhead
-from zwriter.ship.bucket import Bucket
+from zwriter.ship.bucket import Bucket, side_by_side
 from zwriter.ship.claim import Claim
 from zwriter.ship.documents import Documents
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +33,7 @@ class Carrier:
     ahead: SentAhead
     interval: float
     distrusted: Set[str] = frozenset()
+
+    def side_by_side(self, function: Callable[[T], object], items: Iterable[T]) -> None:
+        """As `bucket.side_by_side`. However slow the way is, others see that the scan is alive."""
+        side_by_side(self.pool, function, items, self.epoch.show_life)

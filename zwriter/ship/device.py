@@ -16,7 +16,6 @@ from zlib import compress
 
 from zwriter.errors import Damaged
 from zwriter.failpoint import failpoint
-from zwriter.ship.bucket import side_by_side
 from zwriter.ship.carrier import Carrier
 from zwriter.ship.commits import BucketCommits
 from zwriter.ship.documents import NAME, with_shape
@@ -65,7 +64,8 @@ class DeviceShipment:
     def __init__(self, folder: Path, node: str, side: str, carrier: Carrier) -> None:
         self.folder, self.node = folder, node
         self._bucket, self._documents = carrier.bucket, carrier.documents
-        self._epoch, self._pool, self._ahead = carrier.epoch, carrier.pool, carrier.ahead
+        self._epoch, self._ahead = carrier.epoch, carrier.ahead
+        self._side_by_side = carrier.side_by_side
         self._shards: dict[tuple[str, int], dict[int, _Shard]] = {}  # of an array's generation
         self._values: dict[str, ValueShipment] = {}
         self._pieces, self._tail = f"{side}/{PIECES}/{folder.name}", Tail(folder)
@@ -189,7 +189,7 @@ class DeviceShipment:
         failpoint("ship.shards_sent")
         self._commit(commit, values, with_shards=True)
         keys = [f"{self._pieces}/{name}" for name in self._tail.old]
-        side_by_side(self._pool, lambda key: self._bucket.delete([key]), keys)
+        self._side_by_side(lambda key: self._bucket.delete([key]), keys)
         self._tail.old.clear()
 
     def _ship_piece(self, commit: dict[str, Any], works: list[_Work]) -> None:
@@ -204,7 +204,7 @@ class DeviceShipment:
         self._send_shards_in_order(work for work in works if work.shard.sealed is not None)
         if piece := self._tail.piece(commit):
             name = f"{self._epoch.number}-{commit['seq']:010d}"
-            self._bucket.put(f"{self._pieces}/{name}", piece)
+            self._side_by_side(partial(self._bucket.put, f"{self._pieces}/{name}"), [piece])
             failpoint("ship.piece_sent")
             self._tail.sent(name, commit)
         self._commit(commit, values, with_shards=False)
@@ -230,7 +230,7 @@ class DeviceShipment:
         """All else, and the commit. values: to be sent; with_shards: the shards are as it says;
         else there are pieces, and documents of arrays that grow stay as they are."""
         signals = {}
-        side_by_side(self._pool, ValueShipment.send, values)
+        self._side_by_side(ValueShipment.send, values)
         documents: list[tuple[str, str, bytes]] = []
         for name, state in commit["signals"].items():
             folder = self.folder / name
@@ -279,10 +279,10 @@ class DeviceShipment:
         """In the order in which they are written to a disk: who sees rows finds what they say."""
         for rank in sorted({publish_order(array) for array, *_ in documents}):
             same = [(node, text) for array, node, text in documents if publish_order(array) == rank]
-            side_by_side(self._pool, lambda item: self._documents.put(*item), same)
+            self._side_by_side(lambda item: self._documents.put(*item), same)
 
     def _send_shards(self, works: Iterable[_Work]) -> None:
-        side_by_side(self._pool, self._send_shard_once, works)
+        self._side_by_side(self._send_shard_once, works)
 
     def _send_shard_once(self, work: _Work) -> None:
         self._ahead.end(work.key)
@@ -332,15 +332,16 @@ class DeviceShipment:
                 keys.update(self._key(f"{name}/{array}", of_array, number) for number in numbers)
         return keys
 
-    def sealed(self) -> dict[Path, str]:
-        """The shard files that were sent for good, and are not read here any more; their keys."""
+    def sealed(self, *, all_of_them: bool = False) -> dict[Path, str]:
+        """The shard files that were sent for good, and, unless `all_of_them` are asked for, are not
+        read here any more; their keys."""
         return {
             self.folder / signal / name / shard_key(state, number): self._key(
                 f"{signal}/{name}", state, number
             )
             for (signal, name), state in growing(self._here or NOTHING)
             for number, _ in state["sealed"]
-            if not read_again(name, state, number)
+            if all_of_them or not read_again(name, state, number)
         }
 
 

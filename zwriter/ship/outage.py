@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -40,7 +41,7 @@ class Outage:
 
     name: what is sent, for the log; tell: is called with one line when something has not been sent
     for a second, and with another when that is over; given_up: set when nobody waits for its end
-    any more.
+    any more; patience: seconds that a request is made again.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class Outage:
         name: str,
         tell: Callable[[str], None] = lambda text: None,
         given_up: threading.Event | None = None,
+        patience: float = math.inf,
     ) -> None:
         self._name, self._tell = name, tell
         self._given_up = given_up or threading.Event()
+        self._patience = patience
         self._stop = threading.Event()
         self._changing = threading.Lock()
         self._waiting = 0  # requests that have failed and are made again
@@ -72,6 +75,8 @@ class Outage:
             if not self._told and time.monotonic() - begun >= _TELL:
                 self._told = True
                 self._say(f"{self._name} waits in the spool, the scan goes on: {error}")
+        if time.monotonic() - begun >= self._patience:
+            raise Stopped(f"{self._name} is not sent: {error}")
         try:
             self.pause(min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE))
         except Stopped:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from glob import escape
 from pathlib import Path
+from shlex import quote
 from typing import Any
 from uuid import uuid4
 
@@ -266,6 +267,21 @@ class Ownership:
         with suppress(OSError):
             self.spool.note(claimed=True)
 
+    def removed(self) -> UsageError | None:
+        """What is to be told if the bucket has nothing of the scan any more, which is ended in the
+        spool then."""
+        there = last_claim(self._bucket, self._epochs)[0] or self._own_there()
+        return None if there else self._note_removed()
+
+    def _note_removed(self) -> UsageError:
+        with suppress(OSError):
+            self.spool.note(removed=True)
+        scan_id = own_attributes(self.spool.store).get("scan_id")
+        return UsageError(
+            f"{self.store} was removed while it was written; {scan_id} stays in the spool, where"
+            f" `zwriter finalize {quote(str(self.spool.store))}` ends it"
+        )
+
     def _refuse_to_send(self, number: int, last: dict[str, Any]) -> None:
         there, here = self._own_there(), own_attributes(self.spool.store)
         kept = f"{here.get('scan_id')} stays in {self.spool.store}"
@@ -273,7 +289,7 @@ class Ownership:
         if other != here.get("scan_id"):
             raise UsageError(f"{self.store} has another scan, {other}; {kept}")
         if not number and not there and self.spool.mark.get("claimed"):
-            raise UsageError(f"{self.store} was removed while it was written; {kept}")
+            raise self._note_removed()
         if there and there.get("finished"):
             raise NotSynced(f"{self.store}: another machine has finished it meanwhile")
         if number and self._went_elsewhere(last):

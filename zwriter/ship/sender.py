@@ -18,6 +18,7 @@ from zwriter.ship.outage import Stopped
 from zwriter.ship.ownership import Ownership
 from zwriter.ship.tree import TreeShipment
 from zwriter.store.layout import DEVICES, FED_BY, LOGS
+from zwriter.store.shard_index import FIRST_CHUNK
 
 P = ParamSpec("P")
 
@@ -107,12 +108,24 @@ class Sender:
             path: key for device in self._devices.values() for path, key in device.sealed().items()
         }
 
-    def is_there(self, key: str) -> bool:
-        """Whether the bucket has an object as it was sent, and that will stay so: no request for it
-        was given up that may still be done."""
-        return not self._bucket.is_uncertain(key) and self._bucket.is_as_sent(
-            key, self._bucket.tag(key)
-        )
+    def is_there(self, path: Path, key: str) -> bool:
+        """Whether the bucket has the object of a sealed shard file as it was sent, and that will
+        stay so: no request for it was given up that may still be done."""
+        if self._bucket.is_uncertain(key) or (tag := self._bucket.tag(key)) is None:
+            return False
+        self._compare((path, key, tag))
+        return self._bucket.is_as_sent(key, tag)
+
+    def _compare(self, sealed: tuple[Path, str, str]) -> None:
+        """Find out whether a sealed shard that a process before us has sent is there as it is here,
+        or an older one, by a request that was done late: their heads tell."""
+        path, key, tag = sealed
+        if self._bucket.knows(key):
+            return
+        with path.open("rb") as file:
+            here = file.read(FIRST_CHUNK)
+        there = self._bucket.read(key, FIRST_CHUNK)
+        self._bucket.found(key, tag if there == here else "another")
 
     def finish(self) -> None:
         """After `send` of all of a finished store: make it finished in the bucket, with nothing in
@@ -124,6 +137,13 @@ class Sender:
         for device in self._devices.values():
             wanted |= device.keys()
         there = self._bucket.tags(self._scan.key)
+        sealed = [
+            (path, key, there[key])
+            for device in self._devices.values()
+            for path, key in device.sealed(all_of_them=True).items()
+            if key in there
+        ]
+        self._carrier.side_by_side(self._compare, sealed)
         if other := {key for key in wanted if not self._bucket.is_as_sent(key, there.get(key))}:
             raise Overwritten(self._scan.store, other)
         failpoint("ship.finishing")

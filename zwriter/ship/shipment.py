@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Set
@@ -48,7 +49,7 @@ class Shipment:
     tell: gets a line when the object store takes nothing, and when it does again; registered: an
     object that is there as long as the scan is not finished; stop: set when nobody waits for it any
     more: what waits for the object store then raises Stopped, an OSError; usable: whether the
-    bucket was found to be so: if it refuses now, that is waited for.
+    bucket was found to be so: if it refuses now, that is waited for; patience: for so many seconds.
     """
 
     def __init__(
@@ -61,12 +62,16 @@ class Shipment:
         registered: ObjectPath | None = None,
         stop: threading.Event | None = None,
         usable: bool = False,
+        patience: float = math.inf,
     ) -> None:
+        if not store.key or store.suffix != ".zarr":
+            raise UsageError(f"{store}: the name of a store ends in .zarr")
         self.store, self.spool = store, Spool(settings, store)
         self.path = self.spool.store
         self.interval, self._tell, self._registered = interval, tell, registered
         self._stop = stop or threading.Event()
-        self._outage = Outage(str(store), tell, self._stop)
+        self._patience = patience
+        self._outage = Outage(str(store), tell, self._stop, patience)
         self.bucket = Bucket(store.parent, self._outage)
         self._ownership = Ownership(store, self.spool, self.bucket, usable=usable)
         self._check_here: Callable[[], None] = lambda: None
@@ -74,6 +79,7 @@ class Shipment:
         self._lost: Exception | None = None  # why nothing more may be sent
         self._distrusted: Set[str] = frozenset()  # objects that others have overwritten
         self._fails = ""  # over what, that nobody has foreseen
+        self._stopped_by: Stopped | None = None
         self._finishing = threading.Event()
         self._closing = threading.Event()
         self._wake = threading.Event()  # there is something to be done now
@@ -126,9 +132,12 @@ class Shipment:
         ended = not self._thread.is_alive()  # before looking what it has done
         if self._lost is not None:
             raise self._lost
-        given_up = self._stop.is_set() and (self._outage.lasts or self._fails)
+        waits_no_more = self._stop.is_set() or self._patience < math.inf
+        given_up = (self._stop.is_set() and self._outage.lasts) or (waits_no_more and self._fails)
         if given_up or (ended and not self._done.is_set()):
-            raise OSError(errno.ETIMEDOUT, f"{self.store} is not all sent; it is in the spool")
+            text = f"{self.store} is not all sent; it is in the spool"
+            why = self._stopped_by or self._fails
+            raise OSError(errno.ETIMEDOUT, f"{text}: {why}" if why else text)
 
     @step
     def room(self) -> None:
@@ -217,22 +226,27 @@ class Shipment:
                     try:
                         self._send_all(pool)
                     except (Fenced, NotSynced) as error:
-                        self._lost = error
+                        removed = self._ownership.removed() if self._epoch else None
+                        if removed:
+                            self._failed(removed)
+                        self._lost = removed or error
                         return
                     except (UsageError, _Unmendable) as error:
                         self._failed(error)
                         self._lost = error
                         return
-                    except Stopped:
+                    except Stopped as error:
+                        self._stopped_by = error
                         return
                     except Exception as error:
                         log.debug("%s", self.store, exc_info=True)
                         self._failed(error)
                         if self._closing.wait(_AGAIN) or abandoned():
                             return
-        except Exception as error:  # what a thread may not die of unheard
-            self._lost = error
+        except BaseException as error:  # what a thread may not die of unheard, panics of obstore
+            self._lost = StoreError(f"{self.store} is not sent any more: {error!r}")
             log.exception("%s: is not sent any more", self.store)
+            self._tell(str(self._lost))
 
     def _stopped(self) -> bool:
         return abandoned() or (self._closing.is_set() and not self._finishing.is_set())

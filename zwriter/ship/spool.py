@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from zwriter.store.shard_index import FIRST_CHUNK
 log = logging.getLogger(__name__)
 
 _MARK = "spool"
+_ASIDE = re.compile(r"aside-[0-9a-f]{32}")
 _LOOK = 0.5  # seconds between two looks at what it takes
 
 
@@ -41,6 +43,8 @@ class Spool:
     def __init__(self, settings: SpoolSettings, target: ObjectPath) -> None:
         if any(part in ("", ".", "..") for part in str(target).split("/")[2:]):
             raise UsageError(f"{target}: give a path without empty parts, . and ..")
+        if "\\" in str(target) or not str(target).isprintable():  # servers change such names
+            raise UsageError(f"{str(target)!r}: give a path without \\ and control characters")
         self.limit = settings.limit
         self.folder = settings.folder.expanduser()
         self.store = self.folder / target.bucket / target.key
@@ -53,14 +57,17 @@ class Spool:
     def id(self) -> str | None:
         """Tells this spool from that of any other writer; None if there is none yet.
 
-        Raises UsageError if it is of another object store.
+        Raises UsageError if it is of another object store that has something of it.
         """
         mark = self.mark
         if mark and {key: mark.get(key) for key in self._target} != self._target:
-            raise UsageError(
-                f"{self.side} has a scan for {mark.get('url')} at {mark.get('endpoint')}, which is"
-                " another one: bring that to its end, or remove the folder"
-            )
+            if mark.get("claimed") or mark.get("url") != self._target["url"]:
+                raise UsageError(
+                    f"{self.side} has a scan for {mark.get('url')} at {mark.get('endpoint')}, which"
+                    " is another one: bring that to its end, with that endpoint, or move it and"
+                    f" {self.store.name} elsewhere"
+                )
+            self.note(**self._target)  # nothing was ever sent: the endpoint was mended
         return str(mark["id"]) if mark else None
 
     @property
@@ -114,7 +121,7 @@ class Spool:
         return self._taken_lately() >= max(self.limit, self._kept + self.limit // 4)
 
     def free(
-        self, sealed: dict[Path, str], is_there: Callable[[str], bool], *, all_sent: bool
+        self, sealed: dict[Path, str], is_there: Callable[[Path, str], bool], *, all_sent: bool
     ) -> None:
         """Let go of the chunks of shard files that the bucket has for good, once the spool is half
         full, or the disk. What is left of them is the head, which says what they were.
@@ -129,7 +136,7 @@ class Spool:
             for path in shards:
                 if taken < enough:
                     break
-                if not is_there(sealed[path]):
+                if not is_there(path, sealed[path]):
                     continue
                 with suppress(OSError):  # else the next time
                     taken -= _cut(path)
@@ -157,14 +164,18 @@ class Spool:
 def bucket_has_some(store: Path) -> str | None:
     """The URL of the scan whose store in a spool this is, if the bucket has something of it."""
     mark = _mark_of(side_folder(store))
-    return str(mark["url"]) if mark.get("claimed") else None
+    return str(mark["url"]) if mark.get("claimed") and not mark.get("removed") else None
 
 
-def folders_aside(settings: SpoolSettings) -> Iterator[tuple[Path, str | None]]:
-    """The folders that were put aside, and the URLs of their scans where these are known."""
+def folders_aside(settings: SpoolSettings) -> Iterator[tuple[Path, str | None, str | None]]:
+    """The folders that were put aside, with the URLs of their scans, and the endpoints of these,
+    where they are known."""
     for folder in sorted(settings.folder.expanduser().glob("aside-*")):
+        if not _ASIDE.fullmatch(folder.name):
+            continue  # a bucket's name may begin so
         marks = [mark for side in folder.glob("*.zwriter") if (mark := _mark_of(side))]
-        yield folder, str(marks[0].get("url")) if marks else None
+        mark = marks[0] if marks else {}
+        yield folder, mark.get("url"), mark.get("endpoint")
 
 
 def _mark_of(side: Path) -> dict[str, Any]:

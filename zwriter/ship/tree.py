@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from zwriter.errors import Damaged
-from zwriter.ship.bucket import side_by_side
 from zwriter.ship.carrier import Carrier
 from zwriter.ship.documents import NAME
 from zwriter.ship.values import ValueShipment
@@ -25,7 +24,7 @@ class TreeShipment:
     def __init__(self, path: Path, devices: str, carrier: Carrier) -> None:
         self._path, self._devices = path, devices
         self._bucket, self._documents = carrier.bucket, carrier.documents
-        self._pool = carrier.pool
+        self._side_by_side = carrier.side_by_side
         self._values: dict[str, ValueShipment] = {}
         self._points: dict[str, int] = {}  # node -> how many points of it were sent
         self._logs: set[str] = set()  # their chunks
@@ -69,7 +68,7 @@ class TreeShipment:
         values = [self._value(node) for node in nodes]
         for value in values:
             value.read()
-        side_by_side(self._pool, ValueShipment.send, values)
+        self._side_by_side(ValueShipment.send, values)
         for value in values:
             value.show()
 
