@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from zwriter.ingest import StreamReader
-from zwriter.ingest.discovery import StreamName
+from zwriter.ingest import StreamReader, discovery
+from zwriter.ingest.discovery import Discovery, StreamName
 from zwriter.ingest.lag import unread_share
 from zwriter.ingest.streams import Stream, calls
 from zwriter.model import Rejected, Run
@@ -156,6 +156,61 @@ def test_a_stream_that_redis_did_not_tell_of_is_looked_for_again(client, publish
             until(lambda: "Redis is away" in caplog.text)
             client.execute_command("ACL", "SETUSER", "default", "+type")
             assert [item.value for item in take(reader, 1)] == [1]
+
+
+class Hours:
+    """A clock that only the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class ManyKeys:
+    """A Redis in which each pass over the keys takes so many seconds."""
+
+    def __init__(self, hours: Hours, seconds: float) -> None:
+        self.hours, self.seconds = hours, seconds
+        self.meanwhile = lambda: None
+
+    def scan_iter(self, **_: object) -> list[bytes]:
+        self.hours.now += self.seconds
+        self.meanwhile()
+        return []
+
+
+@pytest.fixture
+def hours(monkeypatch) -> Hours:
+    hours = Hours()
+    monkeypatch.setattr(discovery, "time", hours)
+    return hours
+
+
+def test_looking_for_streams_among_many_keys_leaves_most_of_the_time_to_read_them(hours):
+    looks = Discovery(ManyKeys(hours, 1.0), "scan")
+    begun = hours.now
+    looks.look()
+    took = hours.now - begun
+    hours.now += 9 * took
+    assert not looks.due
+    hours.now += 2 * took
+    assert looks.due
+
+
+def test_who_is_in_a_hurry_has_streams_looked_for_at_once_also_while_they_are(hours):
+    redis = ManyKeys(hours, 1.0)
+    looks = Discovery(redis, "scan")
+    looks.look()
+    looks.hurry()
+    assert looks.due
+    redis.meanwhile = looks.hurry
+    looks.look()
+    assert looks.due
+    redis.meanwhile = lambda: None
+    looks.look()
+    assert not looks.due
 
 
 def test_what_is_read_again_is_marked_to_its_end_whatever_connections_are_made(client, take):

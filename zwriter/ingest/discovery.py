@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_INTERVAL = 0.2
 _LAST_INTERVAL = 1.0
+_REST = 10  # times what a look took: among millions of keys it takes seconds
 _SCAN_COUNT = 1000
 
 
@@ -30,7 +31,8 @@ class StreamName:
 
 
 class Discovery:
-    """Looks for the streams of one scan: each `_FIRST_INTERVAL` seconds, then ever more rarely."""
+    """Looks for the streams of one scan: each `_FIRST_INTERVAL` seconds, then ever more rarely, and
+    always so that most of the time is left to read them."""
 
     def __init__(self, client: Commands, scan_id: str) -> None:
         self._client = client
@@ -38,14 +40,16 @@ class Discovery:
         self._known: set[str] = set()
         self._interval = _FIRST_INTERVAL
         self._due = 0.0
+        self._looked = 0.0
+        self._hurried = 0.0
 
     @property
     def due(self) -> bool:
-        return time.monotonic() >= self._due
+        return self._hurried > self._looked or time.monotonic() >= self._due
 
     def hurry(self) -> None:
-        """Look at once, and often again."""
-        self._interval, self._due = _FIRST_INTERVAL, 0.0
+        """Look at once, and often again. For any thread."""
+        self._interval, self._hurried = _FIRST_INTERVAL, time.monotonic()
 
     def described(self, devices: Iterable[str]) -> list[StreamName]:
         """The streams that the scan's devices will have, as far as they say so.
@@ -65,11 +69,13 @@ class Discovery:
 
     def look(self) -> list[StreamName]:
         """The streams that were not known before, in one pass over Redis' keys."""
+        begun = time.monotonic()
         new = dict.fromkeys(key for key in self._matching() if key not in self._known)
         streams = [key for key in new if self._is_stream(key)]
         self._known.update(new)  # only now: what Redis did not answer for is looked for again
         self._interval = min(2 * self._interval, _LAST_INTERVAL)
-        self._due = time.monotonic() + self._interval
+        self._looked, now = begun, time.monotonic()
+        self._due = now + max(self._interval, _REST * (now - begun))
         return [_named(self._scan_id, key) for key in streams]
 
     def _matching(self) -> Iterator[str]:
