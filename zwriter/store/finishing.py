@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zwriter.settings import SignalSettings
 from zwriter.store.codecs import codec_for
@@ -20,6 +21,7 @@ from zwriter.store.zarr_json import array_json, chunk_key, group_json, write_jso
 
 LOG_CHUNK = 8 * 1024 * 1024  # bytes: a quarantine may have a gigabyte
 _BYTE = np.dtype("u1")
+_LONGEST_ARRAY = 64 * 1024  # bytes of one in an attribute
 
 
 def store_log(tree: Path, log: Path) -> None:
@@ -36,7 +38,8 @@ def store_log(tree: Path, log: Path) -> None:
 
 
 def store_readings(tree: Path, record: ScanRecord) -> None:
-    """Configuration, baseline and metadata, for people to read: the journal has them exactly."""
+    """Configuration, baseline and metadata, for people to read: the journal has them exactly, and
+    alone what is in large arrays."""
     collection = tree / "entry/collection"
     _write_group(collection / "configuration", {"configuration": _plain(record.configuration)})
     _write_group(collection / "baseline", {"baseline": _plain(record.baseline)})
@@ -95,12 +98,21 @@ def _chunks(frames: Iterable[bytes], size: int) -> Iterator[bytearray]:
 
 def _plain(value: Any) -> Any:
     """`value` as JSON has it."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
         return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+    if isinstance(value, np.ndarray):
+        return _plain_array(value)
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _plain_array(array: NDArray[Any]) -> Any:
+    if array.nbytes > _LONGEST_ARRAY:
+        return {"shape": list(array.shape), "dtype": str(array.dtype)}
+    numbers = array.dtype.char in "efd" and np.isfinite(array).all()
+    return array.tolist() if numbers or array.dtype.kind in "biu" else _plain(array.tolist())
