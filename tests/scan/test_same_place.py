@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zwriter.errors import PlaceTaken
+from zwriter.errors import PlaceTaken, UsageError
 from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.testing.failpoints import at_pass, failing
@@ -38,3 +38,12 @@ def test_one_has_it_and_the_other_is_told(tmp_path: Path, step: str, first: str)
     scan = open_scan(path)
     assert scan.scan_id == first
     assert scan.devices["mcs"]["counts"].value[:].tolist() == [1]
+
+
+def test_what_a_link_beside_a_store_leads_to_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "somebodys").mkdir()
+    (tmp_path / "somebodys" / "file").touch()
+    (tmp_path / "S1.zwriter").symlink_to(tmp_path / "somebodys")
+    with pytest.raises(UsageError, match="is a link"):
+        ScanWriter(tmp_path / "S1.zarr", master=None)
+    assert [entry.name for entry in (tmp_path / "somebodys").iterdir()] == ["file"]

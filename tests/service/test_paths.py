@@ -42,6 +42,12 @@ def test_a_scan_goes_where_its_file_components_say(settings):
         "",
         "{root}/a\0b",
         "{root}/" + "x" * 300,
+        "{root}/" + "x" * 300 + "/S00017",
+        "{root}/" + "é" * 130 + "/S00017",
+        "{root}/" + "folder/" * 600 + "S00017",
+        "{root}/a\nb",
+        "{root}/a\x1b[31mb/S00017",
+        "{root}/a\ud800b",
         "{root}2/S00017",
     ],
 )
@@ -55,6 +61,22 @@ def test_a_link_that_leads_out_of_the_root_is_not_followed(settings, tmp_path):
     (settings.root / "link").symlink_to(tmp_path / "outside")
     paths = paths_for(status(settings.root / "link" / "S00017"), settings)
     assert paths.store.is_relative_to(settings.root / "S00000-00999")
+
+
+def test_a_place_below_what_is_no_folder_is_not_taken(settings):
+    (settings.root / "README").touch()
+    (settings.root / "loop").symlink_to("loop")
+    for base in ("README/S00017", "README/a/S00017", "loop/S00017"):
+        assert paths_for(status(settings.root / base), settings) == paths_for(status(), settings)
+
+
+@pytest.mark.parametrize("link", ["S00017.zarr", "S00017.zwriter"])
+@pytest.mark.parametrize("target", ["somewhere", "nowhere"])
+def test_a_link_where_a_scan_should_go_is_somebody_elses(settings, tmp_path, link, target):
+    (tmp_path / "somewhere").mkdir()
+    (settings.root / link).symlink_to(tmp_path / target)
+    paths = paths_for(status(settings.root / "S00017"), settings)
+    assert paths.store == settings.root / "S00017_abc-1.zarr"
 
 
 def test_a_root_that_is_a_link_is_a_root(tmp_path):

@@ -64,6 +64,14 @@ def test_a_log_is_read_while_it_is_written(tmp_path: Path) -> None:
             log.append(b"record")
 
 
+def test_a_link_is_no_log(tmp_path: Path) -> None:
+    (tmp_path / "somebodys").write_bytes(b"precious")
+    (tmp_path / "log").symlink_to(tmp_path / "somebodys")
+    with pytest.raises(OSError, match="symbolic links"):
+        FramedLog(tmp_path / "log")
+    assert (tmp_path / "somebodys").read_bytes() == b"precious"
+
+
 def test_an_empty_record_is_refused(tmp_path: Path) -> None:
     with FramedLog(tmp_path / "log") as log, pytest.raises(ValueError, match="at least one byte"):
         log.append(b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 _LONGEST_NAME = 190  # of a file system's 255 bytes, less what is appended to it:
 _LONGEST_SUFFIX = 40  # bytes of the master file's, and "_master_.h5.12345678.part"
 _LONGEST_ID = 65  # bytes of a scan_id and what is before it
+_LONGEST_PATH = 3072  # of Linux' 4096 bytes, less what is below a store
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,10 @@ def _announced(status: ScanStatus, root: Path) -> Path | None:
         resolved = base.resolve()
     except (OSError, ValueError, RuntimeError):  # NUL, too long, a loop of links
         return None
-    if not base.is_absolute() or not _below(resolved, root):
-        text = "scan %s: %.300s is not below %s: it goes where path_template says"
-        log.warning(text, status.scan_id, base, root)
+    blocked = any(map(_is_in_the_way, resolved.parents))
+    if not base.is_absolute() or not _below(resolved, root) or blocked:
+        text = "scan %s: %.300r is no place below %s: it goes where path_template says"
+        log.warning(text, status.scan_id, components[0], root)
         return None
     return resolved
 
@@ -140,10 +143,21 @@ def _fill(template: str, number: int, scan_id: str, root: AnyPath) -> AnyPath:
 def _below(path: AnyPath, root: AnyPath) -> bool:
     """Whether a scan may go there: not into another scan's store, or what lies beside that."""
     top = f"{str(root).rstrip('/')}/"
-    if not str(path).startswith(top) or len(os.fsencode(path.name)) > _LONGEST_NAME:
+    inside = str(path).removeprefix(top)
+    if not str(path).startswith(top) or not inside.isprintable():
         return False
-    *folders, _ = str(path).removeprefix(top).split("/")
-    return not any(folder.endswith((".zarr", ".zwriter")) for folder in folders)
+    *folders, name = map(os.fsencode, inside.split("/"))
+    if len(name) > _LONGEST_NAME or len(os.fsencode(str(path))) > _LONGEST_PATH:
+        return False
+    return not any(len(f) > 255 or f.endswith((b".zarr", b".zwriter")) for f in folders)
+
+
+def _is_in_the_way(folder: Path) -> bool:
+    """Whether something is there that is no folder."""
+    try:
+        return not stat.S_ISDIR(folder.lstat().st_mode)
+    except OSError:  # not there, or it cannot be seen now
+        return False
 
 
 def _suffix(status: ScanStatus) -> str:
@@ -167,6 +181,8 @@ def _taken(paths: ScanPaths, scan_id: str, settings: Settings, *, look: bool) ->
                 return True
         if not look:
             return False
+        if isinstance(store, Path) and (store.is_symlink() or side_folder(store).is_symlink()):
+            return True  # what it leads to is somebody else's
         if (store / "zarr.json").exists():
             return _own(store).get("scan_id") != scan_id
         if side_folder(store).exists():

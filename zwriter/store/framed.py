@@ -33,7 +33,7 @@ class FramedLog:
         self.path = path
         self._synced = False  # nobody knows what a writer before us did
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
             check()
             self._end = 0

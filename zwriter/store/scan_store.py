@@ -297,6 +297,8 @@ def _check_usable(path: Path, side: Path, scan_id: str | None) -> None:
         raise UsageError(f"{path}: the name of a store ends in .zarr")
     if file := next((folder for folder in (path, *path.parents) if folder.is_file()), None):
         raise UsageError(f"{path}: {file} is a file; choose another path")
+    if side.is_symlink():  # what is there is removed in the end
+        raise UsageError(f"{side} is a link; remove it, or choose another path")
     found = own_attributes(path).get("scan_id")
     if scan_id and found not in (None, scan_id):  # it may be alive: nothing of it is touched
         raise PlaceTaken(f"{path} has another scan, {found}: choose another path")
