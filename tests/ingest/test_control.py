@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from zwriter.errors import BadMessage
-from zwriter.ingest import BeamlineStates, Kept, events_in, listen
+from zwriter.ingest import BeamlineStates, Kept, connect, events_in, listen
 from zwriter.protocol import keys
 from zwriter.protocol.codec import Message, decode, encode
 from zwriter.protocol.messages import ScanPoint, ScanStatus
+from zwriter.settings import RedisSettings
 from zwriter.testing.waiting import until
 
 
@@ -141,6 +142,24 @@ def test_after_a_lost_connection_it_is_time_to_look_again(client, publisher):
         until(lambda: len(connections) == 2)
         publisher.open_scan(scan_number=1)
         until(lambda: events)
+
+
+@pytest.mark.parametrize("command", ["subscribe", "psubscribe", "scan"])
+def test_a_redis_that_refuses_to_tell_of_scans_is_told_of_and_when_it_is_over(own_redis, command):
+    told, stop = [], threading.Event()
+    with contextlib.closing(connect(RedisSettings(url=own_redis.url))) as client:
+        client.execute_command("ACL", "SETUSER", "default", f"-{command}")
+        kept = Kept(client)
+        args = (client, print, print, lambda: list(kept.statuses()), stop, told.append)
+        thread = threading.Thread(target=listen, args=args, daemon=True)
+        thread.start()
+        until(lambda: told)
+        client.execute_command("ACL", "SETUSER", "default", f"+{command}")
+        until(lambda: len(told) == 2)
+        stop.set()
+        thread.join(60)
+    assert told[0].startswith("Redis refuses what it takes to hear of scans: ")
+    assert told[1] == "scans are heard again"
 
 
 def test_redis_keeps_what_was_published(client, publisher):

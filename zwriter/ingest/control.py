@@ -16,6 +16,7 @@ from zwriter.ingest.commands import Commands
 from zwriter.ingest.connection import longer, until_it_works
 from zwriter.protocol import keys
 from zwriter.protocol.codec import Message, decode, encode, messages_in
+from zwriter.protocol.connection import first_line
 from zwriter.protocol.messages import Baseline, FileReference, Readings, ScanPoint, ScanStatus
 
 log = logging.getLogger(__name__)
@@ -44,26 +45,38 @@ def listen(
     unreadable: Callable[[str], None],
     connected: Callable[[], None],
     stop: threading.Event,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Tell `heard` of each event until `stop` is set, and `unreadable`, in one line, of what is
     none.
 
     `connected` is called after each (re)connection, when nothing published from then on can be
-    missed: the time to look at what Redis keeps.
+    missed: the time to look at what Redis keeps. `tell` is called with one line when Redis begins
+    to refuse what that takes, and with another when it is over.
     """
+    pause, refused = 0.0, False
 
-    pause = 0.0
+    def looked() -> None:
+        nonlocal refused
+        connected()
+        if refused:
+            refused = False
+            tell("scans are heard again")
+
     while not stop.is_set():
         with client.pubsub() as pubsub:
             until_it_works("listening to scans", lambda: _subscribe(pubsub), stop)
             try:
                 while not stop.is_set():
                     message = pubsub.get_message(timeout=_SECONDS_TO_NOTICE_STOP)
-                    if message is not None and _handle(message, heard, unreadable, connected):
+                    if message is not None and _handle(message, heard, unreadable, looked):
                         pause = 0.0
             except redis.RedisError as error:
                 if not pause:
                     log.warning("listening to scans is interrupted: %s", error)
+                if isinstance(error, redis.ResponseError) and not refused:
+                    refused = True
+                    tell(f"Redis refuses what it takes to hear of scans: {first_line(error)}")
                 pause = longer(pause)
                 stop.wait(pause)
 

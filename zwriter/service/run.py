@@ -85,7 +85,8 @@ def _serve(
                 ready()
                 ready = None
 
-        listen(client, service.hear, service.tell_unreadable, connected, stop)
+        hear, unreadable = service.hear, service.tell_unreadable
+        listen(client, hear, unreadable, connected, stop, service.tell_refused)
     finally:
         stop.set()
         service.join()
@@ -231,6 +232,10 @@ class _Service:
             self._told_unreadable.add(text)
             self._shared.outbox.alarm(1, text, kind="BadMessage")
 
+    def tell_refused(self, text: str) -> None:
+        """Raise an alarm: scans are not heard, or are heard again."""
+        self._shared.outbox.alarm(1, text, kind="RedisRefuses")
+
     def watch_disk(self, stop: threading.Event) -> None:
         """Look each second whether a scan waits for its disk, until `stop` is set."""
         while not stop.wait(1.0):
@@ -245,11 +250,13 @@ class _Service:
         try:
             self._open_unless_written(status, event)
         except (OSError, ValueError, StoreError, UsageError) as error:
-            log.exception("scan %s: cannot be opened", status.scan_id)
+            self._tell_not_opened(status.scan_id, error)
             self._done_with.append(status.scan_id)
-            text = f"scan {status.scan_id} cannot be opened: {error}"
-            kind = type(error).__name__
-            self._shared.outbox.alarm(1, text, kind=kind, scan_id=status.scan_id)
+
+    def _tell_not_opened(self, scan_id: str, error: Exception) -> None:
+        log.error("scan %s: cannot be opened", scan_id, exc_info=error)
+        text = f"scan {scan_id} cannot be opened: {error}"
+        self._shared.outbox.alarm(1, text, kind=type(error).__name__, scan_id=scan_id)
 
     def _open_unless_written(self, status: ScanStatus, event: ControlEvent) -> None:
         in_use = [str(scan.paths.store) for scan in list(self._runs.values())]
@@ -296,7 +303,11 @@ class _Service:
         for event in heard:
             scan.inbox.hear(event)
         self._runs[status.scan_id] = scan
-        scan.start()
+        try:
+            scan.start()
+        except RuntimeError as error:  # there is no thread for it now; it is looked for again
+            del self._runs[status.scan_id]
+            self._tell_not_opened(status.scan_id, error)
 
     def _done(self, scan_id: str, too_late: list[ControlEvent]) -> None:
         for event in too_late:
