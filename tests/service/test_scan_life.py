@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import errno
+import threading
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from zwriter.ingest import ControlEvent
 from zwriter.model import ScanState, Verdict
 from zwriter.objects import ObjectPath, place
 from zwriter.protocol import Message, decode, encode, keys
 from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.service import paths, scan_run
+from zwriter.service.control_messages import ControlMessages
 from zwriter.settings import SpoolSettings
 from zwriter.store import patience
 from zwriter.testing.failpoints import watched
@@ -362,6 +365,54 @@ def test_a_scan_that_cannot_be_written_harms_no_other(beamline_on_disk, caplog):
             good.add("mcs", "counts", 1, max_shape=(None,))
         assert beamline_on_disk.written(2).verdict is Verdict.COMPLETE
     assert "scan 1: it cannot be written" in caplog.text
+
+
+def test_a_scan_that_no_thread_can_be_started_for_is_told_of_and_tried_again(
+    beamline_on_disk, until, monkeypatch
+):
+    beamline, start = beamline_on_disk, threading.Thread.start
+    none_left = threading.Event()
+    none_left.set()
+
+    def start_or_not(thread) -> None:
+        if none_left.is_set() and thread.name.startswith("scan-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_or_not)
+    with beamline.service():
+        scan = beamline.publisher.open_scan(scan_number=1)
+        until(lambda: beamline.client.get(keys.alarms()), "the alarm")
+        alarm = decode(beamline.client.get(keys.alarms()))
+        none_left.clear()
+        scan.add("mcs", "counts", 1, max_shape=(None,))
+        beamline.redis("CLIENT", "KILL", "TYPE", "pubsub")
+        beamline.live(1, rows=1)
+        scan.close()
+        assert beamline.written(1).verdict is Verdict.COMPLETE
+    assert "cannot be opened: can't start new thread" in alarm.data["info"]["error_message"]
+
+
+def test_rows_can_be_read_while_more_and_more_points_come(beamline_on_disk, monkeypatch):
+    journal, enough = ControlMessages._journal, threading.Event()
+
+    def journal_and_hear_again(control, kind, name, raw) -> None:
+        journal(control, kind, name, raw)
+        if kind == "segment" and not enough.is_set():
+            control._inbox.hear(ControlEvent(kind, control._scan_id, name, raw))
+
+    monkeypatch.setattr(ControlMessages, "_journal", journal_and_hear_again)
+    with beamline_on_disk.service():
+        with beamline_on_disk.publisher.open_scan(scan_number=1, monitored=["samx"]) as scan:
+            scan.point(0, point(1.5))
+            scan.add("mcs", "counts", 1, max_shape=(None,))
+            try:
+                beamline_on_disk.live(1, rows=1)
+            finally:
+                enough.set()
+        written = beamline_on_disk.written(1)
+    assert written.verdict is Verdict.COMPLETE
+    assert written.devices["samx"]["samx"].value[:].tolist() == [1.5]
 
 
 def test_scans_that_were_opened_before_the_service_started_are_written(beamline):

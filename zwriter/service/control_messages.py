@@ -68,10 +68,10 @@ class ControlMessages:
         self._behind_last = max(writer.record.points, default=-1) + 1
         self._states: BeamlineStates | None = None
 
-    def journal_heard(self) -> int:
-        """Journal what was heard; how much of it was of this scan alone."""
-        count = 0
-        while (event := self._inbox.heard.get()) is not None:
+    def journal_heard(self, seconds: float = math.inf) -> int:
+        """Journal what was heard, for as long; how much of it was of this scan alone."""
+        count, until = 0, time.monotonic() + seconds
+        while time.monotonic() < until and (event := self._inbox.heard.get()) is not None:
             self._journal(event.kind, event.name, event.raw)
             count += event.scan_id == self._scan_id
         return count

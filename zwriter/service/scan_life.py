@@ -49,7 +49,7 @@ class ScanLife:
         self._resumed = writer.record.status is not None  # begun by a service before this one
         self._control = ControlMessages(shared.client, scan_id, label, writer, inbox)
         if not writer.finished:
-            self._control.journal_heard()  # the status, which names the devices
+            self._control.journal_heard(_TICK)  # the status, which names the devices
         self._announced = Announced(shared.client)
         self._lag = Lag(label)
         self._bad_input = BadInput(shared.outbox, scan_id, writer)
@@ -88,6 +88,7 @@ class ScanLife:
                     self._note_what_is_missing()
                     self._note_what_may_be_lost()
                     return True
+            self._control.journal_heard()
             self._writer.commit()
             self._take_what_was_read()
             return False
@@ -108,7 +109,7 @@ class ScanLife:
 
     def _step(self) -> None:
         """Take what has come, and make visible what is due."""
-        if self._control.journal_heard():
+        if self._control.journal_heard(_TICK):  # the rest later: data waits
             self._last_news = time.monotonic()
         batch = self._what_has_come()
         if batch:
@@ -127,7 +128,8 @@ class ScanLife:
         """What is to be written now: before a commit all there is, else what is worth it."""
         if not self._control.ended:
             left = min(self._writer.commits_in, self._gather_until - time.monotonic())
-            batch = self._reader.get(min(max(left, 0.0), _TICK), gathering=True)
+            wait = 0.0 if self._inbox.heard.nbytes else min(max(left, 0.0), _TICK)
+            batch = self._reader.get(wait, gathering=True)
             if batch or (self._writer.commits_in and time.monotonic() < self._gather_until):
                 return batch
         self._gather_until = time.monotonic() + _LONGEST_GATHERING
