@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from zwriter.errors import UsageError
 from zwriter.protocol import ScanStatus
 from zwriter.service.paths import ScanPaths, check_template, paths_for
-from zwriter.service.roots import find_unfinished, mark_as_fed
+from zwriter.service.roots import fed_from, find_unfinished, mark_as_fed
 from zwriter.settings import Settings
 
 
@@ -77,6 +78,16 @@ def test_a_link_where_a_scan_should_go_is_somebody_elses(settings, tmp_path, lin
     (settings.root / link).symlink_to(tmp_path / target)
     paths = paths_for(status(settings.root / "S00017"), settings)
     assert paths.store == settings.root / "S00017_abc-1.zarr"
+
+
+def test_a_pipe_where_a_file_should_be_is_not_waited_for(settings):
+    for folder in ("S00017.zarr", "S00017.zwriter"):
+        (settings.root / folder).mkdir()
+    os.mkfifo(settings.root / "S00017.zarr" / "zarr.json")
+    os.mkfifo(settings.root / "S00017.zwriter" / "redis")
+    paths = paths_for(status(settings.root / "S00017"), settings)
+    assert paths.store == settings.root / "S00017_abc-1.zarr"
+    assert fed_from(settings.root / "S00017.zarr") is None
 
 
 def test_a_root_that_is_a_link_is_a_root(tmp_path):

@@ -18,7 +18,7 @@ from zwriter.settings import Settings, SpoolSettings, StorageSettings
 from zwriter.ship import Spool
 from zwriter.store.disk import walk
 from zwriter.store.epochs import living_writer
-from zwriter.store.layout import FED_BY, own_attributes, side_folder
+from zwriter.store.layout import FED_BY, own_attributes, read_file, side_folder
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def mark_as_fed(store: Path, redis: str) -> None:
 def fed_from(store: AnyPath) -> str | None:
     """The Redis that a service feeds an unfinished store from; None if none does."""
     try:
-        return (side_folder(store) / FED_BY).read_bytes().decode().strip()
+        return read_file(side_folder(store) / FED_BY).decode().strip()
     except (FileNotFoundError, ValueError):
         return None
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any, TypeVar
 
 from zwriter.objects import AnyPath
@@ -37,10 +40,17 @@ def sync_name(signal: str, pushed: Collection[str], read: Collection[str]) -> st
     return name
 
 
+def read_file(path: AnyPath) -> bytes:
+    """What a file has. Raises FileNotFoundError for what is none: a pipe would be waited for."""
+    if isinstance(path, Path) and not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return path.read_bytes()
+
+
 def own_attributes(path: AnyPath) -> dict[str, Any]:
     """What zwriter says of a store in its root document; empty if that cannot be read."""
     try:
-        own = json.loads((path / "zarr.json").read_bytes())["attributes"]["zwriter"]
+        own = json.loads(read_file(path / "zarr.json"))["attributes"]["zwriter"]
     except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, TypeError):
         return {}
     return own if isinstance(own, dict) else {}
