@@ -220,6 +220,15 @@ def test_what_the_disk_did_not_keep_is_looked_at_and_written_again(beamline, hea
     assert "DiskTrouble" in heard()
 
 
+def test_of_an_error_in_many_lines_the_first_one_is_told():
+    told, stop = [], threading.Event()
+    stop.set()
+    disk = patience.WaitForDisk("scan 1", stop, told.append)
+    with pytest.raises(OSError, match="full"):
+        disk.refused(OSError("the disk is full\nat #1 in H5FDwrite"))
+    assert told == ["scan 1 cannot be written, and waits until it can be: the disk is full"]
+
+
 def test_a_slow_disk_raises_an_alarm(beamline, heard, until, monkeypatch):
     monkeypatch.setattr(alarms_module, "SLOW", 0.1)
     goes_on = threading.Event()

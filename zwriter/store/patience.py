@@ -6,6 +6,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from zwriter.protocol.connection import first_line
+
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.1
@@ -38,7 +40,7 @@ class WaitForDisk:
     def refused(self, error: OSError) -> None:
         """Wait a little. Raises the error if `stop` is set."""
         if not self._pause:
-            text = f"{self._name} cannot be written, and waits until it can be: {error}"
+            text = f"{self._name} cannot be written, and waits until it can be: {first_line(error)}"
             log.error(text)
             self._tell(text)
         self._pause = min(2 * self._pause or _FIRST_PAUSE, _LONGEST_PAUSE)
