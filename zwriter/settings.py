@@ -123,7 +123,9 @@ class RedisSettings(_Section):
 
     url: SecretStr = SecretStr("redis://localhost:6379/0")
     queue_bytes: int = Field(
-        default=128 * MiB, ge=MiB, description="limit of what is read and not committed, in memory"
+        default=128 * MiB,
+        ge=MiB,
+        description="limit of what is read of each open scan and not committed, in memory",
     )
     drain_timeout: float = Field(
         default=5.0,
