@@ -12,9 +12,9 @@ from zwriter.protocol import Message, encode
 from zwriter.store.record import ScanRecord, journal_entry
 
 
-def status(state: str, timestamp: float | None = None, **info: Any) -> bytes:
+def status(state: str, timestamp: float | None = None, number: int = 7, **info: Any) -> bytes:
     fields = {"scan_id": "scan", "status": state, "info": info, "timestamp": timestamp}
-    return encode(Message("ScanStatusMessage", {**fields, "scan_number": 7}))
+    return encode(Message("ScanStatusMessage", {**fields, "scan_number": number}))
 
 
 def point(number: int, value: Any, scan: str = "scan") -> Message:
@@ -46,6 +46,14 @@ def test_resuming_does_not_change_when_the_scan_began() -> None:
     for time, state in enumerate(("open", "paused", "open", "aborted")):
         record.apply("status", "", status(state, float(time)), 0)
     assert (record.start_time, record.end_time) == (0.0, 3.0)
+
+
+def test_a_scan_keeps_its_number_whatever_is_said_later(caplog: pytest.LogCaptureFixture) -> None:
+    record = ScanRecord()
+    for state, number in (("open", 7), ("paused", 77), ("closed", 77)):
+        record.apply("status", "", status(state, number=number), 0)
+    assert record.scan_number == 7
+    assert caplog.text.count("it stays number 7") == 1
 
 
 def test_a_scan_that_has_ended_does_not_open_again() -> None:

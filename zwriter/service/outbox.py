@@ -79,13 +79,13 @@ class Outbox:
     ) -> None:
         """A line in the history of scans. `devices`: as in `Scan.summary()`."""
         status = record.status_message
-        if status is None or status.scan_number is None:
+        if status is None or record.scan_number is None:
             log.info("scan %s has no number and no place in the history", record.scan_id)
             return
         ended = record.end_time or time.time()
         message = scan_history_message(
             scan_id=record.scan_id,
-            scan_number=status.scan_number,
+            scan_number=record.scan_number,
             dataset_number=status.dataset_number or 0,
             file_path=str(master),
             exit_status=str(status.status),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,8 @@ from zwriter.protocol.messages import (
     ScanStatus,
 )
 from zwriter.store.columns import Column, column
+
+log = logging.getLogger(__name__)
 
 Reading = dict[str, Any]
 DeviceReadings = dict[str, dict[str, Reading]]
@@ -169,8 +172,12 @@ class ScanRecord:
         if self.status is not None and self.status.ended and not message.status.ended:
             raise BadMessage(f"scan {message.scan_id} has ended; {message.status} comes too late")
         self.scan_id = message.scan_id
-        if message.scan_number is not None:
+        last = self.status_message
+        if self.scan_number is None:
             self.scan_number = message.scan_number
+        elif message.scan_number not in (None, self.scan_number, last and last.scan_number):
+            text = "scan %s: a status calls it number %s; it stays number %s"
+            log.warning(text, message.scan_id, message.scan_number, self.scan_number)
         self.status, self.reason, self.status_message = message.status, message.reason, message
         self.info |= {k: v for k, v in message.info.items() if k not in _NOT_METADATA}
         when = time if message.timestamp is None else message.timestamp
