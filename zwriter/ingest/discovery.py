@@ -40,12 +40,12 @@ class Discovery:
         self._known: set[str] = set()
         self._interval = _FIRST_INTERVAL
         self._due = 0.0
-        self._looked = 0.0
+        self.looked = 0.0  # when the last look began
         self._hurried = 0.0
 
     @property
     def due(self) -> bool:
-        return self._hurried > self._looked or time.monotonic() >= self._due
+        return self._hurried > self.looked or time.monotonic() >= self._due
 
     def hurry(self) -> None:
         """Look at once, and often again. For any thread."""
@@ -74,7 +74,7 @@ class Discovery:
         streams = [key for key in new if self._is_stream(key)]
         self._known.update(new)  # only now: what Redis did not answer for is looked for again
         self._interval = min(2 * self._interval, _LAST_INTERVAL)
-        self._looked, now = begun, time.monotonic()
+        self.looked, now = begun, time.monotonic()
         self._due = now + max(self._interval, _REST * (now - begun))
         return [_named(self._scan_id, key) for key in streams]
 

@@ -157,7 +157,7 @@ class StreamReader:
         began = time.monotonic()
         if self._discovery.due:
             self._add(self._discovery.look())
-            self._looked_at = began
+            self._looked_at = self._discovery.looked
         most, more, nbytes = 0, False, self._nbytes
         waiting = [stream for stream in self._streams.values() if stream.refused <= began]
         for call in calls(waiting, self._reply_bytes):
