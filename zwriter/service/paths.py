@@ -181,10 +181,12 @@ def _taken(paths: ScanPaths, scan_id: str, settings: Settings, *, look: bool) ->
                 return True
         if not look:
             return False
-        if isinstance(store, Path) and (store.is_symlink() or side_folder(store).is_symlink()):
+        if isinstance(store, Path) and side_folder(store).is_symlink():
             return True  # what it leads to is somebody else's
         if (store / "zarr.json").exists():
             return _own(store).get("scan_id") != scan_id
+        if isinstance(store, Path) and store.is_symlink():
+            return True
         if side_folder(store).exists():
             return False  # begun, and there is nothing in it yet
         return store.exists() or paths.master.exists()
