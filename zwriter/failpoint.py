@@ -1,7 +1,7 @@
 """Named places where a test can make a process stop, fail or die. They do nothing unless set.
 
 `zwriter.testing.failpoints` sets them, or the environment does, for processes of their own:
-ZWRITER_FAILPOINTS="commit.link=kill@3,index=enospc" (at the third pass; at every one).
+ZWRITER_FAILPOINTS="commit.linking=kill@3,index.writing=enospc" (at the third pass; at every one).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,59 @@ def test_files_of_devices_are_linked_and_lost_ones_are_named(
     assert references["eiger/data"][()].tolist() == [1, 2, 3]
     assert references["eiger"].get("data", getlink=True).filename == "eiger.h5"
     assert not references["pilatus"].attrs["found"]
+
+
+@pytest.mark.parametrize(
+    ("hints", "link", "target"),
+    [
+        ({"data": ""}, "data", "/"),
+        ({"data": "/nowhere"}, "data", "/nowhere"),
+        ({"a\0b": "x\0y"}, "a_b", "x\\0y"),
+    ],
+)
+def test_files_of_devices_are_linked_whatever_is_hinted(
+    scan: ScanWriter,
+    finished: Callable[[], h5py.Group],
+    tmp_path: Path,
+    hints: dict[str, str],
+    link: str,
+    target: str,
+) -> None:
+    refer(scan, tmp_path / "eiger.h5", hints)
+    references = finished()["collection/file_references/eiger"]
+    assert references.get(link, getlink=True).path == target
+
+
+def test_hinted_links_that_cannot_all_be_there_are_json(
+    scan: ScanWriter, finished: Callable[[], h5py.Group], tmp_path: Path
+) -> None:
+    refer(scan, tmp_path / "eiger.h5", {"a": "/x", "a/b": "/y"})
+    told = finished()["collection/file_references/eiger/json"].asstr()[()]
+    assert json.loads(told) == {"a": "/x", "a/b": "/y"}
+
+
+def refer(scan: ScanWriter, path: Path, hints: dict[str, str]) -> None:
+    """A device `eiger` says that it wrote a file, with hints what is where in it."""
+    h5py.File(path, "w").close()
+    fields = {"file_path": str(path), "done": True, "successful": True}
+    scan.status("open")
+    scan.journal("file", "eiger", message(scan, "FileMessage", **fields, hinted_h5_entries=hints))
+
+
+@on_a_disk
+def test_a_detector_may_have_a_signal_called_as_the_motor_or_the_title(
+    scan: ScanWriter, finished: Callable[[], h5py.Group]
+) -> None:
+    priority = {"monitored": ["det"]}
+    scan.status("open", scan_report_devices=["samx", "title"], readout_priority=priority)
+    for i in range(4):
+        reading = {"value": float(i), "timestamp": 0.0}
+        signals = {"samx": {"value": 10 * i, "timestamp": 0.0}}
+        scan.point(i, {"samx": {"samx": reading}, "title": {"title": reading}, "det": signals})
+    plot = finished()["plot"]
+    assert plot[plot.attrs["signal"]][()].tolist() == [0, 10, 20, 30]
+    assert list(plot.attrs["axes"]) == ["title"]
+    assert plot["title"][()].tolist() == [0, 1, 2, 3]
 
 
 @on_a_disk

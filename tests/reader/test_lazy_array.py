@@ -15,6 +15,7 @@ from zarr.storage import StorePath, WrapperStore
 
 from zwriter.errors import StoreError
 from zwriter.reader.lazy import InMemory, InStore, LazyArray
+from zwriter.testing.scans import ScanFolder
 
 DATA = np.arange(23 * 4 * 3, dtype=np.int32).reshape(23, 4, 3)
 
@@ -125,6 +126,19 @@ def moving(at_most: int) -> tuple[LazyArray, np.ndarray]:
 def test_what_a_writer_moves_meanwhile_is_read_in_ever_smaller_parts(at_most: int, key: Any):
     array, data = moving(at_most)
     np.testing.assert_array_equal(array[key], data[key])
+
+
+def test_an_array_that_is_promoted_stays_for_its_reader_as_it_was(scans: ScanFolder):
+    with scans.writer(master=None) as writer:
+        for row in range(3):
+            writer.add_slice("det", "count", row, [row, 7], max_shape=(None, 4))
+        writer.flush()
+        value = scans.open().devices["det"]["count"].value
+        before = value[...]
+        writer.add_slice("det", "count", 3, [0.5], max_shape=(None, 4))
+    for now in (value[...], np.stack([value[row] for row in range(3)])):
+        assert now.dtype == before.dtype == np.int64
+        np.testing.assert_array_equal(now, before)
 
 
 def test_what_stays_unreadable_is_told_in_a_line():

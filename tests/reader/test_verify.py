@@ -20,6 +20,7 @@ from zwriter.reader import Report, listing, open_scan, verify
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings, StoreSettings
 from zwriter.store.shard_index import MAX_CHUNKS, MISSING, index_bytes, parse_index
+from zwriter.testing.failpoints import failing, fault
 from zwriter.testing.scans import ScanFolder
 
 ROWS = 600  # chunks of 2 rows, 255 of them in a shard: two shards
@@ -115,6 +116,34 @@ def test_an_aborted_scan_is_not_complete(scans: ScanFolder):
     writer.close()
     report = verify(scans.path)
     assert (report.exit_code, report.verdict) == (3, Verdict.ABORTED)
+
+
+def test_records_at_scan_points_are_no_damage(scans: ScanFolder):
+    with scans.writer(master=None) as writer:
+        for point in range(3):
+            value = np.array((np.nan, point), [("x", "<f4"), ("n", "<i2")])
+            writer.point(point, {"det": {"hit": {"value": value, "timestamp": 1.0}}})
+    assert verify(writer.path).problems == []
+
+
+def test_a_promotion_that_was_not_committed_is_no_damage(tmp_path: Path):
+    """As of a writer that died in between, or has not come further."""
+    writer = ScanWriter(tmp_path / "S1.zarr", settings=SMALL)
+
+    def write_all(value: float) -> None:
+        writer.add("mcs", "count", value)
+        writer.add("mcs", "ragged", [value] * 3, max_shape=(None, None))
+        writer.add_slice("mcs", "slices", int(value), [value] * 3, max_shape=(None, 100))
+
+    for value in range(40):
+        write_all(value)
+        writer.flush()
+    write_all(40.5)
+    with failing("commit.linking", fault), pytest.raises(RuntimeError):
+        writer.flush()
+    assert verify(tmp_path / "S1.zarr").problems == []
+    (tmp_path / "S1.zarr" / DEVICES / "mcs/count/value/c/0").unlink()
+    assert any("shard is missing" in problem for problem in verify(tmp_path / "S1.zarr").problems)
 
 
 def test_rows_that_never_came_need_no_chunk(scans: ScanFolder):
@@ -241,6 +270,22 @@ def age_consolidated_metadata(store: Path) -> None:
     (store / "zarr.json").write_text(json.dumps(document))
 
 
+def change_a_dtype(store: Path) -> None:
+    """In the array's document and in the consolidated one."""
+    for path in (store / "zarr.json", store / IMAGE / "zarr.json"):
+        path.write_text(path.read_text().replace("uint16", "int16"))
+
+
+def rename_a_dimension(store: Path) -> None:
+    path = store / IMAGE / "zarr.json"
+    path.write_text(path.read_text().replace("image_row", "image_line"))
+
+
+def damage_the_empty_quarantine(store: Path) -> None:
+    path = next((store / "entry/zwriter/quarantine/offsets").rglob("c/0"))
+    path.write_bytes(b"damaged")
+
+
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
@@ -260,6 +305,9 @@ def age_consolidated_metadata(store: Path) -> None:
         (damage_a_commit, "the commit is damaged"),
         (damage_a_replaced_value, "cam/roi/value cannot be read"),
         (damage_the_journal, "journal"),
+        (damage_the_empty_quarantine, "quarantine"),
+        (change_a_dtype, "dtype int16, the commit has uint16"),
+        (rename_a_dimension, "not what the consolidated metadata says"),
         (damage_a_scan_point, "samx/samx/point_id cannot be read"),
         (damage_the_root, "damaged"),
         (age_consolidated_metadata, "consolidated metadata"),
@@ -499,6 +547,30 @@ def test_a_master_file_of_another_scan_or_another_ending_is_found(tmp_path: Path
     with h5py.File(master, "r+") as file:
         file["entry/zwriter/store"][()] = "S2.zarr"
     assert any("is of another scan" in problem for problem in verify(master).problems)
+
+
+def test_a_master_file_in_the_place_of_another_scans_is_found(tmp_path: Path):
+    for number in (1, 2):
+        noise(tmp_path / f"S{number}.zarr", number)
+    swap(tmp_path / "S1_master.h5", tmp_path / "S2_master.h5")
+    for path in (tmp_path / "S1.zarr", tmp_path / "S2_master.h5", tmp_path):
+        assert any("is of another scan" in problem for problem in verify(path).problems)
+
+
+@pytest.mark.parametrize("node", ["entry", "entry/collection/devices/samx"])
+def test_a_damaged_group_of_a_master_file_is_told_in_a_line(tmp_path: Path, node: str):
+    with ScanWriter(tmp_path / "S1.zarr", master="reference") as writer:
+        writer.status("open", scan_report_devices=["samx"])
+        for point in range(3):
+            writer.point(point, {"samx": {"samx": {"value": point, "timestamp": 1.0}}})
+    master = tmp_path / "S1_master.h5"
+    with h5py.File(master) as file:
+        header = h5py.h5o.get_info(file[node].id).addr
+    data = bytearray(master.read_bytes())
+    data[header + 6] ^= 1
+    master.write_bytes(data)
+    for path in (tmp_path, tmp_path / "S1.zarr", master):
+        assert any(str(master) in problem for problem in verify(path).problems)
 
 
 def test_a_file_that_is_none_of_the_scans_is_no_damage(folder: Path):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import xarray
 
 from zwriter.reader import LazyArray
+from zwriter.scan import ScanWriter
 from zwriter.testing.scans import ScanFolder
 
 
@@ -94,3 +97,42 @@ def test_rows_of_different_lengths_at_scan_points_are_flat_too(device):
 def test_timestamps_decode_to_dates(device):
     ds = xarray.decode_cf(device.to_xarray())
     assert ds.image_timestamp.values[0] == np.datetime64("2023-11-14T22:13:20")
+
+
+def device_of(scans: ScanFolder, write: Callable[[ScanWriter], None]) -> xarray.Dataset:
+    with scans.writer(master=None) as writer:
+        write(writer)
+    return scans.open().devices["mca"].to_xarray()
+
+
+def test_a_signal_may_be_called_as_the_dimension_of_another(scans: ScanFolder):
+    def write(writer: ScanWriter) -> None:
+        for i in range(3):
+            writer.add("mca", "mca", np.arange(i), 1.7e9, max_shape=(None, None))
+            writer.add("mca", "roi", np.arange(2), 1.7e9)
+            readings = {"mca_value": i, "roi_row": i, "point_id": i, "point_id_": 7}
+            writer.point(i, {"mca": {k: {"value": v} for k, v in readings.items()}})
+
+    ds = device_of(scans, write)
+    assert ds.mca.values.tolist() == [0, 0, 1]
+    assert ds.mca_value.values.tolist() == ds.roi_row.values.tolist() == [0, 1, 2]
+    assert ds.roi_timestamp.dims == ds.roi.dims[:1]
+    assert "roi_timestamp" in ds.coords
+    assert ds["point_id_"].values.tolist() == [7, 7, 7]
+    assert ds["point_id__"].values.tolist() == [0, 1, 2]
+
+
+def test_what_nan_would_change_has_points_of_its_own(scans: ScanFolder):
+    record = np.array((1, 2.5), [("n", "<i2"), ("x", "<f4")])
+
+    def write(writer: ScanWriter) -> None:
+        for i in range(4):
+            readings = {"x": 1, "hit": record, "pulse": 2**60 + i}
+            kept = list(readings)[: 1 if i == 2 else 3]
+            writer.point(i, {"mca": {k: {"value": readings[k]} for k in kept}})
+
+    ds = device_of(scans, write)
+    assert ds.x.sel(point_id=2) == 1
+    assert ds.hit.values.tolist() == [record.item()] * 3
+    assert ds.pulse.values.tolist() == [2**60 + i for i in (0, 1, 3)]
+    assert ds.pulse_point_id.values.tolist() == [0, 1, 3]

@@ -158,7 +158,7 @@ def _described(value: Any) -> Node | None:
     if isinstance(value, Message):
         value = value.data
     if isinstance(value, Mapping):
-        if _collide(value):
+        if collide(value):
             return Dataset(json_text(value))
         group = Group()
         for name, item in value.items():
@@ -174,7 +174,7 @@ def _described(value: Any) -> Node | None:
         return Dataset(json_text(value))
 
 
-def _collide(names: Iterable[Any]) -> bool:
+def collide(names: Iterable[Any]) -> bool:
     """Whether some of these would be at one place, or one below another."""
     places = sorted(_names(str(name)) for name in names)
     return any(one == other[: len(one)] for one, other in pairwise(places))

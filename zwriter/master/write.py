@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -36,6 +37,8 @@ from zwriter.objects import AnyPath, ObjectPath, place
 from zwriter.reader import open_scan
 from zwriter.reader.verify.master import is_ours
 from zwriter.settings import MasterMode, MasterSettings
+
+log = logging.getLogger(__name__)
 
 _PAGE = 64 * 1024
 _ERRNO = re.compile(r"\berrno = (\d+)")  # in what HDF5 says
@@ -157,7 +160,10 @@ class _Writer:
             case SoftLink(target):
                 group[name] = h5py.SoftLink(text(target))
             case ExternalLink(file, target):
-                group[name] = h5py.ExternalLink(text(file), text(target))
+                try:
+                    group[name] = h5py.ExternalLink(text(file), text(target))
+                except ValueError as error:  # it must not cost all others their file
+                    log.error("%s/%s: is not linked: %s", group.name, name, error)
             case Dataset(data, attrs):
                 set_attributes(_create(group, name, data), attrs)
             case Table(columns, attrs):

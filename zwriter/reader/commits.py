@@ -8,7 +8,7 @@ from typing import Any
 from zwriter.errors import StoreError
 from zwriter.model import Ledger
 from zwriter.reader.location import Location
-from zwriter.store.array_state import free_before
+from zwriter.store.array_state import free_before, shard_chunks
 from zwriter.store.layout import DEVICES
 
 
@@ -19,7 +19,7 @@ class ArrayCommit:
     open: shard, chunk, offset, nbytes of chunks that grow; sealed: shard -> its checksum; crc: that
     of the value of a replaced array; free: bytes that may be before a chunk; in_shards: how
     many rows its shards have at least, those that are sealed may have more: the others are in
-    pieces.
+    pieces; shard_chunks: how many chunks a shard has.
     """
 
     shape: tuple[int, ...]
@@ -30,6 +30,7 @@ class ArrayCommit:
     crc: int | None
     free: int
     in_shards: int | None
+    shard_chunks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ def _signal(data: dict[str, Any]) -> SignalCommit:
             array.get("crc"),
             free_before(array),
             array.get("in_shards"),
+            shard_chunks(array),
         )
         for name, array in data["arrays"].items()
     }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from zwriter.assemble import fill_value
 from zwriter.errors import StoreError
-from zwriter.reader.lazy import UNREADABLE, InMemory, Source
+from zwriter.reader.lazy import UNREADABLE, InMemory, Source, as_before
 from zwriter.reader.pieces import DevicePieces, Gone
 from zwriter.store.pieces import Filled
 
@@ -55,7 +55,7 @@ class _InParts(ABC):
                 self._later = self._parts.whole()
             except UNREADABLE as error:
                 raise StoreError(f"{self.name} cannot be read ({error})") from error
-        return self._later.read(key)
+        return as_before(self._later.read(key), self.dtype)
 
     @abstractmethod
     def _read(self, rows: Any, *others: Any) -> NDArray[Any]:

@@ -37,10 +37,11 @@ class _Backend(BackendArray):
 def dataset(device: str, signals: Collection[Signal]) -> xarray.Dataset:
     """The Dataset of the signals of one device, as of its commit."""
     names = {signal.name for signal in signals}
-    points = [_points(signal, names) for signal in signals if _is_indexed(signal)]
+    indexed = _indexed(signals)
+    points = [_points(signal, names) for signal in indexed]
     result = _merged(points) if points else xarray.Dataset()
     for signal in signals:
-        if not _is_indexed(signal):
+        if signal not in indexed:
             result = _with_signal(result, signal, names)
     result.attrs = {"device": device}
     return result
@@ -53,27 +54,47 @@ def _merged(points: list[xarray.Dataset]) -> xarray.Dataset:
     return xarray.merge(points, join="outer", compat="override", fill_value=fill)
 
 
-def _is_indexed(signal: Signal) -> bool:
-    return signal.layout == "points" and "offsets" not in signal.arrays
+def _indexed(signals: Collection[Signal]) -> list[Signal]:
+    """Those that share the index `point_id`: they have every point, or can be NaN where not."""
+    of_points = {
+        signal: np.asarray(signal.point_id)
+        for signal in signals
+        if signal.layout == "points" and "offsets" not in signal.arrays
+    }
+    count = len(set().union(*of_points.values()))
+    return [s for s, ids in of_points.items() if len(ids) == count or _can_lack_points(s)]
+
+
+def _can_lack_points(signal: Signal) -> bool:
+    """Whether the values stay what they are beside NaN: records, and large integers, do not."""
+    value = np.asarray(signal.value)
+    if value.dtype.kind not in "iu":
+        return value.dtype.kind != "V"
+    return bool(value.min(initial=0) >= -(2**53) and value.max(initial=0) <= 2**53)
 
 
 def _points(signal: Signal, names: Collection[str]) -> xarray.Dataset:
     assert signal.point_id is not None
-    alone = _with_signal(xarray.Dataset(), signal, names)
+    alone = _with_signal(xarray.Dataset(), signal, names, indexed=True)
     return alone.assign_coords(point_id=("point_id", np.asarray(signal.point_id)))
 
 
-def _with_signal(result: xarray.Dataset, signal: Signal, names: Collection[str]) -> xarray.Dataset:
-    """names: of all signals; what else there is of one has another name."""
+def _with_signal(
+    result: xarray.Dataset, signal: Signal, names: Collection[str], *, indexed: bool = False
+) -> xarray.Dataset:
+    """names: of all signals; what else there is of one has another name, dimensions too."""
     for name, array in signal.arrays.items():
-        if name == "point_id" and _is_indexed(signal):
+        if name == "point_id" and indexed:
             continue
-        variable = _variable(array, name, signal, dict(result.sizes))
+        dims = _dims(array, names)
+        dims = ("point_id", *dims[1:]) if indexed else dims
+        variable = _variable(array, name, dims, dict(result.sizes))
         full_name = f"{signal.name}{_SUFFIX.get(name, f'_{name}')}"
-        indexed = _is_indexed(signal) or "point_id" in result.coords
-        while full_name in names if name != "value" else indexed and full_name == "point_id":
-            full_name += "_"
-        along_rows = variable.dims[:1] == signal.value.dims[:1] and "offsets" not in signal.arrays
+        is_index = full_name == "point_id" and (indexed or "point_id" in result.coords)
+        if name != "value" or is_index:
+            full_name = _free(full_name, names)
+        rows = _dims(signal.value, names)[:1]
+        along_rows = variable.dims[:1] == rows and "offsets" not in signal.arrays
         if along_rows and name in ("timestamp", "length"):
             result = result.assign_coords({full_name: variable})
         else:
@@ -82,18 +103,22 @@ def _with_signal(result: xarray.Dataset, signal: Signal, names: Collection[str])
 
 
 def _variable(
-    array: LazyArray, name: str, signal: Signal, sizes: dict[Any, int]
+    array: LazyArray, name: str, dims: tuple[str, ...], sizes: dict[Any, int]
 ) -> xarray.Variable:
-    dims = [
+    dims = tuple(
         dim if sizes.get(dim, size) == size else f"{dim}_{name}"
-        for dim, size in zip(_dims(array, signal), array.shape, strict=True)
-    ]
+        for dim, size in zip(dims, array.shape, strict=True)
+    )
     attrs = dict(array.attrs) | ({"units": SECONDS} if name == "timestamp" else {})
     return xarray.Variable(dims, indexing.LazilyIndexedArray(_Backend(array)), attrs)
 
 
-def _dims(array: LazyArray, signal: Signal) -> tuple[str, ...]:
-    """The names in the store, the first one made the index where rows are scan points."""
-    if _is_indexed(signal):
-        return ("point_id", *array.dims[1:])
-    return array.dims
+def _dims(array: LazyArray, names: Collection[str]) -> tuple[str, ...]:
+    return tuple(_free(dim, names) for dim in array.dims)
+
+
+def _free(name: str, names: Collection[str]) -> str:
+    """A name that none of these is."""
+    while name in names:
+        name += "_"
+    return name

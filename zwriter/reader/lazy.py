@@ -13,6 +13,7 @@ import numpy as np
 import zarr
 from numpy.typing import DTypeLike, NDArray
 
+from zwriter.assemble import fill_value
 from zwriter.errors import StoreError
 from zwriter.store.array_state import dtype_from_json
 
@@ -79,9 +80,10 @@ class InStore:
 
     def read(self, key: tuple[Any, ...]) -> NDArray[Any]:
         try:
-            return self._read(key)
+            found = self._read(key)
         except UNREADABLE:
-            return self._read_anew(key)
+            found = self._read_anew(key)
+        return as_before(found, self.dtype)
 
     def _read_anew(self, key: tuple[Any, ...]) -> NDArray[Any]:
         """As `read`, of the array opened anew; in ever smaller parts: the less is read, the less
@@ -125,6 +127,15 @@ class InStore:
             return np.asarray(self._array[key])
         except BaseExceptionGroup as group:  # of what newer versions read side by side
             raise _first(group) from group
+
+
+def as_before(found: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Numbers as they were before their array was promoted, where that was meanwhile."""
+    if found.dtype == dtype or dtype.kind not in "biufc":
+        return found
+    if dtype.kind not in "fc":
+        found = np.where(np.isnan(found), fill_value(dtype), found)
+    return (found if dtype.kind == "c" else found.real).astype(dtype)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,6 +1,6 @@
 """Make a writer stop, fail or die at a named step.
 
->>> with failing("commit.link", enospc):
+>>> with failing("commit.linking", enospc):
 ...     writer.commit()
 """
 

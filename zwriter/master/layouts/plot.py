@@ -72,7 +72,7 @@ def _add_plot(root: Group, moved: list[str], path: str, signal: Node) -> bool:
         return False
     device, name = path.split("/")[-3:-1]
     label = name if device == name else f"{device}/{name}"
-    coordinates = [m for m in moved if _shape(_values(root, m, m)) == shape[:1]]
+    coordinates = [m for m in moved if m != name and _shape(_values(root, m, m)) == shape[:1]]
     attrs: Attributes = {"NX_class": "NXdata", "signal": name}
     attrs["axes"] = [coordinates[0] if coordinates else ".", *("." for _ in shape[1:])]
     attrs |= {f"{motor}_indices": np.int64(0) for motor in coordinates}
@@ -80,7 +80,8 @@ def _add_plot(root: Group, moved: list[str], path: str, signal: Node) -> bool:
     _link(plot, name, root, path)
     for motor in coordinates:
         _link(plot, motor, root, f"{DEVICES}/{motor}/{motor}/value")
-    plot.put("title", Dataset(f"{label} against {coordinates[0]}" if coordinates else label))
+    if "title" not in plot.children:  # a signal may be called so
+        plot.put("title", Dataset(f"{label} against {coordinates[0]}" if coordinates else label))
     return True
 
 

@@ -27,6 +27,7 @@ from zwriter.master.tree import (
     SoftLink,
     StoredArray,
     Table,
+    collide,
     describe,
     describe_group,
     fits_groups,
@@ -208,7 +209,8 @@ def _can_be_read(signal: Signal) -> bool:
 
 def _add_file_references(collection: Group, record: ScanRecord, out: AnyPath) -> None:
     """Links to files that devices wrote. BEC leaves those out that are not there; here their
-    group stays, empty, with the path that was announced."""
+    group stays, empty, with the path that was announced. Names that cannot all be links are JSON.
+    """
     group = collection.group("file_references", NX_class="NXcollection")
     for name, reference in record.file_references.items():
         if name == "master" or reference.is_master_file:
@@ -219,9 +221,12 @@ def _add_file_references(collection: Group, record: ScanRecord, out: AnyPath) ->
             continue
         file = _relative(Path(announced), out.parent) if isinstance(out, Path) else announced
         wanted = reference.hinted_h5_entries or {"data": "/"}
+        if collide(wanted) or not fits_groups(wanted):
+            group.put(name, describe_group(wanted))
+            continue
         links = Group()
-        for link, target in (wanted if fits_groups(wanted) else {}).items():
-            links.put(link, ExternalLink(file, target[:_LONGEST_PATH]))
+        for link, target in wanted.items():
+            links.put(link, ExternalLink(file, target[:_LONGEST_PATH] or "/"))
         group.put(name, links)
 
 

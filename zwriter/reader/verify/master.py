@@ -19,23 +19,25 @@ from zwriter.reader.location import Location
 from zwriter.reader.scan import root_attributes
 from zwriter.reader.verify.report import Report
 from zwriter.reader.verify.sources import Source, object_problems, sources_of
+from zwriter.store.layout import own_attributes
 
 ACCOUNT = "entry/zwriter"  # what only our files have
 VERDICT = f"{ACCOUNT}/verdict"
 LEDGER = f"{ACCOUNT}/ledger"
 STORE = f"{ACCOUNT}/store"
 DEVICES = "/entry/collection/devices/"
+ROWS_AT_ONCE = 256
 READOUT_GROUPS = "/entry/collection/readout_groups/"
 
 
 def is_ours(path: AnyPath) -> bool | None:
-    """Whether an HDF5 file is a master file of zwriter; None if it is no HDF5 file. Raises OSError
-    if it cannot be opened."""
+    """Whether an HDF5 file is a master file of zwriter; None if it is damaged, or no HDF5 file.
+    Raises OSError if it cannot be opened."""
     with path.open("rb") as there:
         try:
             with h5py.File(there, "r") as file:
                 return ACCOUNT in file
-        except (OSError, RuntimeError):
+        except Exception:  # noqa: BLE001 - what is damaged can be anything
             return None
 
 
@@ -64,10 +66,13 @@ def _verified(here: Path, path: AnyPath, options: Mapping[str, Any] | None) -> R
             for problem in (
                 *_problems(file, folder, report),
                 *_store_problems(file, folder, report.verdict),
+                *_name_problems(file, path),
             ):
                 report.problems.append(f"{path}: {problem}")
     except (OSError, RuntimeError) as error:
         report.problems.append(f"{path} cannot be read: {error}")
+    except Exception as error:  # noqa: BLE001 - what is damaged can be anything
+        report.problems.append(f"{path} is damaged: {type(error).__name__}: {error}")
     if report.verdict is not Verdict.COMPLETE:
         report.gaps.append(f"{path}: {report.verdict or 'it does not tell whether it is complete'}")
     return report
@@ -130,6 +135,17 @@ def _store_problems(file: h5py.File, folder: AnyPath, verdict: Verdict | None) -
         yield f"{store} is of another scan, {own.get('scan_id')} instead of {scan_id}"
     elif own.get("verdict") != verdict:
         yield f"it says {verdict}, {store} says {own.get('verdict')}: write it again"
+
+
+def _name_problems(file: h5py.File, path: AnyPath) -> Iterator[str]:
+    """In the place of a store's master file is that of the same scan."""
+    store = path.with_name(f"{path.name.rpartition('_master')[0]}.zarr")
+    own = own_attributes(store)
+    if store.name == _store(file) or not own.get("finished"):
+        return
+    scan_id = file["entry/entry_identifier_uuid"].asstr()[()]
+    if own.get("scan_id") != scan_id:
+        yield f"is of another scan, {scan_id}, than {store}, {own.get('scan_id')}"
 
 
 def _problems(group: h5py.Group, folder: AnyPath, report: Report) -> Iterator[str]:
@@ -214,5 +230,7 @@ def _read(dataset: h5py.Dataset) -> None:
     row = max(1, dataset.nbytes // max(1, len(dataset)))
     chunk = dataset.chunks[0] if dataset.chunks else 1
     step = chunk * max(1, BLOCK_BYTES // (row * chunk))
+    if h5py.check_vlen_dtype(dataset.dtype):
+        step = ROWS_AT_ONCE  # nobody knows how long each is
     for start in range(0, len(dataset), step):
         dataset[start : start + step]

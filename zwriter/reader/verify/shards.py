@@ -66,6 +66,8 @@ class ShardedArray:
 
     @property
     def per_shard(self) -> int:
+        if generation_of(self.document) != self.commit.generation % 3:  # of a later one, promoted
+            return self.commit.shard_chunks
         grid = self.document["chunk_grid"]["configuration"]["chunk_shape"]
         return int(grid[0]) // self.chunk_rows
 
@@ -82,9 +84,8 @@ class ShardedArray:
         return any(codec["name"] == "blosc" for codec in self.sharding["codecs"])
 
     def path(self, shard: int) -> AnyPath:
-        generation = generation_of(self.document)
         ndim = len(stored_shape(self.commit.shape, self.dtype))
-        return self.folder / chunk_key(generation, ndim, shard)
+        return self.folder / chunk_key(self.commit.generation, ndim, shard)
 
     @property
     def in_shards(self) -> int:
