@@ -93,9 +93,9 @@ class Bucket:
         """Whether it is known what was put there: not what a process before this one did."""
         return key in self._tags
 
-    def found(self, key: str, tag: str) -> None:
-        """Take what is there now, with this tag, for what was put there."""
-        self._tags[key] = tag
+    def compared(self, key: str, tag: str, *, same: bool) -> None:
+        """Note whether what is there now, with this tag, is what was put there."""
+        self._tags[key] = tag if same else f"not {tag}"
 
     def is_as_sent(self, key: str, tag: str | None) -> bool:
         """Whether an object that has this tag now, None if there is none, is what was put there,

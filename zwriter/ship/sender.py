@@ -125,7 +125,7 @@ class Sender:
         with path.open("rb") as file:
             here = file.read(FIRST_CHUNK)
         there = self._bucket.read(key, FIRST_CHUNK)
-        self._bucket.found(key, tag if there == here else "another")
+        self._bucket.compared(key, tag, same=there == here)
 
     def finish(self) -> None:
         """After `send` of all of a finished store: make it finished in the bucket, with nothing in

@@ -28,6 +28,7 @@ from zwriter.ship.ownership import Ownership
 from zwriter.ship.sender import Overwritten, Sender
 from zwriter.ship.spool import Spool
 from zwriter.store.disk import replace_file, step
+from zwriter.store.layout import check_store_name
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,7 @@ class Shipment:
         usable: bool = False,
         patience: float = math.inf,
     ) -> None:
-        if not store.key or store.suffix != ".zarr":
-            raise UsageError(f"{store}: the name of a store ends in .zarr")
+        check_store_name(store)
         self.store, self.spool = store, Spool(settings, store)
         self.path = self.spool.store
         self.interval, self._tell, self._registered = interval, tell, registered

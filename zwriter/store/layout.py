@@ -9,7 +9,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
-from zwriter.objects import AnyPath
+from zwriter.errors import UsageError
+from zwriter.objects import AnyPath, ObjectPath
 
 FORMAT = 1
 DEVICES = "entry/collection/devices"
@@ -38,6 +39,12 @@ def sync_name(signal: str, pushed: Collection[str], read: Collection[str]) -> st
     while name in pushed or (name != signal and name in read):
         name += "_sync"
     return name
+
+
+def check_store_name(path: AnyPath) -> None:
+    """Raises UsageError for a path that no store can have."""
+    if path.suffix != ".zarr" or (isinstance(path, ObjectPath) and not path.key):
+        raise UsageError(f"{path}: the name of a store ends in .zarr")
 
 
 def read_file(path: AnyPath) -> bytes:

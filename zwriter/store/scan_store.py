@@ -27,7 +27,16 @@ from zwriter.store.epochs import EPOCHS, Epoch
 from zwriter.store.finishing import remove_leftovers, store_log, store_readings
 from zwriter.store.framed import FramedLog, read_frames
 from zwriter.store.held import HeldFolder
-from zwriter.store.layout import DEVICES, FED_BY, FORMAT, GROUPS, LOGS, own_attributes, side_folder
+from zwriter.store.layout import (
+    DEVICES,
+    FED_BY,
+    FORMAT,
+    GROUPS,
+    LOGS,
+    check_store_name,
+    own_attributes,
+    side_folder,
+)
 from zwriter.store.points import write_points
 from zwriter.store.quarantine import Quarantine
 from zwriter.store.record import ScanRecord, journal_entry
@@ -293,8 +302,7 @@ class ScanStore:
 
 
 def _check_usable(path: Path, side: Path, scan_id: str | None) -> None:
-    if path.suffix != ".zarr":
-        raise UsageError(f"{path}: the name of a store ends in .zarr")
+    check_store_name(path)
     if file := next((folder for folder in (path, *path.parents) if folder.is_file()), None):
         raise UsageError(f"{path}: {file} is a file; choose another path")
     if side.is_symlink():  # what is there is removed in the end
