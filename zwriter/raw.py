@@ -92,6 +92,11 @@ class Messages:
         """The id of message `i`, from 0."""
         return self._entry(i)
 
+    @property
+    def last(self) -> str:
+        """The id of the last one."""
+        return self._entry(len(self) - 1)
+
     def raw(self, i: int) -> memoryview:
         """Message `i`, from 0, not copied."""
         start = int(self._starts[i])

@@ -140,7 +140,7 @@ def xread_by_client(client: Commands, stream: str, count: int, message_bytes: in
         assert reply
         messages = reply[key]
         count -= sum(map(len, messages))
-        position = messages[-1].entry(len(messages[-1]) - 1)
+        position = messages[-1].last
 
 
 def _at_once(message_bytes: int) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,8 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zwriter.ingest.replies import ReplyParser, messages_of
+from zwriter.ingest.replies import Ask, ReplyParser, messages_of
+from zwriter.raw import Messages
 
 Entry = tuple[str, list[bytes]]
 
@@ -59,17 +61,17 @@ class Connection:
         self.parser = ReplyParser(65536)
         self.parser.on_connect(self)
 
-    def read(self, pieces: list[bytes]) -> Any:
+    def read(self, pieces: Iterable[bytes], ask: Ask | None = None) -> Any:
         """The reply to XREAD that comes in these pieces."""
         sender = threading.Thread(target=self._send, args=(pieces,))
         sender.start()
         try:
-            with self.parser.entries_come():
+            with self.parser.entries_come(ask):
                 return self.parser.read_response()
         finally:
             sender.join()
 
-    def _send(self, pieces: list[bytes]) -> None:
+    def _send(self, pieces: Iterable[bytes]) -> None:
         for piece in pieces:
             self.ours.sendall(piece)
 
@@ -130,6 +132,48 @@ def test_a_reply_is_read_the_same_however_it_is_cut(
     connection = Connection()
     try:
         assert pairs(connection.read(pieces)) == pairs(by_hiredis(raw))
+    finally:
+        connection.close()
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(65536, 400_000),
+    st.integers(0, 3),
+    st.lists(st.integers(1, 300_000), max_size=8),
+)
+@settings(max_examples=100, deadline=None)
+def test_who_asks_for_the_next_reply_before_this_one_is_there_gets_both(
+    count: int, length: int, longer: int, cuts: list[int]
+) -> None:
+    content = [(f"1-{10**n}", [b"data", bytes([n]) * (length + longer * n)]) for n in range(count)]
+    raw, connection = reply({b"a": content}), Connection()
+    ends = [0, *sorted({cut for cut in cuts if cut < len(raw)}), len(raw) - 1]
+    asked: list[tuple[int, str]] = []
+    all_but_one_byte, next_reply = threading.Event(), threading.Thread()
+
+    def pieces() -> Iterator[bytes]:
+        yield from (raw[start:end] for start, end in pairwise(ends))
+        all_but_one_byte.set()
+
+    def the_rest() -> None:
+        all_but_one_byte.wait()
+        connection.ours.sendall(raw[-1:] + raw)
+
+    def ask(messages: int, last: str) -> None:
+        nonlocal next_reply
+        asked.append((messages, last))
+        next_reply = threading.Thread(target=the_rest)
+        next_reply.start()
+
+    try:
+        found = connection.read(pieces(), ask)
+        assert asked == [(count, content[-1][0])]
+        following = connection.read([])
+        next_reply.join()
+        for one in (found, following):
+            assert pairs(one) == pairs(by_hiredis(raw))
+            assert isinstance(one[b"a"][0], Messages), "not by hiredis, which would copy"
     finally:
         connection.close()
 

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import count
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from zwriter.ingest.streams import Stream, calls
 from zwriter.model import Rejected, Run
 from zwriter.protocol import keys
 from zwriter.protocol.codec import Message, encode
-from zwriter.testing.failpoints import failing
+from zwriter.testing.failpoints import failing, watched
 from zwriter.testing.waiting import until
 
 MiB = 1024 * 1024
@@ -292,6 +293,61 @@ def test_reading_stops_while_the_queue_is_full_and_loses_nothing(client, publish
             assert reader.nbytes <= 4 * MiB
             items = take(reader, 40)
     assert [item.number for item in items] == list(range(40))
+
+
+def frames_of(number: int) -> np.ndarray:
+    return np.full(100_000, number, np.uint8)
+
+
+def test_long_messages_of_which_more_are_asked_for_before_all_are_there_come_in_order(
+    client, publisher, take
+):
+    with publisher.open_scan(scan_number=1) as scan:
+        for number in range(50):
+            scan.add("d", "s", frames_of(number), max_shape=(None, 100_000))
+        with (
+            watched() as passed,
+            reading(client, scan.scan_id, queue_bytes=MiB // 2) as reader,
+        ):
+            items = take(reader, 50)
+            for number in range(50, 60):
+                scan.add("d", "s", frames_of(number), max_shape=(None, 100_000))
+            items += take(reader, 10)
+    assert [item.number for item in items] == list(range(60))
+    assert [set(item.value.tolist()) for item in items] == [{number} for number in range(60)]
+    assert passed["ingest.asked_ahead"] > 5
+
+
+def test_a_connection_that_is_lost_while_an_answer_is_due_neither_loses_nor_doubles(
+    client, publisher, take
+):
+    with publisher.open_scan(scan_number=1) as scan:
+        for number in range(50):
+            scan.add("d", "s", frames_of(number), max_shape=(None, 100_000))
+
+        def lose() -> None:
+            if next(times) % 3 == 0:
+                client.connection_pool.disconnect()
+
+        times = count(1)
+        with (
+            failing("ingest.asked_ahead", lose),
+            reading(client, scan.scan_id, queue_bytes=MiB // 2) as reader,
+        ):
+            items = take(reader, 50)
+            assert next(times) > 6
+    assert [item.number for item in items] == list(range(50))
+    assert not any(item.source.again for item in items)
+
+
+def test_a_stream_of_many_long_messages_does_not_keep_others_waiting(client, publisher, take):
+    with publisher.open_scan(scan_number=1) as scan:
+        for number in range(100):
+            scan.add("d", "frames", frames_of(number), max_shape=(None, 100_000))
+        scan.add("d", "late", -1, max_shape=(None,))
+        with reading(client, scan.scan_id, queue_bytes=MiB // 2) as reader:
+            items = take(reader, 101)
+    assert [item.signal for item in items].index("late") < 60
 
 
 def test_a_stream_is_emptied_only_when_looked_at_after_the_moment(client, publisher, take):

@@ -6,7 +6,7 @@ least-rights user of the service needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import redis
@@ -36,6 +36,14 @@ class Commands(Protocol):
     def lindex(self, name: str, index: int) -> bytes | None: ...
     def lrange(self, name: str, start: int, end: int) -> list[bytes]: ...
     def xread(self, streams: Mapping[bytes, str], count: int) -> Mapping[bytes, list[Messages]]: ...
+    def xreads(
+        self, stream: bytes, position: str, count: int, go_on: Callable[[], bool]
+    ) -> Generator[list[Messages], None, None]:
+        """What XREADs of one stream of long messages give, `count` at most each, one behind the
+        other: as long as they are full and `go_on` says so, the next one is asked for while the
+        last message still comes. Ends when the connection fails.
+        """
+
     def xrange(self, name: str, min: bytes) -> list[Entry]: ...  # noqa: A002
     def xrevrange(
         self,

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, cast
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from zwriter.failpoint import failpoint
 from zwriter.ingest.commands import Commands
 from zwriter.ingest.replies import ReplyParser, messages_of
 from zwriter.protocol.connection import asking, first_line
+from zwriter.raw import Messages
 from zwriter.settings import RedisSettings
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,38 @@ class _Client(redis.Redis):
             return parse(connection, command_name, **options)
         with connection._parser.entries_come():  # noqa: SLF001
             return parse(connection, command_name, **options)
+
+    def xreads(
+        self, stream: bytes, position: str, count: int, go_on: Callable[[], bool]
+    ) -> Generator[list[Messages], None, None]:
+        """See `Commands`."""
+        pool: Any = self.connection_pool
+        connection = pool.get_connection()
+        asked = False
+
+        def ask(position: str, **options: Any) -> None:
+            nonlocal asked
+            connection.send_command("XREAD", "COUNT", count, "STREAMS", stream, position, **options)
+            asked = True
+
+        def ask_ahead(messages: int, last: str) -> None:
+            if messages == count and go_on():
+                ask(last, check_health=False)
+                failpoint("ingest.asked_ahead")
+
+        try:
+            ask(position)
+            while asked:
+                asked = False
+                with connection._parser.entries_come(ask_ahead):  # noqa: SLF001
+                    reply = messages_of(connection.read_response())
+                yield reply.get(stream, [])
+        except redis.ConnectionError:
+            return
+        finally:
+            if asked:  # and nobody takes the answer, which others would take for theirs
+                connection.disconnect()
+            pool.release(connection)
 
 
 def connect(settings: RedisSettings) -> Commands:

@@ -11,7 +11,7 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from itertools import chain
@@ -26,6 +26,7 @@ from zwriter.ingest.commands import WrongType
 from zwriter.protocol.alike import LONG, equal_lengths
 from zwriter.raw import Entry, IdsBefore, Messages
 
+Ask = Callable[[int, str], None]  # is told how many messages come, and the id of the last one
 Bytes = NDArray[np.uint8]
 Beginnings = NDArray[np.int64]
 
@@ -77,6 +78,7 @@ class _Incoming:
     def __init__(self, connection: socket.socket, room: int) -> None:
         self._socket = connection
         self.end = 0
+        self.last: int | None = None  # where it ends, once that is known: behind it is the next one
         self._give(np.empty(room, np.uint8))
 
     def _give(self, memory: Bytes) -> None:
@@ -87,7 +89,7 @@ class _Incoming:
         self._make_room(end)
         while self.end < end:
             try:
-                size = self._socket.recv_into(self.data[self.end :])
+                size = self._socket.recv_into(self.data[self.end : self.last])
             except TimeoutError as error:
                 raise redis.TimeoutError("Timeout reading from socket") from error
             if not size:
@@ -172,21 +174,24 @@ class ReplyParser(DefaultParser):  # type: ignore[misc, valid-type]
         "WRONGTYPE": WrongType,
     }
     _entries_come = False
+    _ask: Ask | None = None
     _room = _LEAST_ROOM
 
     @contextmanager
-    def entries_come(self) -> Iterator[None]:
-        """The next reply is that of XREAD."""
-        self._entries_come = True
+    def entries_come(self, ask: Ask | None = None) -> Iterator[None]:
+        """The next reply is that of XREAD. Of one stream, `ask` is called as soon as the id of the
+        last message is known, and it is a long one, which is still to come.
+        """
+        self._entries_come, self._ask = True, ask
         try:
             yield
         finally:
-            self._entries_come = False
+            self._entries_come, self._ask = False, None
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         if self._entries_come and self._reader is not None and not self._reader.has_data():
             incoming = _Incoming(self._sock, self._room)
-            found = _read(incoming)
+            found = _read(incoming, self._ask)
             if found is not None:
                 self._room = min(incoming.end + _LEAST_ROOM, _MOST_ROOM)
                 return found
@@ -214,13 +219,15 @@ def _message(fields: list[Any]) -> bytes:
     return b" ".join(fields)
 
 
-def _read(incoming: _Incoming) -> dict[bytes, list[Messages]] | None:
+def _read(incoming: _Incoming, ask: Ask | None) -> dict[bytes, list[Messages]] | None:
     """The messages of each stream; None if the reply is another, or not worth it."""
     streams = incoming.expect(_STREAMS, 0)
     if streams is None:
         return None
     found: dict[bytes, _Groups] = {}
     at = streams.end()
+    if int(streams[1]) > 1:
+        ask = None
     for _ in range(int(streams[1])):
         key = incoming.expect(_KEY, at)
         if key is None or int(key[1]) > _LONGEST:
@@ -229,7 +236,7 @@ def _read(incoming: _Incoming) -> dict[bytes, list[Messages]] | None:
         incoming.receive(last)
         count = incoming.expect(_ENTRIES, last)
         name = bytes(incoming.data[first:last])
-        entries = count and _read_entries(incoming, int(count[1]), count.end())
+        entries = count and _read_entries(incoming, int(count[1]), count.end(), ask)
         if not entries:
             return None
         found[name], at = entries
@@ -240,9 +247,11 @@ def _read(incoming: _Incoming) -> dict[bytes, list[Messages]] | None:
     return {name: list(groups.messages(memory)) for name, groups in found.items()}
 
 
-def _read_entries(incoming: _Incoming, count: int, at: int) -> tuple[_Groups, int] | None:
+def _read_entries(
+    incoming: _Incoming, count: int, at: int, ask: Ask | None
+) -> tuple[_Groups, int] | None:
     """`count` entries that begin at `at`, and where they end."""
-    groups, look, few = _Groups(), _LOOK, count < _FEW
+    groups, look, few, come = _Groups(), _LOOK, count < _FEW, count
     while count:
         entry = incoming.expect(_ENTRY, at)
         if entry is None:
@@ -251,12 +260,20 @@ def _read_entries(incoming: _Incoming, count: int, at: int) -> tuple[_Groups, in
         if (few and length < _SHORT) or length > _LONGEST:
             return None
         tail = _behind_id(length)
-        if start - tail != entry.end(1) + len(_LINE_END) + int(entry[1]):
+        id_at = entry.end(1) + len(_LINE_END)
+        if start - tail != id_at + int(entry[1]):
             return None
         size = start + length + len(_LINE_END) - at
         if incoming.end < at + size:
             if length >= LONG:
-                incoming.receive_likely(at + count * (size + min(_SHORTEST_ID - int(entry[1]), 0)))
+                likely = size + min(_SHORTEST_ID - int(entry[1]), 0)
+                if ask and count == 1:
+                    incoming.last = at + size
+                    ask(come, str(incoming.data[id_at : start - tail], "ascii"))
+                if ask and count > 1:  # the id of the last one first
+                    incoming.receive_likely(at + (count - 1) * likely + start - at)
+                else:
+                    incoming.receive_likely(at + count * likely)
             incoming.receive(at + size)
         there = min(count, (incoming.end - at) // size, look)
         alike = _alike(incoming.memory, start - tail, tail, size, there)

@@ -53,7 +53,7 @@ class Read:
     @property
     def last(self) -> str:
         """The id of the last one."""
-        return self.groups[-1].entry(len(self.groups[-1]) - 1)
+        return self.groups[-1].last
 
     @property
     def nbytes(self) -> int:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 import redis
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 _REPLY_BYTES = 5 * 1024 * 1024  # two frames of 2 MiB, and what is around them
 _REPLIES = 3  # that may be needed to read every stream once, if there are many
 _TOGETHER = 8 * 1024 * 1024  # bytes of streams that are handed on at once; less may wait for more
+_IN_A_ROW = 8  # replies of one stream, before others are read
 _GROWTH = 4  # as often as that, at most, what came of a stream is asked for the next time
 _SHORTEST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.4
@@ -182,31 +184,60 @@ class StreamReader:
         if not wanted:
             return 0
         try:
+            if len(wanted) == 1 and sure[0].behind and sure[0].size >= LONG:
+                return self._read_on(sure[0], call.count)
             reply = self._client.xread(
                 {key: stream.position for key, stream in wanted.items()}, count=call.count
             )
         except redis.ResponseError as error:
             return self._read_singly(_Call(call.count, sure), error)
         failpoint("ingest.read")
-        if self._connections != (now := self._client.connections):
-            # The server may be another one than before. What it said is not taken: we may have
-            # asked for what is behind an entry that it does not know.
-            self._connections = now
-            for stream in self._streams.values():
-                stream.unsure = stream.position != BEGINNING
+        if not self._same_server():
             return call.count
-        most = 0
-        for key, stream in wanted.items():
-            groups = reply.get(key, [])
-            came = sum(map(len, groups))
-            stream.refused, stream.behind = 0.0, came >= call.count
-            stream.came = max(came, stream.came // _GROWTH, 1)
-            most = max(most, came)
-            if stream.again != BEGINNING:
-                groups = self._take_again(stream, groups)
-            if groups:
-                self._take(stream, groups)
-        return most
+        return max(
+            self._took(stream, reply.get(key, []), call.count) for key, stream in wanted.items()
+        )
+
+    def _read_on(self, stream: Stream, count: int) -> int:
+        """Take what XREADs of a stream of long messages give, which has more than one of them
+        takes; how many came last. Not for long if there are other streams."""
+        replies, came = 0, count
+
+        def go_on() -> bool:
+            others = len(self._streams) > 1 and replies >= _IN_A_ROW
+            return not (others or self._stop.is_set() or self._discovery.due)
+
+        key = stream.name.key.encode("utf-8", "surrogateescape")
+        with closing(self._client.xreads(key, stream.position, count, go_on)) as found:
+            for groups in found:
+                failpoint("ingest.read")
+                if not self._same_server():
+                    return count
+                replies += 1
+                came = self._took(stream, groups, count)
+        return came
+
+    def _same_server(self) -> bool:
+        """Whether what came is of the server that we know. It may be of another one after each new
+        connection; then it is not to be taken: we may have asked for what is behind an entry that
+        this one does not know."""
+        if self._connections == (now := self._client.connections):
+            return True
+        self._connections = now
+        for stream in self._streams.values():
+            stream.unsure = stream.position != BEGINNING
+        return False
+
+    def _took(self, stream: Stream, groups: list[Messages], count: int) -> int:
+        """Take what came of a stream when it was asked for `count` messages; how many."""
+        came = sum(map(len, groups))
+        stream.refused, stream.behind = 0.0, came >= count
+        stream.came = max(came, stream.came // _GROWTH, 1)
+        if stream.again != BEGINNING:
+            groups = self._take_again(stream, groups)
+        if groups:
+            self._take(stream, groups)
+        return came
 
     def _read_singly(self, call: _Call, error: redis.ResponseError) -> int:
         """One stream that cannot be read (type, rights) must not keep us from the others."""
