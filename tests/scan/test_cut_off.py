@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -242,3 +243,60 @@ def test_what_was_added_before_an_interrupt_is_written_once(
     value = scans.open().devices["dev"]["cnt"].value[...]
     assert value.reshape(9, -1).min(axis=1).tolist() == list(range(9))
     assert value.reshape(9, -1).max(axis=1).tolist() == list(range(9))
+
+
+@pytest.mark.parametrize("cut_off", [interrupt, enospc])
+@pytest.mark.parametrize(
+    ("mode", "step"),
+    [
+        ("add", "index.writing"),
+        ("add", "index.written"),
+        ("replace", "file.renaming"),
+        ("replace", "whole.written"),
+        ("replace", "file.renamed"),
+    ],
+)
+def test_what_a_commit_could_not_write_is_written_by_the_next_one(
+    scans: ScanFolder, mode: str, step: str, cut_off: Callable[[], None]
+) -> None:
+    scan = scans.writer(settings=SETTINGS, master=None, patience=Impatient())
+    if mode == "replace":
+        scan.replace("dev", "image", np.zeros(FRAME, "<u2"), 1.0)
+        scan.commit()
+        scan.replace("dev", "image", np.full(FRAME, 7, "<u2"), 2.0)
+    else:
+        scan.add("dev", "image", np.full(FRAME, 7, "<u2"), 2.0)
+    with failing(step, cut_off), pytest.raises((KeyboardInterrupt, OSError)):
+        scan.commit()
+    assert scan.finish() is Verdict.COMPLETE
+    scan.close()
+    image = scans.open().devices["dev"]["image"]
+    assert image.timestamp is not None
+    assert image.value[...].size == np.prod(FRAME)
+    assert (image.value[...] == 7).all()
+    assert image.timestamp[...].ravel().tolist() == [2.0]
+    assert not verify(scans.path).problems
+
+
+def test_who_is_interrupted_right_after_a_commit_is_not_fenced_by_it(scans: ScanFolder) -> None:
+    scan = scans.writer(settings=SETTINGS, master=None)
+    for n in range(2):
+        scan.add("dev", "cnt", n)
+        with failing("commit.linked", interrupt), suppress(KeyboardInterrupt):
+            scan.commit()
+    scan.add("dev", "cnt", 2)
+    assert scan.finish() is Verdict.COMPLETE
+    scan.close()
+    assert scans.open().devices["dev"]["cnt"].value[...].tolist() == [0, 1, 2]
+
+
+def test_the_value_of_the_last_commit_stays_however_many_are_refused(scans: ScanFolder) -> None:
+    scan = scans.writer(settings=SETTINGS, master=None, patience=Impatient())
+    scan.replace("dev", "state", np.zeros(4))
+    scan.flush()
+    for n in range(1, 6):
+        scan.replace("dev", "state", np.full(4, n))
+        with failing("commit.linking", enospc), pytest.raises(OSError, match="space"):
+            scan.commit()
+    assert scans.open().devices["dev"]["state"].value[...].tolist() == [0, 0, 0, 0]
+    scan.close()

@@ -75,13 +75,11 @@ class AppendArray(ShardedArray):
 
     def append(self, rows: Array) -> None:
         """Add `rows` (k, *row_shape), of the array's dtype. Whole chunks are written at once."""
-        if self.chunk_rows:
-            self._take(rows)
-            return
         self._waiting.append(rows)
         self._waiting_rows += len(rows)
-        if self._waiting_rows * self.row_bytes >= (self._chunk_bytes or CHUNK_BYTES):
-            self._choose_chunk()
+        enough = self._chunk_bytes or CHUNK_BYTES
+        if self.chunk_rows or self._waiting_rows * self.row_bytes >= enough:
+            self._take_waiting()
 
     def ahead(self, values: Array) -> ChunksAhead | None:
         """Room in the file for the next `values`, a row each, and others like them, as many as fit
@@ -133,9 +131,20 @@ class AppendArray(ShardedArray):
         if whole and len(first) <= chunk_rows:
             chunk_rows -= chunk_rows % len(first)  # what comes fast is written as it comes
         self._cut_in_chunks(chunk_rows)
-        waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
-        for rows in waiting:
-            self._take(rows)
+
+    def _take_waiting(self) -> None:
+        """Whoever is interrupted, or refused, goes on where that was."""
+        if not self.chunk_rows:
+            self._choose_chunk()
+        while self._waiting:
+            rows, before = self._waiting[0], self.rows
+            try:
+                self._take(rows)
+            finally:
+                taken = self.rows - before
+                self._waiting[0] = rows[taken:]
+                self._waiting_rows -= taken
+            del self._waiting[0]
 
     def _take(self, rows: Array) -> None:
         size = self.chunk_rows
@@ -166,8 +175,8 @@ class AppendArray(ShardedArray):
     def flush(self) -> None:
         """Write the rows of the last, partial chunk, so that `publish` shows them."""
         self._ahead = None
-        if not self.chunk_rows and self._waiting_rows:
-            self._choose_chunk()
+        if self._waiting:
+            self._take_waiting()
         if self.rows == self._flushed_rows:
             return
         filled = self.rows % (self.chunk_rows or 1)

@@ -50,6 +50,7 @@ class CommitLog:
         self.epoch = 0
         self._claimed = 0
         self._synced = 0
+        self._tried = b""  # the document that was to be the last commit
         self._kept: list[int] = []
 
     def latest(self) -> dict[str, Any] | None:
@@ -88,19 +89,26 @@ class CommitLog:
         """Make `state` official. Raises Fenced when another writer has taken over."""
         head = {"format": 1, "epoch": self.epoch, "seq": self.seq + 1, "time": time.time()}
         document = {**head, **state}
+        path, before, self._tried = self._path(self.seq + 1), self._tried, commit_document(document)
         try:
-            create_file(self._path(self.seq + 1), commit_document(document), sync=sync)
+            create_file(path, self._tried, sync=sync)
         except FileExistsError:
-            raise Fenced(
-                f"another writer has taken over {self.folder.name}: this one stops"
-            ) from None
-        self.seq += 1
-        self._kept.append(self.seq)
+            if path.read_bytes() != before:
+                raise Fenced(
+                    f"another writer has taken over {self.folder.name}: this one stops"
+                ) from None
+            self._count()  # it was made just before an interrupt, or an error
+            return self.commit(state, sync=sync)
+        self._count()
         if sync:
             self._synced = self.seq
         if self._claimed:
             self._prune()
         return document
+
+    def _count(self) -> None:
+        self.seq += 1
+        self._kept.append(self.seq)
 
     def show(self, path: Path) -> None:
         """Have the last commit at `path` as well. The file is the same: ext4 takes long to make

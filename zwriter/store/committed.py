@@ -254,6 +254,7 @@ class CommittedSignal:
     def committed(self) -> None:
         """There is a commit that says what `state` does."""
         self._committed = self.state
+        self._writer.committed()
         self._pending = []
 
     def seal(self) -> None:

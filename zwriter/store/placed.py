@@ -76,11 +76,12 @@ class PlacedArray(ShardedArray):
     def _evict(self) -> None:
         limit = max(CACHE_BYTES // (math.prod(self.chunk_shape) * self.dtype.itemsize), 2)
         while len(self._cache) > limit:
-            number, chunk = self._cache.popitem(last=False)
+            number, chunk = next(iter(self._cache.items()))
             if number in self._dirty:
                 self._put(number, chunk, whole=False)
                 self._dirty.discard(number)
                 self._evicted.add(number)
+            del self._cache[number]
 
     def values(self) -> NDArray[Any]:
         """All rows, in memory: for small arrays."""

@@ -206,6 +206,10 @@ class SignalWriter:
             "arrays": arrays,
         }
 
+    def committed(self) -> None:
+        """There is a commit that says what `state` does."""
+        self._arrays.committed()
+
     def _restore(self, state: dict[str, Any]) -> None:
         self.ledger = Ledger.from_json(state["ledger"])
         self._gap, *counts, last_content = state["numbering"]

@@ -295,11 +295,11 @@ class SignalArrays:
         if self._last is None:
             self._show_committed()
             return
-        block, self._last = self._last, None
-        value = block.fitted[-1].array
-        self._write_whole("value", value)
+        block = self._last
+        self._write_whole("value", block.fitted[-1].array)
         if block.stamped or "timestamp" in self.arrays:
             self._write_whole("timestamp", block.timestamps[-1])
+        self._last = None
 
     def _show_committed(self) -> None:
         """After a restart, what readers see may be ahead of the commit."""
@@ -330,6 +330,12 @@ class SignalArrays:
     def state(self) -> dict[str, Any]:
         """What the commit says of each array."""
         return {name: array.state() for name, array in self.arrays.items()}
+
+    def committed(self) -> None:
+        """There is a commit that says what `state` does."""
+        for array in self.arrays.values():
+            if isinstance(array, WholeArray):
+                array.committed()
 
     def restore(
         self, layout: Layout, state: dict[str, Any], pushes: int, rows_each: int | None

@@ -96,10 +96,13 @@ class WholeArray:
         return next_generation(self._shown, len(shape), taken)
 
     def state(self) -> dict[str, Any]:
-        """What a commit, which is about to be made, says of this array."""
+        """What a commit that is made now says of this array."""
         assert self._state is not None
-        self._committed = self._state
         return self._state
+
+    def committed(self) -> None:
+        """There is a commit that says what `state` does."""
+        self._committed = self._state
 
     @property
     def shape(self) -> tuple[int, ...]:
