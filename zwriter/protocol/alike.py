@@ -9,21 +9,20 @@ copied out of it.
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zwriter.errors import BadMessage
-from zwriter.model import Add, Mode, Run, Source, Update, stored_as_they_come
+from zwriter.model import Add, Mode, Run, Source, Update
 from zwriter.protocol.codec import DATA, messages_in
+from zwriter.protocol.region import Region, integer_region, timestamp_region, value_region
 from zwriter.protocol.updates import MAX_NUMBER, updates_in
+from zwriter.protocol.walk import walk
 from zwriter.raw import Messages
 
 LONG = 64 * 1024  # bytes: messages from here on are not joined, their values stay where they are
@@ -31,48 +30,7 @@ FEWEST = 4  # of short messages, at once
 _SHORT, _FEW = 4096, 16  # bytes of messages, and parts of them that do not change
 _TEMPLATES = 16  # of one stream, kept: running numbers make messages longer now and then
 _GIVE_UP = 8  # messages of as many lengths in a row that were not alike
-
-_INTEGERS = {0xCC: ">u1", 0xCD: ">u2", 0xCE: ">u4", 0xCF: ">u8", 0xD0: ">i1", 0xD1: ">i2"}
-_INTEGERS |= {0xD2: ">i4", 0xD3: ">i8"}
-_UNSIGNED_AND_SMALL = ("<u1", ">u1", ">u2", ">u4")
-
-
-@dataclass(frozen=True)
-class Region:
-    """Where a value lies, and how: `dtype` and `shape` in the message; `lead` bytes before each
-    item say its type, and must be the same everywhere."""
-
-    start: int
-    dtype: str
-    shape: tuple[int, ...] = ()
-    lead: int = 0
-
-    @cached_property
-    def step(self) -> int:
-        return self.lead + np.dtype(self.dtype).itemsize
-
-    @cached_property
-    def count(self) -> int:
-        return math.prod(self.shape)
-
-    @cached_property
-    def end(self) -> int:
-        return self.start + self.step * self.count
-
-    def constant(self) -> list[int]:
-        """The bytes of the region that are not value."""
-        return [self.start + i * self.step for i in range(self.count * bool(self.lead))]
-
-    def read(self, messages: Messages) -> NDArray[Any]:
-        """The values (k, *shape) of k messages, little-endian; not copied where that can be."""
-        raw = messages.part(self.start, self.end)
-        if self.lead:
-            raw = raw.reshape(len(messages), self.count, self.step)[:, :, self.lead :]
-            raw = np.ascontiguousarray(raw).reshape(len(messages), -1)
-        values = raw.view(self.dtype).reshape(len(messages), *self.shape)
-        if values.dtype.isnative:
-            return values
-        return values.astype(values.dtype.newbyteorder("<"))
+_SMALL = ("<u1", ">u1", ">u2", ">u4")  # dtypes of numbers below MAX_NUMBER, all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +117,15 @@ class _Template:
         for signal in self._signals:
             example = signal.example
             timestamps = None if signal.timestamp is None else signal.timestamp.read(each)
-            numbers = None if signal.number is None else signal.number.read(each)
-            if signal.number is not None and numbers is not None:
-                if _beyond(signal.number, numbers) or not _in_range(signal.number, numbers):
+            numbers = None
+            if signal.number is not None:
+                numbers = signal.number.integers(each)
+                if numbers is None or not _in_range(signal.number, numbers):
                     return None
-                numbers = numbers.astype(np.int64)
-            values = signal.value.read(each)
-            if isinstance(example.value, int):
-                if _beyond(signal.value, values):
-                    return None
-                values = values.astype(np.int64)
+            read = signal.value.integers if isinstance(example.value, int) else signal.value.read
+            values = read(each)
+            if values is None:
+                return None
             runs.append(
                 Run(
                     example.device, example.signal, example.mode, values, timestamps, numbers,
@@ -196,14 +153,9 @@ def _same(one: Update, other: Update) -> bool:
     )
 
 
-def _beyond(region: Region, values: NDArray[Any]) -> bool:
-    """Whether one of `values` is no integer as the region has them, or needs more than 63 bits."""
-    limit = {"<u1": 2**7, ">u8": 2**63}.get(region.dtype)
-    return limit is not None and bool((values >= limit).any())
-
-
-def _in_range(region: Region, numbers: NDArray[Any]) -> bool:
-    if region.dtype in _UNSIGNED_AND_SMALL:
+def _in_range(region: Region, numbers: NDArray[np.int64]) -> bool:
+    """Whether each can be the number of an update."""
+    if region.dtype in _SMALL:
         return True
     return bool(((numbers >= 0) & (numbers < MAX_NUMBER)).all())
 
@@ -213,16 +165,18 @@ def _template(raw: bytes, device: str) -> _Template | None:
     try:
         messages = messages_in(raw, DATA)
         examples = [u for message in messages for u in updates_in(message, device, Source(raw))]
-        fields = _walk(raw)
+        fields = walk(raw)
         data = fields["__bec_codec__"]["data"]
         signals = []
         for example in examples:
             if not isinstance(example, Update) or not _repeatable(example.mode):
                 return None
             reading = data["signals"][example.signal]
-            value = _value_region(raw, reading["value"], example.value)
-            timestamp = _float_region(raw, reading.get("timestamp"), example.timestamp)
-            number = _number_region(raw, data["metadata"], example)
+            value = value_region(raw, reading["value"], example.value)
+            timestamp = timestamp_region(raw, reading.get("timestamp"), example.timestamp)
+            number = None
+            if example.number is not None:
+                number = integer_region(raw, data["metadata"]["async_indices"][example.signal])
             signals.append(_Signal(example, value, timestamp, number))
         template = _Template(raw, signals)
         return template if signals and template.reads(raw) else None
@@ -232,123 +186,6 @@ def _template(raw: bytes, device: str) -> _Template | None:
 
 def _repeatable(mode: Mode) -> bool:
     return isinstance(mode, Add) and mode.max_shape[0] is None and mode.max_shape != (None, None)
-
-
-def _value_region(raw: bytes, node: Any, value: Any) -> Region:
-    if isinstance(value, np.ndarray | np.generic):
-        start, nbytes = node["__bec_codec__"]["data"][b"data"]
-        if value.dtype.kind not in "biufc" or nbytes != value.nbytes or not nbytes:
-            raise ValueError("no array of numbers")
-        if not stored_as_they_come(value.dtype):
-            raise TypeError("numbers that are stored as smaller ones")
-        return Region(start, value.dtype.str, value.shape)
-    if isinstance(value, list):
-        return _list_region(raw, node, value)
-    if isinstance(value, float):
-        _check_double(raw, node)
-        return Region(node[0] + 1, ">f8")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _integer_region(raw, node)
-    raise TypeError("a value that is neither a number nor an array")
-
-
-def _list_region(raw: bytes, node: Any, value: list[Any]) -> Region:
-    if set(map(type, value)) != {float}:
-        raise TypeError("a list that is not of floats")
-    for item in node:
-        _check_double(raw, item)
-    return Region(node[0][0], ">f8", (len(value),), lead=1)
-
-
-def _float_region(raw: bytes, node: Any, value: Any) -> Region | None:
-    if value is None:
-        return None
-    if not isinstance(value, float):
-        raise TypeError("a timestamp that is not a float")
-    _check_double(raw, node)
-    return Region(node[0] + 1, ">f8")
-
-
-def _check_double(raw: bytes, node: Any) -> None:
-    """Python's floats may have been 32 bits in the message."""
-    if raw[node[0]] != 0xCB:
-        raise TypeError("a float that is not of 64 bits")
-
-
-def _number_region(raw: bytes, metadata: Any, example: Update) -> Region | None:
-    if example.number is None:
-        return None
-    return _integer_region(raw, metadata["async_indices"][example.signal])
-
-
-def _integer_region(raw: bytes, node: Any) -> Region:
-    kind = raw[node[0]]
-    if kind < 0x80:
-        return Region(node[0], "<u1")
-    return Region(node[0] + 1, _INTEGERS[kind])
-
-
-def _walk(raw: bytes) -> Any:
-    """The structure of a msgpack object: maps and lists as they are, for all else (start, bytes).
-
-    For bytes it is where their content lies. Raises for what is cut off or not msgpack.
-    """
-    node, end = _node(raw, 0)
-    if end != len(raw):
-        raise ValueError("more than one object")
-    return node
-
-
-def _node(raw: bytes, at: int) -> tuple[Any, int]:
-    kind = raw[at]
-    if kind < 0x80 or kind >= 0xE0 or 0xC0 <= kind <= 0xC3:
-        return (at, 1), at + 1
-    if kind < 0x90:
-        return _map(raw, at + 1, kind & 0x0F)
-    if kind < 0xA0:
-        return _list(raw, at + 1, kind & 0x0F)
-    if kind < 0xC0:
-        return _content(at + 1, kind & 0x1F)
-    if kind in _SIZED:
-        size = _SIZED[kind]
-        return (at, 1 + size), at + 1 + size
-    what, width = _COUNTED[kind]
-    count = int.from_bytes(raw[at + 1 : at + 1 + width], "big")
-    node, end = what(raw, at + 1 + width, count)
-    return node, end
-
-
-def _content(at: int, count: int) -> tuple[Any, int]:
-    return (at, count), at + count
-
-
-def _map(raw: bytes, at: int, count: int) -> tuple[Any, int]:
-    found = {}
-    for _ in range(count):
-        start = at
-        place, at = _node(raw, at)
-        key = raw[place[0] : place[0] + place[1]]
-        # keys of BEC are str, those of an ndarray bytes; either way what is in them
-        text = raw[start] in (0xD9, 0xDA, 0xDB) or 0xA0 <= raw[start] < 0xC0
-        found[key.decode() if text else key], at = _node(raw, at)
-    return found, at
-
-
-def _list(raw: bytes, at: int, count: int) -> tuple[Any, int]:
-    found = []
-    for _ in range(count):
-        node, at = _node(raw, at)
-        found.append(node)
-    return found, at
-
-
-_SIZED = {0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
-_COUNTED: dict[int, Any] = {
-    **{0xC4 + i: (lambda _, at, count: _content(at, count), 1 << i) for i in range(3)},
-    **{0xD9 + i: (lambda _, at, count: _content(at, count), 1 << i) for i in range(3)},
-    **{0xDC + i: (_list, 2 << i) for i in range(2)},
-    **{0xDE + i: (_map, 2 << i) for i in range(2)},
-}
 
 
 def equal_lengths(entries: Sequence[tuple[str, bytes]]) -> Iterator[Messages]:
