@@ -16,8 +16,9 @@ from zwriter.assemble.values import NUMERIC
 from zwriter.store.ahead import ChunksAhead
 from zwriter.store.array_state import codec_of
 from zwriter.store.codecs import ChunkCodec
+from zwriter.store.refill import Refill
 from zwriter.store.shard import LARGE
-from zwriter.store.sharded import Array, Refill, ShardedArray
+from zwriter.store.sharded import Array, ShardedArray
 
 SLOW_CHUNK = 4096
 ROOM = 128 * 1024 * 1024  # bytes that are mapped at once

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from zwriter.assemble import cast_exact, fill_value
 from zwriter.store.array_state import codec_of
 from zwriter.store.codecs import ChunkCodec
-from zwriter.store.sharded import Refill, ShardedArray
+from zwriter.store.refill import Refill
+from zwriter.store.sharded import ShardedArray
 
 CHUNK = 256 * 1024  # small: a chunk is written anew at each commit that touched it
 CACHE_BYTES = 64 * 1024 * 1024

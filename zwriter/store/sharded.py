@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +38,6 @@ from zwriter.store.zarr_json import (
 )
 
 Array = NDArray[Any]
-Refill = Callable[[int, Array], None]
-"""Called with the number of a row, and the rows from there on, in a new dtype: puts its fill value
-where nothing was measured."""
 
 
 class ShardedArray:

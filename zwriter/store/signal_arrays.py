@@ -17,7 +17,6 @@ from zwriter.assemble import (
     Replaced,
     Rows,
     Slices,
-    fill_value,
     widest,
 )
 from zwriter.errors import BadUpdate
@@ -27,7 +26,7 @@ from zwriter.store.ahead import ChunksAhead
 from zwriter.store.appended import AppendArray
 from zwriter.store.codecs import codec_for
 from zwriter.store.placed import PlacedArray
-from zwriter.store.sharded import Refill
+from zwriter.store.refill import refill_for
 from zwriter.store.whole import WholeArray
 
 INT64 = np.dtype("<i8")
@@ -76,34 +75,14 @@ class SignalArrays:
             dtype = widest(dtype)
         promoted = None
         if value.generation < LAST_GENERATION:
-            promoted = value.promoted(dtype, self._refill(value, dtype, missing))
+            # of other layouts, rows that never came have nothing in `value`
+            refilled = missing if isinstance(self.layout, Rows | Slices) else ()
+            refill = refill_for(value.dtype, dtype, refilled, self._lengths())
+            promoted = value.promoted(dtype, refill)
         if promoted is None:
             raise BadUpdate(f"{value.dtype} cannot become {dtype} without loss")
         self.arrays["value"] = promoted
         return dtype
-
-    def _refill(
-        self,
-        value: AppendArray | PlacedArray,
-        dtype: np.dtype[Any],
-        missing: Sequence[Sequence[int]],
-    ) -> Refill:
-        """Zero stands for what is missing among integers, NaN among floats."""
-        same = value.dtype.kind in "fc" or dtype.kind not in "fc"
-        if same or not isinstance(self.layout, Rows | Slices):
-            return lambda first, rows: None
-        lengths = self._lengths()
-
-        def refill(first: int, rows: NDArray[Any]) -> None:
-            for begin, end in missing:
-                rows[max(begin - first, 0) : max(end + 1 - first, 0)] = fill_value(dtype)
-            if lengths is not None and rows.ndim == 2:
-                known = np.zeros(len(rows), np.int64)  # behind the last row a chunk has more
-                of_these = lengths[first : first + len(rows)]
-                known[: len(of_these)] = of_these
-                rows[np.arange(rows.shape[1]) >= known[:, np.newaxis]] = fill_value(dtype)
-
-        return refill
 
     def _lengths(self) -> NDArray[np.int64] | None:
         """How far each row is filled; None where all are whole, or have no length."""
