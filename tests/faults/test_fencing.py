@@ -9,12 +9,12 @@ import pytest
 
 from tests.faults import workload
 from tests.faults.forks import Forks
+from tests.faults.steps import COUNTS
 from tests.faults.workload import contents
 from zwriter.scan import ScanWriter
 
 pytestmark = pytest.mark.slow
 
-COUNTS = [5, 20, 42]
 # in each kind of file that a writer changes, before and after it does
 STOPS = [
     "chunk.written@9",
@@ -37,13 +37,6 @@ STOPS = [
 def stopping(where: str) -> dict[str, Any]:
     """The order for a writer that stops at a failpoint."""
     return {"counts": COUNTS, "durability": "none", "failpoints": where.replace("@", "=stop@")}
-
-
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    path = tmp_path_factory.mktemp("calm") / "S1.zarr"
-    workload.write(path, workload.settings(), COUNTS)
-    return contents(path)
 
 
 @pytest.mark.parametrize("where", STOPS)

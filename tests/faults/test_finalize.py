@@ -10,13 +10,14 @@ import pytest
 
 from tests.faults import workload
 from tests.faults.forks import Forks
+from tests.faults.steps import COUNTS
 from zwriter.reader import open_scan
 from zwriter.service.finalize import finalize
 from zwriter.settings import Settings
 
 pytestmark = pytest.mark.slow
 
-ORDER = {"counts": [5, 20, 42], "durability": "none"}
+ORDER = {"counts": COUNTS, "durability": "none"}
 FINISHING = [
     *("finish.frames", "finish.consolidated", "finish.synced"),
     *("finish.finished", "master.written", "master.verified", "master.renamed"),
@@ -34,21 +35,11 @@ STARTING += [
 SETTINGS = Settings(store=workload.settings("none"))
 
 
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> dict[str, Any]:
-    """What an undisturbed writer leaves."""
-    path = tmp_path_factory.mktemp("calm") / "S1.zarr"
-    assert forks.write(path, **ORDER)["status"] == 0
-    return data(path)
-
-
-def data(path: Path) -> dict[str, Any]:
-    """All that is in the store and the master file, but for what is said of the scan's end."""
-    found = workload.contents(path)
+def data(found: dict[str, Any]) -> dict[str, Any]:
+    """All of these contents but for what is said of the scan's end."""
     about = ("/entry/collection/metadata", "/entry/end_time")
     master = {name: node for name, node in found["master"].items() if not name.startswith(about)}
-    del found["journal"]
-    return found | {"master": master}
+    return {name: node for name, node in found.items() if name != "journal"} | {"master": master}
 
 
 def kill(forks: Forks, path: Path, where: str, **order: Any) -> None:
@@ -63,7 +54,7 @@ def test_a_scan_that_was_killed_while_it_was_finished_has_all_its_data_and_a_who
     path = tmp_path / "S1.zarr"
     kill(forks, path, f"{name}=kill@1")
     verdict, master = finalize(path, SETTINGS)
-    assert data(path) == calm
+    assert data(workload.contents(path)) == data(calm)
     assert master == tmp_path / "S1_master.h5"
     assert verdict == open_scan(path).verdict
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["S1.zarr", "S1_master.h5"]
@@ -81,7 +72,7 @@ def test_finalizing_that_was_killed_and_is_repeated_is_as_if_nothing_had_happene
     finalize(other, SETTINGS)
     kill(forks, path, f"{name}=kill@1", finalize=True)
     finalize(path, SETTINGS)
-    assert data(path) == data(other)
+    assert data(workload.contents(path)) == data(workload.contents(other))
     assert open_scan(path).record.entries == open_scan(other).record.entries
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["S1.zarr", "S1_master.h5"]
 

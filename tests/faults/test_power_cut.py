@@ -17,10 +17,9 @@ import pytest
 from tests.faults import workload
 from tests.faults.forks import Forks
 from tests.faults.power import cut
-from tests.faults.test_kill import COUNTS, IN_SOURCES, OF_SERVICE, OF_SHIPMENT, OF_TAKEOVER
+from tests.faults.steps import OF_TAKEOVER, STEPS, order_for
 
 LONG = "ZWRITER_SOAK" in os.environ
-STEPS = sorted(IN_SOURCES - OF_SERVICE - OF_SHIPMENT)
 KINDS = [(durability, torn) for torn in (False, True) for durability in ("commit", "seal")]
 CUTS = [
     (name, share, *kind)
@@ -33,24 +32,6 @@ AT_A_SYNC = [
     for torn in (False, True)
     for number in range(0, 100, 1 if LONG else 25)
 ]
-
-
-def order_for(name: str, durability: str) -> dict[str, Any]:
-    """A scan in which the failpoint is passed."""
-    return {
-        "counts": COUNTS,
-        "durability": durability,
-        "rival": name in OF_TAKEOVER,
-        "plain": name == "takeover.exchanging",
-    }
-
-
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> dict[str, Any]:
-    """What an undisturbed writer leaves."""
-    path = tmp_path_factory.mktemp("calm") / "S1.zarr"
-    assert forks.write(path, **order_for("", "none"))["status"] == 0
-    return workload.contents(path)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +112,7 @@ def test_a_scan_that_is_continued_after_a_power_cut_is_as_if_nothing_had_happene
 
 
 @pytest.mark.parametrize("torn", [False, True])
-@pytest.mark.parametrize("name", sorted(OF_TAKEOVER - {"takeover.exchanging"}))
+@pytest.mark.parametrize("name", [step for step in OF_TAKEOVER if step != "takeover.exchanging"])
 def test_the_power_may_fail_again_while_the_scan_is_being_continued(
     tmp_path: Path, forks: Forks, calm: dict[str, Any], name: str, torn: bool
 ) -> None:
