@@ -340,14 +340,14 @@ def test_what_is_no_index_and_what_is_no_value_harm_only_themselves(scans: ScanF
 
 
 def test_ctrl_c_while_the_disk_refuses_leaves_the_scan_as_it_was_committed(tmp_path: Path) -> None:
-    class Impatient:
+    class Interrupted:
         def refused(self, error: OSError) -> None:
             raise KeyboardInterrupt
 
         def accepted(self) -> None: ...
 
     def write() -> None:
-        with ScanWriter(path, patience=Impatient()) as scan:
+        with ScanWriter(path, patience=Interrupted()) as scan:
             for number in range(3):
                 scan.add("d", "s", number)
                 scan.commit()

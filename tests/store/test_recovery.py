@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from zwriter.model import Add, AddSlice, Mode, Position, Replace, Source, Update
+from tests.faults import workload
+from zwriter.model import AddSlice, Position, Source, Update
 from zwriter.objects import AnyPath, ObjectPath
 from zwriter.reader import open_scan, verify
 from zwriter.scan import ScanWriter
@@ -29,26 +30,7 @@ SETTINGS = StoreSettings(
 )
 STREAM = "stream/{}"
 
-MODES: dict[str, Mode] = {
-    "scalars": Add((None,)),
-    "vectors": Add((None, 3)),
-    "ragged": Add((None, None)),
-    "slices": AddSlice((None, 12), 0),
-    "pieces": AddSlice((None, None), 0),
-    "replaced": Replace(),
-}
-
-
-def value_of(signal: str, number: int) -> Any:
-    match signal:
-        case "scalars":
-            return number if number < 40 else number + 0.5  # promoted on the way
-        case "vectors":
-            return np.arange(3 - (number % 5 == 0), dtype="<u2") + number  # some are short
-        case "replaced":
-            return np.full(number % 4 + 1, number)
-        case _:
-            return np.arange(number % 4, dtype="<i4") + number
+MODES = {name: mode for name, mode in workload.MODES.items() if name not in ("words", "bad")}
 
 
 def update(signal: str, number: int) -> Update:
@@ -56,7 +38,9 @@ def update(signal: str, number: int) -> Update:
     if isinstance(mode, AddSlice):
         mode = AddSlice(mode.max_shape, number * 7 % 11)
     source = Source(b"raw", Position(STREAM.format(signal), f"{number}-0"))
-    return Update("dev", signal, mode, value_of(signal, number), float(number), number, source)
+    return Update(
+        "dev", signal, mode, workload.value_of(signal, number), float(number), number, source
+    )
 
 
 def contents(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.scan.adding import interrupt
 from zwriter.store import side_by_side
 from zwriter.store.appended import AppendArray
 from zwriter.store.codecs import ChunkCodec
@@ -55,10 +56,6 @@ def test_who_waits_writes_them_himself_if_no_thread_does(tmp_path: Path, codec: 
 
 
 def test_who_is_interrupted_as_he_does_can_do_it_again(tmp_path: Path) -> None:
-    def interrupt() -> None:
-        if threading.current_thread() is threading.main_thread():
-            raise KeyboardInterrupt
-
     array = array_of(tmp_path, "none")
     with all_threads_hang():
         array.append(FRAME)
