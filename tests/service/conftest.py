@@ -16,6 +16,8 @@ from zwriter.reader import Scan, open_scan
 from zwriter.service import run
 from zwriter.settings import RedisSettings, Settings
 from zwriter.ship import Spool
+from zwriter.testing.broker import Broker
+from zwriter.testing.broker import broker as broker_of
 from zwriter.testing.scans import names_in
 from zwriter.testing.waiting import until
 
@@ -149,6 +151,7 @@ def beamline_anywhere(
         yield beamline
 
 
-@pytest.fixture(name="until")
-def until_fixture() -> Callable[..., None]:
-    return until
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with broker_of() as broker:
+        yield broker

@@ -10,6 +10,7 @@ import pytest
 from zwriter.model import ScanState, Verdict
 from zwriter.protocol import Message, decode, encode, keys
 from zwriter.testing.fixtures import any_redis
+from zwriter.testing.waiting import until
 
 ADD = {"type": "add", "max_shape": [None]}
 
@@ -122,7 +123,7 @@ def test_the_data_of_a_device_with_a_forbidden_name_goes_to_quarantine(beamline,
     assert "quarantined" in caplog.text
 
 
-def test_bad_input_raises_one_alarm_for_its_signal(beamline, until):
+def test_bad_input_raises_one_alarm_for_its_signal(beamline):
     with beamline.service():
         with beamline.publisher.open_scan(scan_number=1) as scan:
             stream = keys.async_signal(scan.scan_id, "mcs", "bad")

@@ -24,6 +24,7 @@ from zwriter.settings import SpoolSettings
 from zwriter.ship import Spool
 from zwriter.testing.fixtures import any_redis
 from zwriter.testing.scans import names_in
+from zwriter.testing.waiting import until
 
 pytestmark = pytest.mark.s3
 
@@ -107,7 +108,7 @@ def test_a_scan_is_finished_in_the_bucket_with_a_master_file_and_nothing_stays_b
         assert file["entry/collection/devices/mcs/counts/value"].shape == (30,)
 
 
-def test_a_bucket_that_is_gone_when_a_scan_begins_is_waited_for(beamline, bucket, storage, until):
+def test_a_bucket_that_is_gone_when_a_scan_begins_is_waited_for(beamline, bucket, storage):
     with beamline.service():
         storage.filesystem.call_s3("delete_bucket", Bucket=bucket)
         scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])

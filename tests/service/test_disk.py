@@ -21,6 +21,7 @@ from zwriter.service import alarms as alarms_module
 from zwriter.service import scan_life, scan_run
 from zwriter.store import patience
 from zwriter.testing.failpoints import failing
+from zwriter.testing.waiting import until
 
 FRAME = (256, 256)
 
@@ -127,7 +128,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("durability", ["none", "commit"])
-def test_a_full_disk_is_waited_for(beamline, heard, until, tmp_path, durability):
+def test_a_full_disk_is_waited_for(beamline, heard, tmp_path, durability):
     store = beamline.settings.store.model_copy(update={"durability": durability})
     redis_settings = beamline.settings.redis.model_copy(update={"queue_bytes": 2**20})
     rng = np.random.default_rng(1)
@@ -154,7 +155,7 @@ def test_a_full_disk_is_waited_for(beamline, heard, until, tmp_path, durability)
         np.testing.assert_array_equal(written.devices["eiger"]["image"].value[...], frames)
 
 
-def test_a_service_can_be_stopped_while_the_disk_is_full(beamline, heard, until):
+def test_a_service_can_be_stopped_while_the_disk_is_full(beamline, heard):
     scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
     with failing("file.renaming", Refusing(errno.ENOSPC, times=10**9)), beamline.service():
         push(scan, range(5))
@@ -164,9 +165,7 @@ def test_a_service_can_be_stopped_while_the_disk_is_full(beamline, heard, until)
         check(beamline.written(1), 5)
 
 
-def test_a_master_file_that_a_service_could_not_write_is_written_by_the_next(
-    beamline, heard, until
-):
+def test_a_master_file_that_a_service_could_not_write_is_written_by_the_next(beamline, heard):
     with failing("master.written", Refusing(errno.ENOSPC, times=10**9)), beamline.service():
         with beamline.publisher.open_scan(scan_number=1, monitored=["samx"]) as scan:
             push(scan, range(5))
@@ -175,9 +174,7 @@ def test_a_master_file_that_a_service_could_not_write_is_written_by_the_next(
         check(beamline.written(1), 5)
 
 
-def test_a_disk_that_has_no_room_for_the_master_file_is_waited_for(
-    beamline, heard, until, tmp_path
-):
+def test_a_disk_that_has_no_room_for_the_master_file_is_waited_for(beamline, heard, tmp_path):
     with small_disk(tmp_path / "masters", 1):
         master = beamline.settings.master.model_copy(update={"folder": tmp_path / "masters"})
         beamline.settings = beamline.settings.model_copy(update={"master": master})
@@ -229,7 +226,7 @@ def test_of_an_error_in_many_lines_the_first_one_is_told():
     assert told == ["scan 1 cannot be written, and waits until it can be: the disk is full"]
 
 
-def test_a_slow_disk_raises_an_alarm(beamline, heard, until, monkeypatch):
+def test_a_slow_disk_raises_an_alarm(beamline, heard, monkeypatch):
     monkeypatch.setattr(alarms_module, "SLOW", 0.1)
     goes_on = threading.Event()
     with failing("chunk.written", goes_on.wait), beamline.service():

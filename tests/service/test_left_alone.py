@@ -23,7 +23,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zwriter.service.scan_life._LONG", 1)
 
 
-def test_a_service_goes_on_when_one_that_was_started_beside_it_is_stopped(beamline, until):
+def test_a_service_goes_on_when_one_that_was_started_beside_it_is_stopped(beamline):
     scan = beamline.publisher.open_scan(scan_number=1)
     listener = beamline.client.pubsub()
     listener.subscribe(keys.alarms())

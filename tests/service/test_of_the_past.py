@@ -10,6 +10,7 @@ import pytest
 from zwriter.ingest import Kept
 from zwriter.model import Verdict
 from zwriter.protocol import Message, ScanStatus, encode, keys
+from zwriter.testing.waiting import until
 
 HOURS = 3600.0
 
@@ -80,9 +81,7 @@ def test_one_that_was_left_open_when_we_had_begun_it_ends_as_aborted(beamline, m
     assert "nobody to end it" in written.record.reason
 
 
-def test_one_that_is_paused_for_long_goes_on_as_long_as_no_other_is_begun(
-    beamline, monkeypatch, until
-):
+def test_one_that_is_paused_for_long_goes_on_as_long_as_no_other_is_begun(beamline, monkeypatch):
     looks = []
 
     def look(kept: Kept, status: ScanStatus) -> bool:

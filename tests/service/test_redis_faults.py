@@ -19,15 +19,9 @@ from pydantic import SecretStr
 from zwriter.model import Verdict
 from zwriter.protocol import decode, encode, keys
 from zwriter.service import scan_life
-from zwriter.testing.broker import Broker
 from zwriter.testing.broker import broker as broker_of
 from zwriter.testing.proxy import Proxy, proxy
-
-
-@pytest.fixture
-def broker() -> Iterator[Broker]:
-    with broker_of() as broker:
-        yield broker
+from zwriter.testing.waiting import until
 
 
 @pytest.fixture
@@ -138,9 +132,7 @@ def test_a_password_that_changes_in_mid_scan_is_waited_out(beamline, broker, net
 
 
 @pytest.mark.slow
-def test_rights_that_are_taken_away_in_mid_scan_raise_an_alarm_and_are_waited_for(
-    beamline, broker, until
-):
+def test_rights_that_are_taken_away_in_mid_scan_raise_an_alarm_and_are_waited_for(beamline, broker):
     with beamline.service(), broker.client as client:
         scan = beamline.publisher.open_scan(scan_number=1)
         push(scan, range(5))
@@ -156,7 +148,7 @@ def test_rights_that_are_taken_away_in_mid_scan_raise_an_alarm_and_are_waited_fo
 
 
 @pytest.mark.slow
-def test_rights_on_keys_that_are_taken_away_do_not_end_the_scan(beamline, broker, until, caplog):
+def test_rights_on_keys_that_are_taken_away_do_not_end_the_scan(beamline, broker, caplog):
     with beamline.service(), broker.client as client:
         scan = beamline.publisher.open_scan(scan_number=1)
         push(scan, range(5))
@@ -329,7 +321,7 @@ def test_a_full_redis_that_takes_no_writes_is_still_read(beamline, broker):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["trimmed", "removed", "expired"])
-def test_what_is_gone_from_a_stream_before_it_was_read_is_named(beamline, broker, until, how):
+def test_what_is_gone_from_a_stream_before_it_was_read_is_named(beamline, broker, how):
     with broker.client as client:
         scan = beamline.publisher.open_scan(scan_number=1)
         key = keys.async_signal(scan.scan_id, "mcs", "counts")
@@ -418,7 +410,7 @@ def test_what_a_restarted_publisher_pushed_and_redis_lost_is_counted(beamline, b
 
 @pytest.mark.slow
 def test_an_alarm_is_raised_while_there_is_time_when_redis_is_about_to_trim(
-    beamline, broker, network, until
+    beamline, broker, network
 ):
     """Reading is slower than the device: half of what Redis keeps is not read yet."""
     network.delay = 0.2  # each 64 kB

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import redis
 from pydantic import SecretStr
@@ -13,12 +11,7 @@ from zwriter.protocol import Message, encode, keys
 from zwriter.testing.broker import Broker
 from zwriter.testing.broker import broker as broker_of
 from zwriter.testing.proxy import proxy
-
-
-@pytest.fixture
-def broker() -> Iterator[Broker]:
-    with broker_of() as broker:
-        yield broker
+from zwriter.testing.waiting import until
 
 
 @pytest.mark.slow
@@ -67,7 +60,7 @@ def test_what_redis_lost_before_it_was_read_is_named(broker, beamline_at, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_redis_that_forgets_an_open_scan_raises_an_alarm(broker, beamline_at, tmp_path, until):
+def test_a_redis_that_forgets_an_open_scan_raises_an_alarm(broker, beamline_at, tmp_path):
     with (
         beamline_at(broker.url, tmp_path) as beamline,
         beamline.service(),

@@ -18,6 +18,7 @@ from zwriter.protocol import keys
 from zwriter.reader import open_scan
 from zwriter.scan import ScanWriter
 from zwriter.settings import RedisSettings
+from zwriter.testing.waiting import until
 
 
 @contextlib.contextmanager
@@ -126,7 +127,7 @@ def test_a_master_file_that_a_killed_service_did_not_write_is_written(beamline):
     assert master.exists()
 
 
-def test_what_a_service_that_was_killed_while_it_cleaned_up_has_left_is_removed(beamline, until):
+def test_what_a_service_that_was_killed_while_it_cleaned_up_has_left_is_removed(beamline):
     with beamline.service(), beamline.publisher.open_scan(scan_number=1) as scan:
         scan.add("mcs", "counts", 1, max_shape=(None,))
     with beamline.service():

@@ -19,6 +19,7 @@ from zwriter.service.control_messages import ControlMessages
 from zwriter.settings import SpoolSettings
 from zwriter.store import patience
 from zwriter.testing.failpoints import watched
+from zwriter.testing.waiting import until
 
 
 def point(value: float) -> dict:
@@ -64,7 +65,7 @@ def test_rows_can_be_read_while_the_scan_is_open(beamline):
         assert not live.finished
 
 
-def test_what_was_read_is_committed_when_the_service_is_stopped(beamline_on_disk, until):
+def test_what_was_read_is_committed_when_the_service_is_stopped(beamline_on_disk):
     """Also what waits for more to be decoded with: Redis may trim it before the next one comes."""
     beamline = beamline_on_disk
     rarely = beamline.settings.store.model_copy(update={"flush_interval": 3600.0})
@@ -118,7 +119,7 @@ def test_a_scan_ends_as_its_status_says(beamline):
     assert beamline.written(2).verdict is Verdict.COMPLETE
 
 
-def test_a_paused_scan_goes_on_when_it_is_resumed(beamline, until):
+def test_a_paused_scan_goes_on_when_it_is_resumed(beamline):
     with beamline.service():
         scan = beamline.publisher.open_scan(scan_number=1)
         scan.add("mcs", "counts", 1, max_shape=(None,))
@@ -275,7 +276,7 @@ def test_a_scan_is_opened_and_finished_while_another_waits_for_its_last_data(bea
         assert beamline_on_disk.written(1).verdict is Verdict.ABORTED
 
 
-def test_a_second_open_is_ignored_with_one_line(beamline, until, caplog):
+def test_a_second_open_is_ignored_with_one_line(beamline, caplog):
     with beamline.service():
         scan = beamline.publisher.open_scan(scan_number=1, scan_id="twice", scan_name="first")
         scan.add("mcs", "counts", 1, max_shape=(None,))
@@ -289,7 +290,7 @@ def test_a_second_open_is_ignored_with_one_line(beamline, until, caplog):
     assert written.devices["mcs"]["counts"].value[:].tolist() == [1, 2]
 
 
-def test_what_comes_after_the_scan_was_finished_is_refused_with_one_line(beamline, until, caplog):
+def test_what_comes_after_the_scan_was_finished_is_refused_with_one_line(beamline, caplog):
     with beamline.service():
         scan = beamline.publisher.open_scan(scan_number=1, monitored=["samx"])
         scan.point(0, point(0.0))
@@ -308,7 +309,7 @@ def test_what_comes_after_the_scan_was_finished_is_refused_with_one_line(beamlin
 @pytest.mark.parametrize("error", [None, OSError(errno.EIO, "once")], ids=repr)
 @pytest.mark.parametrize(("points", "told"), [((0, 1, 2), 1), ((0,), 0)])
 def test_what_comes_while_the_scan_is_being_finished_and_is_not_in_it_is_told_of(
-    beamline, until, caplog, monkeypatch, points, told, error
+    beamline, caplog, monkeypatch, points, told, error
 ):
     """Also if it takes two attempts."""
     monkeypatch.setattr(patience, "_FIRST_PAUSE", 0.01)
@@ -368,7 +369,7 @@ def test_a_scan_that_cannot_be_written_harms_no_other(beamline_on_disk, caplog):
 
 
 def test_a_scan_that_no_thread_can_be_started_for_is_told_of_and_tried_again(
-    beamline_on_disk, until, monkeypatch
+    beamline_on_disk, monkeypatch
 ):
     beamline, start = beamline_on_disk, threading.Thread.start
     none_left = threading.Event()

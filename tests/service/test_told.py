@@ -13,6 +13,7 @@ from zwriter.errors import ServiceError, UsageError
 from zwriter.protocol import decode, keys
 from zwriter.service import run
 from zwriter.settings import Settings
+from zwriter.testing.waiting import until
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def history(beamline) -> list:
     return [decode(fields[b"data"]).data for _, fields in entries]
 
 
-def test_the_service_says_that_it_lives(beamline, until):
+def test_the_service_says_that_it_lives(beamline):
     key = keys.service_status("FileWriterManager")
     with beamline.service():
         until(lambda: beamline.client.get(key))
@@ -44,7 +45,7 @@ def test_the_service_says_that_it_lives(beamline, until):
     assert message.data["info"]["hostname"]
 
 
-def test_the_master_file_is_announced_and_done(beamline, until):
+def test_the_master_file_is_announced_and_done(beamline):
     with beamline.service():
         scan = beamline.publisher.open_scan(scan_number=1)
         key = keys.scan_file(scan.scan_id, "master")
@@ -143,7 +144,7 @@ def test_what_is_in_the_file_is_told(beamline):
     assert content["scan_info"]["bec"]["scan_number"] == 1
 
 
-def test_a_scan_that_cannot_be_written_raises_an_alarm(beamline_on_disk, until):
+def test_a_scan_that_cannot_be_written_raises_an_alarm(beamline_on_disk):
     beamline = beamline_on_disk
     in_the_way = beamline.root / "S00000-00999" / "S00001"
     in_the_way.parent.mkdir(parents=True)
