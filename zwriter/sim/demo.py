@@ -8,11 +8,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -173,11 +172,10 @@ def _wait_for_master(url: str, scan_id: str) -> Path:
         return _wait(done, "the service has not finished the scan")
 
 
-def _wait(find: Any, fault: str) -> Path:
+def _wait(find: Callable[[], Path | None], fault: str) -> Path:
     deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
-        path: Path | None = find()
-        if path is not None:
+        if path := find():
             return path
         time.sleep(0.1)
     raise ServiceError(f"{fault} after {TIMEOUT:g} s")
