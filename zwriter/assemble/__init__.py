@@ -11,7 +11,14 @@ from zwriter.assemble.layouts import (
     Slices,
     layout_for,
 )
-from zwriter.assemble.values import as_array, cast_exact, common_dtype, fill_value, widest
+from zwriter.assemble.values import (
+    as_array,
+    cast_exact,
+    cast_or_raise,
+    common_dtype,
+    fill_value,
+    widest,
+)
 
 __all__ = [
     "SHARE",
@@ -27,6 +34,7 @@ __all__ = [
     "as_array",
     "assemble",
     "cast_exact",
+    "cast_or_raise",
     "common_dtype",
     "fill_value",
     "join",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zwriter.assemble.layouts import Fitted, Layout, Rows
-from zwriter.assemble.values import NUMERIC, Array, DType, as_array, cast_exact
+from zwriter.assemble.values import NUMERIC, Array, DType, as_array, cast_exact, cast_or_raise
 from zwriter.errors import BadUpdate
 from zwriter.model import Rejected, Update
 
@@ -85,7 +85,7 @@ def assemble(
                 agreed[array.dtype] = target
             target = agreed[array.dtype]
             if target != array.dtype:  # cast first: rows are padded with the fill of the target
-                fitted = layout.fit(_cast(array, target), update.mode)
+                fitted = layout.fit(cast_or_raise(array, target), update.mode)
         except BadUpdate as error:
             rejected.append(reject(update, str(error)))
             continue
@@ -101,13 +101,6 @@ def assemble(
     if block is not None:
         yield block
     yield from rejected
-
-
-def _cast(array: Array, dtype: DType) -> Array:
-    cast = cast_exact(array, dtype)
-    if cast is None:
-        raise BadUpdate(f"{array.dtype} values that {dtype} cannot hold without loss")
-    return cast
 
 
 def reject(update: Update, reason: str) -> Rejected:

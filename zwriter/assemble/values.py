@@ -215,5 +215,13 @@ def cast_exact(array: Array, dtype: DType) -> Array | None:
     return cast if same else None
 
 
+def cast_or_raise(array: Array, dtype: DType) -> Array:
+    """As `cast_exact`. Raises BadUpdate if a value would change."""
+    cast = cast_exact(array, dtype)
+    if cast is None:
+        raise BadUpdate(f"{array.dtype} values that {dtype} cannot hold without loss")
+    return cast
+
+
 def _may_round(source: DType, target: DType) -> bool:
     return source.kind in "iu" and source.itemsize == 8 and target.kind in "fc"

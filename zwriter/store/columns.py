@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zwriter.assemble import as_array, cast_exact, common_dtype, fill_value
+from zwriter.assemble import as_array, cast_or_raise, common_dtype, fill_value
 from zwriter.errors import BadUpdate
 from zwriter.protocol.codec import Message
 
@@ -47,7 +47,7 @@ def _column_of_arrays(rows: list[NDArray[Any] | None]) -> Column:
     if ragged and dtype.kind not in "biufc":
         raise BadUpdate("texts in different shapes")
     gap = np.full(0 if ragged else shapes.pop(), fill_value(dtype), dtype)
-    filled = [gap if row is None else _cast(row, dtype) for row in rows]
+    filled = [gap if row is None else cast_or_raise(row, dtype) for row in rows]
     return filled if ragged else np.stack(filled)
 
 
@@ -56,13 +56,6 @@ def _common(first: np.dtype[Any], second: np.dtype[Any]) -> np.dtype[Any]:
     if dtype is None:
         raise BadUpdate(f"{first} and {second} have no common type")
     return dtype
-
-
-def _cast(row: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    cast = cast_exact(row, dtype)
-    if cast is None:
-        raise BadUpdate(f"{row.dtype} values that {dtype} cannot hold without loss")
-    return cast
 
 
 def json_text(value: Any) -> str:
