@@ -38,7 +38,7 @@ def dataset(device: str, signals: Collection[Signal]) -> xarray.Dataset:
     """The Dataset of the signals of one device, as of its commit."""
     names = {signal.name for signal in signals}
     indexed = _indexed(signals)
-    points = [_points(signal, names) for signal in indexed]
+    points = [_points(signal, ids, names) for signal, ids in indexed.items()]
     result = _merged(points) if points else xarray.Dataset()
     for signal in signals:
         if signal not in indexed:
@@ -54,15 +54,16 @@ def _merged(points: list[xarray.Dataset]) -> xarray.Dataset:
     return xarray.merge(points, join="outer", compat="override", fill_value=fill)
 
 
-def _indexed(signals: Collection[Signal]) -> list[Signal]:
-    """Those that share the index `point_id`: they have every point, or can be NaN where not."""
+def _indexed(signals: Collection[Signal]) -> dict[Signal, NDArray[Any]]:
+    """Those that share the index `point_id`, and what it is in each: they have every point, or can
+    be NaN where not."""
     of_points = {
         signal: np.asarray(signal.point_id)
         for signal in signals
         if signal.layout == "points" and "offsets" not in signal.arrays
     }
     count = len(set().union(*of_points.values()))
-    return [s for s, ids in of_points.items() if len(ids) == count or _can_lack_points(s)]
+    return {s: ids for s, ids in of_points.items() if len(ids) == count or _can_lack_points(s)}
 
 
 def _can_lack_points(signal: Signal) -> bool:
@@ -73,10 +74,9 @@ def _can_lack_points(signal: Signal) -> bool:
     return bool(value.min(initial=0) >= -(2**53) and value.max(initial=0) <= 2**53)
 
 
-def _points(signal: Signal, names: Collection[str]) -> xarray.Dataset:
-    assert signal.point_id is not None
+def _points(signal: Signal, ids: NDArray[Any], names: Collection[str]) -> xarray.Dataset:
     alone = _with_signal(xarray.Dataset(), signal, names, indexed=True)
-    return alone.assign_coords(point_id=("point_id", np.asarray(signal.point_id)))
+    return alone.assign_coords(point_id=("point_id", ids))
 
 
 def _with_signal(
