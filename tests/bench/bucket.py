@@ -231,7 +231,7 @@ def _counted(bucket: Bucket) -> Counter[str]:
         elif f"/{PIECES}/" in key:
             sent["pieces"] += len(data)
 
-    bucket.put = counted  # type: ignore[method-assign]
+    bucket.put = counted
     return sent
 
 

@@ -223,7 +223,7 @@ def test_points_that_cannot_be_shown_harm_nothing_else(
     def broken(group: Path, *args: object) -> None:
         if group.name == "samx":
             raise RuntimeError("points")
-        original(group, *args)  # type: ignore[arg-type]
+        original(group, *args)
 
     monkeypatch.setattr(points, "_write_signal", broken)
     with scans.writer(master=None) as scan:

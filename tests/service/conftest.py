@@ -109,7 +109,7 @@ class Beamline:
 
     def redis(self, *command: object) -> object:
         """One command, as it is."""
-        return self.client.execute_command(*command)  # type: ignore[attr-defined]
+        return self.client.execute_command(*command)
 
     def close(self) -> None:
         self.publisher.close()
