@@ -25,7 +25,6 @@ def file_message(
     successful: bool,
     is_master_file: bool = False,
     device_name: str | list[str] | None = None,
-    file_type: str = "h5",
     hinted_h5_entries: dict[str, str] | None = None,
 ) -> Message:
     """A file is being written (`done` false) or was (`successful` says how)."""
@@ -37,7 +36,7 @@ def file_message(
             "successful": successful,
             "is_master_file": is_master_file,
             "device_name": device_name,
-            "file_type": file_type,
+            "file_type": "h5",
             "hinted_h5_entries": hinted_h5_entries,
         },
     )

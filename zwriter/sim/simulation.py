@@ -36,13 +36,11 @@ class Simulation:
         seconds: float = 10.0,
         speed: float = 1.0,
         scan_number: int = 1,
-        file_base: str | None = None,
     ) -> None:
         self.devices = {device.name: device for device in devices}
         self.seconds = seconds
         self.speed = speed
         self.scan_number = scan_number
-        self.file_base = file_base
         self.points = round(seconds * POINT_RATE)
         self.start = time.time()
         self.pushed = dict.fromkeys(self.devices, 0)
@@ -87,7 +85,6 @@ class Simulation:
             async_devices=list(self.devices),
             scan_report_devices=["samx"],
             user_metadata={"sample": "simulated"},
-            file_base=self.file_base,
         )
 
     def _schedule(self) -> Iterable[tuple[float, str, int]]:
