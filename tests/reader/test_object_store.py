@@ -157,7 +157,8 @@ def test_options_in_python_need_no_environment(tmp_path: Path, s3, bucket, monke
     scan = open_scan(url, storage_options=s3.options)
     np.testing.assert_array_equal(scan.devices["det"]["image"].value, FRAMES)
     assert str(scan.path) == scan.summary()["path"] == url
-    assert [line["scan_number"] for line in listing(f"s3://{bucket}", storage_options=s3.options)]
+    lines = listing(f"s3://{bucket}", storage_options=s3.options)
+    assert [line["scan_number"] for line in lines] == [7]
 
 
 @pytest.mark.s3
