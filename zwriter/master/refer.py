@@ -12,11 +12,9 @@ from h5py import h5s
 from zwriter.master.chunks import StoredChunks
 from zwriter.objects import AnyPath
 
-MAX_SOURCES = (
-    200  # HDF5 keeps each source open; beyond the limit of open files it reads fill values
-)
+# HDF5 keeps each source open; beyond the limit of open files it reads fill values
+MAX_SOURCES = 200
 DATA = "/data"
-
 
 Reference: TypeAlias = h5py.ExternalLink | h5py.VirtualLayout
 
