@@ -324,6 +324,12 @@ def test_numbers_may_be_those_of_numpy(scans: ScanFolder) -> None:
     assert scans.open().verdict is Verdict.COMPLETE
 
 
+def test_a_scan_that_is_continued_keeps_its_number_also_if_that_is_0(scans: ScanFolder) -> None:
+    for number in (0, None, 5):
+        scans.writer(scan_number=number, master=None).close()
+        assert scans.open().scan_number == 0
+
+
 def test_what_is_no_index_and_what_is_no_value_harm_only_themselves(scans: ScanFolder) -> None:
     with scans.writer(master=None) as scan:
         scan.add_slice("d", "rows", 1.5, [1.0])

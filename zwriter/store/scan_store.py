@@ -95,7 +95,8 @@ class ScanStore:
         known = own_attributes(self._tree)
         found: str | None = self.record.scan_id or known.get("scan_id") or scan_id
         self.scan_id = found or str(uuid4())
-        self.scan_number = self.record.scan_number or known.get("scan_number") or scan_number
+        numbers = self.record.scan_number, known.get("scan_number"), scan_number
+        self.scan_number = next((number for number in numbers if number is not None), None)
         self._root = self._open_root(known)
         for folder in sorted((self._side / "commits").iterdir()):
             if not self.finished or self._ends_with(folder):
