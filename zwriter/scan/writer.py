@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,6 +33,7 @@ from zwriter.objects import AnyPath, ObjectPath, place
 from zwriter.scan.given import check_names, copied, max_shape_of, shape_of, whole
 from zwriter.scan.intake import Intake
 from zwriter.scan.messages import Readings, baseline_message, point_message, status_message
+from zwriter.scan.opening import open_store
 from zwriter.scan.points import PointsNowAndThen
 from zwriter.scan.verdict import verdict_of
 from zwriter.scan.waits import Waits, patiently
@@ -42,7 +42,6 @@ from zwriter.ship import Shipment
 from zwriter.store.disk import Patience, of_the_store
 from zwriter.store.patience import WaitForDisk
 from zwriter.store.record import ScanRecord
-from zwriter.store.scan_store import ScanStore
 
 log = logging.getLogger(__name__)
 
@@ -96,25 +95,16 @@ class ScanWriter:
         self._path = place(path, storage_options)
         if master is not None:
             check_mode(self._path, master)
-        self._shipment = shipment
         if isinstance(self._path, ObjectPath):
             self._settings = self._settings.in_bucket()
             interval = self._settings.flush_interval
-            self._shipment = shipment or Shipment(
-                self._path, spool or SpoolSettings(), interval=interval
-            )
-            self._shipment.open(scan_id)
-        self._store = self._open(scan_id, scan_number)
-        if self._shipment:
-            try:
-                self._ship(self._shipment, scan_id, scan_number)
-            except BaseException:
-                self._store.close(keep=True)
-                raise
+            shipment = shipment or Shipment(self._path, spool or SpoolSettings(), interval=interval)
+        self._shipment = shipment
+        self._store = open_store(self._path, self._settings, scan_id, scan_number, shipment)
         self._waits = Waits(
             patience or WaitForDisk(str(path)),
             self._store.check,
-            self._shipment.fetch if self._shipment else None,
+            shipment.fetch if shipment else None,
         )
         self._intake = Intake(self._store, self._settings.max_signals)
         self._master = master
@@ -122,22 +112,9 @@ class ScanWriter:
         self._points = PointsNowAndThen(self._store)
         self._due = time.monotonic() + self._settings.flush_interval
         # a spool has a limit, which each commit looks at, and what it has is to go on
-        self._share = SHARE if self._shipment is None else 1
+        self._share = SHARE if shipment is None else 1
         self._gathering = Gathering(self._ahead, self._share)
         self._uncommitted = 0  # bytes that count as kept, in case their signal fails
-
-    def _ship(self, shipment: Shipment, scan_id: str | None, scan_number: int | None) -> None:
-        """Have the store sent; first, if it has lost something that was, have that brought back."""
-        if shipment.lacks_something():
-            self._store.close(keep=True)
-            shipment.bring_back()
-            self._store = self._open(scan_id, scan_number)
-            shipment.lacks_something()  # raises if what was brought back is not whole
-        shipment.start(self._store.check)
-
-    def _open(self, scan_id: str | None, scan_number: int | None) -> ScanStore:
-        path = self._shipment.path if self._shipment else Path(str(self._path))
-        return ScanStore(path, self._settings, scan_id, scan_number)
 
     @property
     def path(self) -> AnyPath:
