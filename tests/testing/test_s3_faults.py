@@ -163,6 +163,18 @@ def test_when_an_answer_is_lost_the_server_has_done_it(s3_network, storage, stor
     assert log(s3_network) == [None, None, 412]
 
 
+def test_a_condition_that_is_ignored_lets_write_over_what_is_there(
+    s3_network, storage, store, bucket
+):
+    obstore.put(store, "x", b"first", mode="create")
+    s3_network.ignore_conditions()
+    obstore.put(store, "x", b"second", mode="create")
+    assert content(storage, bucket, "x") == b"second"
+    s3_network.heal()
+    with pytest.raises(AlreadyExistsError):
+        obstore.put(store, "x", b"third", mode="create")
+
+
 def test_of_an_upload_that_is_cut_nothing_appears(s3_network, storage, store, bucket):
     s3_network.cut_uploads(after=1_000_000, times=2)
     with pytest.raises(GenericError, match="error sending request"):

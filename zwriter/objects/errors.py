@@ -93,6 +93,11 @@ def no_new_credentials(error: Exception) -> ServiceError:
     return ServiceError(f"the object store's credentials cannot be renewed: {error}")
 
 
+def is_not_implemented(error: Exception) -> bool:
+    """Whether the server says that it cannot do what a request asks for."""
+    return _code(error) in ("NotImplemented", "501")
+
+
 def _of_request(error: Exception, bucket: str, where: str) -> ZwriterError | None:
     if code := _code(error):
         if code == "NoSuchBucket":

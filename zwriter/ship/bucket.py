@@ -12,13 +12,13 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, GenericError
 
 from zwriter.errors import ServiceError, UsageError
 from zwriter.failpoint import failpoint
 from zwriter.objects import ObjectPath
 from zwriter.objects.clients import names_in
-from zwriter.objects.errors import requests_told
+from zwriter.objects.errors import is_not_implemented, requests_told
 from zwriter.ship.memory import memory_of
 from zwriter.ship.outage import Outage
 
@@ -129,9 +129,11 @@ class Bucket:
 
         return self._until_done("HEAD", head)
 
-    def create(self, key: str, data: bytes) -> bool:
+    def create(self, key: str, data: bytes, *, probe: bool = False) -> bool:
         """Make `data` the object if there is none; False if there is one that is not `data`: if it
         is, it was ours, and only the answer was lost.
+
+        probe: whether the server knows how to is not known. Raises NotImplementedError then.
         """
 
         def create(client: S3Store) -> bool:
@@ -139,6 +141,10 @@ class Bucket:
                 obstore.put(client, key, data, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 return False
+            except GenericError as error:
+                if probe and is_not_implemented(error):
+                    raise NotImplementedError from None
+                raise
             return True
 
         failpoint("ship.creating")

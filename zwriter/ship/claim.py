@@ -66,20 +66,29 @@ def last_claim(bucket: Bucket, key: str) -> tuple[int, dict[str, Any]]:
 
 def claim(bucket: Bucket, key: str, spool: str, scan_id: str | None, after: int) -> Claim | None:
     """Begin the epoch that follows `after`: whoever had the scan before us is fenced from now on.
-    None if another writer was quicker. Raises UsageError for a server on which that cannot be.
+    None if another writer was quicker. Raises UsageError for a server on which that cannot be, and
+    leaves nothing there.
     """
     bucket.before_writing = None
     own = {"spool": spool, "scan_id": scan_id, "host": socket.gethostname(), "pid": os.getpid()}
     text = json.dumps(own | {"time": time.time(), "claim": uuid4().hex}).encode()
-    if not bucket.create(f"{key}/{after + 1}", text):
-        return None
-    if bucket.create(f"{key}/{after + 1}", text + b" "):
-        raise UsageError(
-            f"{bucket.folder}: the object store writes over what is there in spite of"
-            " If-None-Match: *, so two writers could not know of each other; docs/object-store.md"
-            " says which servers can be used"
-        )
+    name = f"{key}/{after + 1}"
+    try:
+        if not bucket.create(name, text, probe=True):
+            return None
+        if bucket.create(name, text + b" ", probe=True):
+            bucket.delete([name])
+            raise _unusable(bucket, "writes over what is there in spite of If-None-Match: *")
+    except NotImplementedError:
+        raise _unusable(bucket, "does not know If-None-Match: *") from None
     failpoint("ship.claimed")
     made = Claim(bucket, key, after + 1)
     bucket.before_writing = made.check_again
     return made
+
+
+def _unusable(bucket: Bucket, why: str) -> UsageError:
+    return UsageError(
+        f"{bucket.folder.storage.endpoint} {why}, so two writers could not know of each other; set"
+        " `endpoint` to a server that can be used, docs/object-store.md says which"
+    )

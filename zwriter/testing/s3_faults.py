@@ -5,6 +5,7 @@
 ...     network.answer("SlowDown", times=3, method="PUT", key="*/commits/*")
 ...     network.lose_answers(times=1, method="PUT")  # the server does it, the client isn't told
 ...     network.cut_uploads(after=1000)  # bytes of a request's body; every time, until it heals
+...     network.ignore_conditions()  # as a server does that does not know If-None-Match
 ...     network.heal()
 ...     network.open = False  # the server is gone, until it is True again
 ...     network.requests["PUT"], network.log
@@ -20,7 +21,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -78,6 +79,7 @@ class _Rule:
     cut_upload: int | None = None
     cut_download: int | None = None
     hold: Hold | None = None
+    unconditional: bool = False
 
     def takes(self, request: Request) -> bool:
         """Whether it is for this request, which then is one of its `times`."""
@@ -99,6 +101,7 @@ class S3Faults(Gate):
 
     def __init__(self, server: S3Server) -> None:
         super().__init__()
+        self._behind = server
         self.server = replace(server, endpoint=f"http://127.0.0.1:{self.port}")
         self.log: list[Request] = []
         self.delay = 0.0  # seconds before each answer
@@ -169,6 +172,10 @@ class S3Faults(Gate):
         self._rules.append(_Rule(times, method, key, hold=hold))
         return hold
 
+    def ignore_conditions(self) -> None:
+        """Let PUTs write over what is there, whatever their If-None-Match says."""
+        self._rules.append(_Rule(None, "PUT", "*", unconditional=True))
+
     def heal(self) -> None:
         """No more faults: rules are forgotten, held answers given; it is open and fast."""
         rules, self._rules = self._rules, []
@@ -190,6 +197,9 @@ class S3Faults(Gate):
                 if rule.error:
                     await self._refuse(client, head, request, rule.error)
                     continue
+                if rule.unconditional and "if-none-match" in head.headers:
+                    # the header is signed: not taken out, but made to hold
+                    await asyncio.to_thread(self._remove, request.key)
                 if server is None or server.reader.at_eof():
                     server = _Side(*await self._reached(self._target.hostname, self._target.port))
                 try:
@@ -200,6 +210,11 @@ class S3Faults(Gate):
         finally:
             if server:
                 self._end(server.writer)
+
+    def _remove(self, key: str) -> None:
+        bucket, _, name = key.partition("/")
+        with closing(self._behind.client()) as client:
+            client.delete_object(Bucket=bucket, Key=name)
 
     async def _refuse(self, client: _Side, head: Head, request: Request, error: Error) -> None:
         if not head.waits:
