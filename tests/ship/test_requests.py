@@ -42,6 +42,27 @@ def test_what_cannot_be_sent_whole_is_sent_in_parts(lake: Lake) -> None:
     assert max(parts) < 9_000_000
 
 
+def test_what_is_too_large_for_one_request_is_sent_in_several_at_a_time(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zwriter.ship.bucket._WHOLE", 8_000_000)
+    bucket, data = bucket_of(lake), np.random.default_rng(0).bytes(20_000_000)
+    held = lake.network.hold(method="PUT", key="*/large")
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(bucket.put, "large", data)
+        try:
+            until(lambda: len(lake.requests("PUT", "/large")) == 3, "all parts, none answered")
+        finally:
+            held.release()
+        sent.result()
+    assert bucket.read("large") == data
+    assert not bucket.is_uncertain("large")
+    assert bucket.is_as_sent("large", bucket.tag("large"))
+    assert all("uploadId" in request.query for request in lake.requests("PUT", "/large"))
+    bucket_of(lake).put("large", data[:-1])
+    assert not bucket.is_as_sent("large", bucket.tag("large"))
+
+
 def test_one_request_that_is_refused_is_no_outage_and_one_that_lasts_is_told_once(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
