@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from zwriter.errors import UsageError
-from zwriter.settings import load_settings, storage_settings
+from zwriter.settings import (
+    SignalRule,
+    SignalSettings,
+    StoreSettings,
+    load_settings,
+    storage_settings,
+)
 
 
 @pytest.mark.parametrize(
@@ -125,3 +131,17 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, toml: str, told: str):
 def test_a_file_that_cannot_be_read_is_named():
     with pytest.raises(UsageError, match="/proc/self/mem: "):
         load_settings(Path("/proc/self/mem"))
+
+
+def test_in_a_bucket_rows_are_sent_each_two_seconds_and_shards_have_64_mib():
+    settings = StoreSettings(signals=(SignalRule(match="eiger/*"),)).in_bucket()
+    assert settings.flush_interval == 2.0
+    assert settings.for_signal("mcs", "counts").shard_bytes == 64 * 2**20
+    assert settings.for_signal("eiger", "image").shard_bytes == 64 * 2**20
+
+
+def test_what_is_set_is_so_in_a_bucket_too():
+    small = SignalSettings(shard_bytes=2**20)
+    settings = StoreSettings(flush_interval=1.0, default=small).in_bucket()
+    assert settings.flush_interval == 1.0
+    assert settings.default.shard_bytes == 2**20
