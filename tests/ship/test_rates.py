@@ -23,6 +23,7 @@ from zwriter.ship.carrier import Carrier
 from zwriter.ship.device import DeviceShipment
 from zwriter.ship.documents import Documents
 from zwriter.store.layout import DEVICES
+from zwriter.store.shard_index import FIRST_CHUNK
 
 INTERVALS = 120
 ROW = np.zeros(1024, np.float32)  # 4 KiB
@@ -83,6 +84,15 @@ class Stream:
         self.scan.commit()
         self.shipment.ship(all_of_it=False)
 
+    @property
+    def sent(self) -> int:
+        """Bytes of rows, in shards and pieces, if the scan ended now; shards have heads besides."""
+        sent, commit = self.bucket.sent, self.shipment._committed()
+        assert commit is not None
+        rest = sum(work.shard.nbytes for work in self.shipment._works(commit))
+        heads = self.bucket.puts["chunks"] * FIRST_CHUNK
+        return sent["chunks"] - heads + sent["pieces"] + rest
+
     def rows(self, signal: str) -> int:
         """How many the bucket has."""
         assert self.shipment.shipped is not None
@@ -136,6 +146,22 @@ def test_a_stream_is_there_soon_and_sent_three_times_at_most_by_few_requests(
     # values and timestamps, each a shard that grows and at most a few that are full
     assert puts["chunks"] <= 2 * commits + data // 2**20 + 1
     assert puts["documents"] <= 3 * commits + 1  # of both arrays, and the device's
+
+
+@pytest.mark.parametrize("codec", ["none", "lz4"])
+@pytest.mark.parametrize("rows", [1, 3, 7, 13, 20, 50], ids=lambda rows: f"{rows} an interval")
+def test_whenever_a_stream_ends_it_was_sent_again_twice_and_a_seventh_at_most(
+    tmp_path: Path, rows: int, codec: Any
+) -> None:
+    signal = SETTINGS.default.model_copy(update={"codec": codec})
+    noise = np.random.default_rng(0).integers(0, 2**32, (rows, 1024), np.uint32)  # stays as large
+    with stream(tmp_path, SETTINGS.model_copy(update={"default": signal})) as cam:
+        for n in range(INTERVALS):
+            for row in noise:
+                cam.scan.add("cam", "line", row ^ n, float(n))
+            cam.passes()
+            chunks = (n + 1) * rows // 4 + 1  # the last one is as large before it is whole
+            assert cam.sent < 3.15 * chunks * 4 * (ROW.nbytes + 8)
 
 
 @pytest.mark.parametrize(
