@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from zwriter.cli import app
 from zwriter.objects import place
+from zwriter.objects.clients import ObjectStorage
 from zwriter.reader import open_scan
 from zwriter.scan import ScanWriter
 from zwriter.settings import SpoolSettings
@@ -45,9 +47,9 @@ def test_a_scan_that_the_bucket_has_whole_goes_from_the_spool(bucket, spool, tmp
     leave_in_spool(root, spool, tmp_path / "copy")
     assert "the bucket has all of it" in prune(root)
     assert "1 that can go" in prune(root)
-    assert "removed" in prune(root, "--remove")
+    assert "1 removed" in prune(root, "--remove")
     assert [path for path in spool.folder.rglob("*") if path.is_file()] == []
-    assert prune(root) == f"{root}: pruned\n"
+    assert prune(root, "--days", "0") == f"{root}: nothing to remove\n"
     assert open_scan(f"{root}/S1.zarr").finished
 
 
@@ -92,6 +94,19 @@ def test_an_upload_that_was_not_ended_goes(bucket, spool):
     root = f"s3://{bucket}/data"
     assert f"{path}: removed" in prune(root, "--remove", "--days", "0")
     assert path.parent.unfinished_uploads() == []
+
+
+@pytest.mark.parametrize("options", [(), ("--remove",)], ids=["listed", "removed"])
+def test_an_upload_that_may_still_be_under_way_stays_and_it_is_told_when_it_counts(
+    bucket, spool, monkeypatch, options
+):
+    def just_begun(*_):  # all of moto's are of 2010
+        yield "data/S1_master.h5", "upload", time.time()
+
+    monkeypatch.setattr(ObjectStorage, "unfinished_uploads", just_begun)
+    root = f"s3://{bucket}/data"
+    told = f"{root}: nothing to remove; uploads and what was put aside count after 1 d (--days)\n"
+    assert prune(root, *options) == told
 
 
 def test_what_was_put_aside_goes_with_its_root_only(bucket, spool):

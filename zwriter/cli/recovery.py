@@ -88,7 +88,7 @@ def prune(
     root: Annotated[str, typer.Argument(metavar="URL", help="s3://bucket/prefix with scans.")],
     remove: Annotated[bool, typer.Option("--remove", help="Remove what nobody needs.")] = False,
     days: Annotated[
-        float, typer.Option(min=0, help="Age of uploads, and of what was put aside.")
+        float, typer.Option(min=0, help="Age from which uploads, and what was put aside, count.")
     ] = 1,
     config: Config = None,
     storage_option: StorageOptions = None,
@@ -101,15 +101,17 @@ def prune(
     """
     from zwriter.service.prune import remainders
 
-    left = stay = 0
+    go = stay = 0
     for found in remainders(settings_of(config, {"root": root}, storage_option), days):
-        left += not found.needed
+        go += not found.needed
         stay += found.needed
         age = f"{found.seconds / 3600:.1f} h"
         if remove and not found.needed:
             found.remove()
-            left -= 1
         done = "removed" if remove and not found.needed else found.what
         typer.echo(f"{found.place}: {done} ({age})")
-    told = f"{left} that can go; --remove removes them" if left else "pruned"
-    typer.echo(f"{root}: {told}{f'; {stay} that stay' if stay else ''}")
+    told = "nothing to remove"
+    if go:
+        told = f"{go} removed" if remove else f"{go} that can go; --remove removes them"
+    young = f"; uploads and what was put aside count after {days:g} d (--days)" if days else ""
+    typer.echo(f"{root}: {told}{f'; {stay} that stay' if stay else ''}{young}")
