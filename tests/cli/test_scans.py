@@ -47,6 +47,11 @@ def test_ls_lists_running_and_finished_scans(cli, scans: ScanFolder, scan: AnyPa
     assert str(scan) in text
 
 
+def test_ls_says_that_there_are_no_scans(cli, tmp_path: Path):
+    result = cli("ls", tmp_path)
+    assert (result.exit_code, result.stdout) == (0, f"no scans below {tmp_path}\n")
+
+
 def test_catalog_writes_a_table_and_brings_it_up_to_date(
     cli, scans: ScanFolder, scan: AnyPath, tmp_path: Path
 ):
@@ -205,6 +210,21 @@ def test_verify_ends_with_3_for_a_scan_with_gaps(cli, scans: ScanFolder):
     assert result.exit_code == 3
     report = json.loads(result.stdout)
     assert report["verdict"] == "COMPLETE_WITH_GAPS"
+
+
+def test_a_folder_has_no_verdict_while_a_scan_in_it_has_none(cli, scans: ScanFolder, scan: AnyPath):
+    with scans.writer("S2.zarr", scan_number=2, master=None) as writer:
+        writer.add("adc", "adc_value", 1.0)
+        writer.flush()
+        assert f"{scans.path}: no verdict, 0 problems" in cli("verify", scans.path).stdout
+    assert f"{scans.path}: COMPLETE, 0 problems" in cli("verify", scans.path).stdout
+
+
+def test_why_a_scan_was_aborted_is_shown_and_told_by_verify(cli, scans: ScanFolder):
+    with scans.writer(scan_number=1) as writer:
+        writer.status("aborted", reason="the shutter was closed")
+    for command in ("show", "verify"):
+        assert "aborted: the shutter was closed" in cli(command, writer.path).stdout
 
 
 def test_verify_ends_with_4_for_a_damaged_scan(cli, scan: AnyPath):

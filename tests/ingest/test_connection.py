@@ -34,9 +34,10 @@ def test_a_wrong_password_is_said(own_redis):
         connect(RedisSettings(url=own_redis.url.replace("unix://", "unix://:wrong@")))
 
 
-def test_a_url_that_is_none_is_said():
+@pytest.mark.parametrize("url", ["http://localhost", "redis://localhost/first"])
+def test_a_url_that_is_none_is_said(url):
     with pytest.raises(UsageError, match="no Redis URL"):
-        connect(RedisSettings(url="http://localhost"))
+        connect(RedisSettings(url=url))
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ def ls(
     wrong = [line for line in lines if "error" in line]
     if as_json:
         print_json(lines)
+    elif not lines:
+        typer.echo(f"no scans below {directory}")
     else:
         _print(_listed(lines))
         if any(line.get("abandoned") for line in lines):

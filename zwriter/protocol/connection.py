@@ -22,6 +22,13 @@ def connect(url: str) -> redis.Redis:
     return client
 
 
+def _check_database(url: str) -> None:
+    """Raises ValueError if it names none: redis-py would take database 0."""
+    parts = urlsplit(url)
+    if parts.scheme != "unix" and parts.path.strip("/"):
+        int(parts.path.strip("/"))
+
+
 @contextmanager
 def asking(url: str) -> Iterator[None]:
     """In the block, the Redis at a URL is asked. Raises UsageError for a URL that is none,
@@ -29,6 +36,7 @@ def asking(url: str) -> Iterator[None]:
     without the passwords in the URL."""
     try:
         redis.ConnectionPool.from_url(url).make_connection()
+        _check_database(url)
     except ValueError as error:
         raise UsageError(
             "that is no Redis URL; write redis://host:port/0, rediss://... or unix:///path"

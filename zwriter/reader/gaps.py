@@ -16,11 +16,14 @@ MOST_REASONS = 20
 def gaps(
     devices: Mapping[str, Device], record: ScanRecord, quarantine: Iterable[Quarantined]
 ) -> Iterator[str]:
-    """Signals that lack something, points and baseline that never came, and why messages are in
-    quarantine: the most frequent reasons first. Of the arrays none is read."""
+    """Signals that lack something, why the scan was aborted, points and baseline that never came,
+    and why messages are in quarantine: the most frequent reasons first. Of the arrays none is read.
+    """
     for name, device in devices.items():
         for signal in device:
             yield from gaps_of_signal(f"{name}/{signal}", device.facts(signal))
+    if record.reason and record.status in ("aborted", "halted"):
+        yield f"{record.status}: {record.reason}"
     if record.lost_points:
         yield f"{record.lost_points} of {record.expected_points} points never came"
     if record.lacks_baseline:

@@ -13,7 +13,7 @@ from zwriter.reader.listing import find_scans, find_stores, masters_of
 from zwriter.reader.location import Location
 from zwriter.reader.scan import is_of_others
 from zwriter.reader.verify.master import is_ours, verify_master
-from zwriter.reader.verify.report import Report
+from zwriter.reader.verify.report import Report, worst
 from zwriter.reader.verify.store import verify_store
 from zwriter.store.disk import walk
 
@@ -39,6 +39,7 @@ def verify(path: str | AnyPath, *, storage_options: Mapping[str, Any] | None = N
         raise UsageError(f"{path}: no scan store and no master file is there")
     for part in parts:
         report.include(part)
+    report.verdict = worst(part.verdict for part in parts)
     return report
 
 

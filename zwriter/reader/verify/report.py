@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +11,18 @@ from zwriter.model import Verdict
 _FROM_BEST = (Verdict.COMPLETE, Verdict.COMPLETE_WITH_GAPS, Verdict.ABORTED, Verdict.FAILED)
 
 
+def worst(verdicts: Iterable[Verdict | None]) -> Verdict | None:
+    """That of all; None if one is not known yet, or there is none."""
+    found = list(verdicts)
+    known = [verdict for verdict in found if verdict]
+    return max(known, key=_FROM_BEST.index) if known and len(known) == len(found) else None
+
+
 @dataclass(slots=True)
 class Report:
     """problems: what is damaged; gaps: what is missing and known to be (data that never came, a
     scan that was aborted or is still open); verdict: the scan's own, a folder's worst one,
-    None while it is open; chunks, bytes: how many were read and found whole.
+    None while one is open; chunks, bytes: how many were read and found whole.
     """
 
     path: str
@@ -37,8 +45,6 @@ class Report:
         self.gaps += part.gaps
         self.chunks += part.chunks
         self.bytes += part.bytes
-        known = [verdict for verdict in (self.verdict, part.verdict) if verdict]
-        self.verdict = max(known, key=_FROM_BEST.index) if known else None
 
     def to_json(self) -> dict[str, Any]:
         return {
