@@ -38,7 +38,11 @@ def limits(sizes: Sizes, folder: Path) -> Group:
         sizes.rounds,
     )
     lines = [Line(name, f"{median(values) / 1e9:.3g} GB/s") for name, values in rates.items()]
-    remark = "XREAD alone, the limit of all that comes from Redis, is below, with what it limits."
+    remark = """
+        XREAD alone, read by hiredis, is below, with what it is compared with. Of frames and spectra
+        it is the limit; of small messages making objects of them is most of it, which zwriter does
+        not do.
+    """
     return Group("Limits of this machine", remark, lines)
 
 
