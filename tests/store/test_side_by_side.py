@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,26 +15,31 @@ from zwriter.store import side_by_side
 from zwriter.store.appended import AppendArray
 from zwriter.store.codecs import ChunkCodec
 from zwriter.store.shard import Place
+from zwriter.store.tasks import THREADS, Task
 from zwriter.testing.failpoints import failing
 
 FRAME = np.full((1, 800, 900), 7, "<u2")
 
 
 @contextmanager
-def all_threads_hang() -> Iterator[list[Future[Place]]]:
+def all_threads_hang() -> Iterator[list[Task[Place]]]:
     """As at another disk; not for ever, so that a test fails that would wait for them."""
-    disk_is_back = threading.Event()
+    disk_is_back, begun = threading.Event(), threading.Semaphore(0)
 
     def hang() -> Place:
+        begun.release()
         disk_is_back.wait(20)
         return Place(0, 0)
 
-    hanging = [side_by_side._begin(hang) for _ in range(os.cpu_count() or 1)]
+    hanging = [side_by_side._shared["threads"].begin(hang) for _ in range(THREADS)]
+    for _ in hanging:
+        begun.acquire()
     try:
         yield hanging
     finally:
         disk_is_back.set()
-        wait(hanging)
+        for task in hanging:
+            task.result()
 
 
 def array_of(folder: Path, codec: str) -> AppendArray:
@@ -50,7 +53,7 @@ def test_who_waits_writes_them_himself_if_no_thread_does(tmp_path: Path, codec: 
         for _ in range(12):
             array.append(FRAME)
         array.publish(["row", "y", "x"], {})
-        assert not any(future.done() for future in hanging)
+        assert not any(task.done for task in hanging)
     assert [int(array.read_chunk(number).min()) for number in range(12)] == [7] * 12
     array.close()
 

@@ -6,41 +6,20 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
 from zwriter.store.encoder import Encoder
 from zwriter.store.shard import Place, ShardFile
+from zwriter.store.tasks import THREADS, Task, Threads
 
-_THREADS = os.cpu_count() or 1
-_AHEAD = 2 * _THREADS  # chunks of an array that are on their way
-_SOON = 0.02  # seconds
+_AHEAD = 2 * THREADS  # chunks of an array that are on their way
 
-
-def _new_pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_THREADS, "encode")
-
-
-_shared = {"pool": _new_pool()}
+_shared = {"threads": Threads()}
 # threads do not come along
-os.register_at_fork(after_in_child=lambda: _shared.update(pool=_new_pool()))
-
-
-def _begin(work: Callable[[], Place]) -> Future[Place]:
-    try:
-        return _shared["pool"].submit(work)
-    except RuntimeError:  # the interpreter is ending: it gives no more threads
-        return _done(work)
-
-
-def _done(work: Callable[[], Place]) -> Future[Place]:
-    done: Future[Place] = Future()
-    done.set_result(work())
-    return done
+os.register_at_fork(after_in_child=lambda: _shared.update(threads=Threads()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +29,7 @@ class _Chunk:
     shard: ShardFile
     number: int
     data: NDArray[Any]
-    write: Callable[[], Place]
-    place: Future[Place]
+    place: Task[Place]
 
 
 class OnTheirWay:
@@ -76,7 +54,7 @@ class OnTheirWay:
         def write() -> Place:
             return shard.write(encoder.encode(data, whole=whole), whole=whole)
 
-        self._chunks.append(_Chunk(shard, number, data, write, _begin(write)))
+        self._chunks.append(_Chunk(shard, number, data, _shared["threads"].begin(write)))
 
     def next(self) -> NDArray[Any]:
         """Wait for the oldest one; its data. Raises what encoding raised; if the disk refused it,
@@ -84,14 +62,12 @@ class OnTheirWay:
         it soon: perhaps another disk hangs for all of them.
         """
         chunk = self._chunks[0]
-        given_up = chunk.place.cancelled()  # by a call that an interrupt has ended
-        if given_up or (wait([chunk.place], _SOON).not_done and chunk.place.cancel()):
-            chunk = self._chunks[0] = replace(chunk, place=_done(chunk.write))
         chunk.shard.take(chunk.number, chunk.place.result())
         self._chunks.popleft()  # not sooner: an interrupt must not lose it
         return chunk.data
 
     def forget(self) -> None:
         """Drop all of them; none is written to any more."""
-        wait([chunk.place for chunk in self._chunks if not chunk.place.cancel()])
+        for chunk in self._chunks:
+            chunk.place.drop()
         self._chunks.clear()
