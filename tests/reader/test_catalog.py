@@ -49,7 +49,7 @@ def test_there_is_a_row_a_scan_running_ones_too(tmp_path: Path, out: Path, where
     with ScanWriter(tmp_path / "S1.zarr", scan_number=1, settings=QUICK, master=None) as writer:
         writer.add("mcs", "counts", 5)
         writer.commit()
-        assert catalog(where(tmp_path), out) == (2, 2)
+        assert catalog(where(tmp_path), out) == (2, 2, 0)
         live, finished = rows_of(out)
         summary = open_scan(where(tmp_path / "deeper" / "S2.zarr")).summary()
 
@@ -97,17 +97,17 @@ def test_finished_scans_are_not_read_again_and_others_are(tmp_path: Path, out: P
     with ScanWriter(tmp_path / "S4.zarr", scan_number=4, settings=QUICK, master=None) as writer:
         writer.add("mcs", "counts", 5)
         writer.commit()
-        assert catalog(where(tmp_path), out) == (4, 4)
+        assert catalog(where(tmp_path), out) == (4, 4, 0)
         first = rows_of(out)
     shutil.rmtree(tmp_path / "S2.zarr")
     write(tmp_path / "S5.zarr", 5)
 
-    assert catalog(where(tmp_path), out) == (4, 2)
+    assert catalog(where(tmp_path), out) == (4, 2, 0)
     rows = rows_of(out)
     assert [row["scan_number"] for row in rows] == [1, 3, 4, 5]
     assert rows[0] == first[0]
     assert rows[2]["finished"]
-    assert catalog(where(tmp_path), out) == (4, 0)
+    assert catalog(where(tmp_path), out) == (4, 0, 0)
     assert rows_of(out) == rows
 
 
@@ -175,9 +175,9 @@ def test_the_table_may_be_in_the_bucket(tmp_path: Path, s3, bucket, requests_for
     write(tmp_path / "S1.zarr", 1)
     url = mirror(tmp_path, s3, bucket)
     table = f"{url}/tables/scans.parquet"
-    assert catalog(url, table) == (1, 1)
+    assert catalog(url, table) == (1, 1, 0)
     requests_for_whole_objects.clear()
-    assert catalog(url, table) == (1, 0)
+    assert catalog(url, table) == (1, 0, 0)
     assert requests_for_whole_objects == [
         ("get", "tables/scans.parquet"),
         ("put", "tables/scans.parquet"),
@@ -202,13 +202,13 @@ def requests_for_whole_objects(monkeypatch: pytest.MonkeyPatch) -> list[tuple[st
 
 
 def test_a_folder_without_scans_is_an_empty_table(tmp_path: Path, out: Path):
-    assert catalog(tmp_path, out) == (0, 0)
+    assert catalog(tmp_path, out) == (0, 0, 0)
     assert duckdb.sql(f"select count(*) from '{out}'").fetchall() == [(0,)]
 
 
 def test_what_cannot_be_used_is_told_and_nothing_is_overwritten(tmp_path: Path, out: Path):
     write(tmp_path / "S1.zarr", 1)
-    with pytest.raises(UsageError, match="no such folder"):
+    with pytest.raises(UsageError, match="is no folder"):
         catalog(tmp_path / "nowhere", out)
     with pytest.raises(UsageError, match="is one scan"):
         catalog(tmp_path / "S1.zarr", out)

@@ -85,12 +85,12 @@ def test_room_for_many_rows_or_timestamps_takes_no_memory(
 def test_a_counter_that_always_jumps_is_counted_though_not_all_its_gaps_are_listed(
     scans: ScanFolder,
 ):
-    scan = scans.writer(master=None)
+    scan = scans.writer(scan_id="one", master=None)
     scan.apply([numbered(2 * n) for n in range(30_000)])
     scan.apply([numbered(59_997)])  # late, in a gap that is not listed
     scan.commit()
     scan.close()
-    scan = scans.writer(master=None)
+    scan = scans.writer(scan_id="one", master=None)
     scan.apply([numbered(60_000)])
     ledger = scan.ledgers["dev"]["sig"]
     assert (ledger.written, ledger.quarantined, ledger.restarts) == (30_001, 1, 0)
@@ -100,7 +100,7 @@ def test_a_counter_that_always_jumps_is_counted_though_not_all_its_gaps_are_list
 
 
 def test_indices_that_jump_make_no_more_rows_without_data_than_their_limit(scans: ScanFolder):
-    scan = scans.writer(master=None)
+    scan = scans.writer(scan_id="one", master=None)
     pushed = 0
     for index in range(400_000, 8_000_000, 400_000):
         mode = AddSlice((None, 4), index)
@@ -108,7 +108,7 @@ def test_indices_that_jump_make_no_more_rows_without_data_than_their_limit(scans
         pushed += 1
         scan.commit()
         scan.close()  # what is known of the rows is known to the next writer
-        scan = scans.writer(master=None)
+        scan = scans.writer(scan_id="one", master=None)
     scan.apply([Update("dev", "sig", AddSlice((None, 4), 800_001), [1.0])])  # as ever
     ledger = scan.ledgers["dev"]["sig"]
     assert (ledger.written, ledger.quarantined) == (3, pushed - 2)

@@ -120,14 +120,14 @@ def test_a_replaced_value_outlives_another_codec_in_the_settings(
     def settings(codec: Any) -> StoreSettings:
         return StoreSettings(flush_interval=60, default=SignalSettings(codec=codec))
 
-    scan = scans.writer(settings=settings(before), master=None)
+    scan = scans.writer(scan_id="one", settings=settings(before), master=None)
     scan.replace("d", "last", [1, 2, 3])
     scan.commit()
     scan.replace("d", "last", [4, 5, 6])
     with failing("commit.linking", fault), pytest.raises(RuntimeError):
         scan.commit()
     scan.close(keep=True)
-    with scans.writer(settings=settings(after)) as scan:
+    with scans.writer(scan_id="one", settings=settings(after)) as scan:
         pass
     assert scans.open().devices["d"]["last"].value[:].tolist() == [1, 2, 3]
     assert scans.array("d/last/value")[:].tolist() == [1, 2, 3]

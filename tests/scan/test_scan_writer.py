@@ -19,7 +19,8 @@ from zwriter.errors import Fenced, UsageError
 from zwriter.master import write_master
 from zwriter.model import Add, Rejected, Source, Update, Verdict
 from zwriter.objects import ObjectPath, contents
-from zwriter.settings import SignalRule, SignalSettings, StoreSettings
+from zwriter.service.finalize import finalize
+from zwriter.settings import Settings, SignalRule, SignalSettings, StoreSettings
 from zwriter.testing.failpoints import at_pass, enospc, failing
 from zwriter.testing.scans import ScanFolder, remove
 
@@ -246,10 +247,10 @@ def test_ragged_rows_with_timestamps_a_sample_open_in_plain_xarray(scans: ScanFo
 
 
 def test_a_second_writer_fences_the_first(scans: ScanFolder) -> None:
-    first = scans.writer()
+    first = scans.writer(scan_id="one")
     first.add("d", "s", 1)
     first.commit()
-    second = scans.writer()
+    second = scans.writer(scan_id="one")
     first.add("d", "s", 2)
     with pytest.raises(Fenced):
         first.commit()
@@ -262,11 +263,11 @@ def test_a_second_writer_fences_the_first(scans: ScanFolder) -> None:
 
 
 def test_what_was_added_before_close_is_there_when_the_scan_goes_on(scans: ScanFolder) -> None:
-    scan = scans.writer()
+    scan = scans.writer(scan_id="one")
     scan.add("d", "s", 1)
     scan.replace("d", "last", 1)
     scan.close()
-    with scans.writer(master=None) as scan:
+    with scans.writer(scan_id="one", master=None) as scan:
         scan.add("d", "s", 2)
     assert scans.array("d/s/value")[...].tolist() == [1, 2]
     assert scans.array("d/last/value")[...] == 1
@@ -295,7 +296,7 @@ def test_nothing_can_be_added_to_a_scan_that_is_over(scans: ScanFolder, how: str
             attempt()
     scan.close()
     if how == "closed":
-        with scans.writer(master=None):
+        with scans.writer(scan_id=scan.scan_id, master=None):
             pass
     assert scans.array("d/s/value")[...].tolist() == [1]
     assert scans.open().verdict is Verdict.COMPLETE
@@ -326,7 +327,7 @@ def test_numbers_may_be_those_of_numpy(scans: ScanFolder) -> None:
 
 def test_a_scan_that_is_continued_keeps_its_number_also_if_that_is_0(scans: ScanFolder) -> None:
     for number in (0, None, 5):
-        scans.writer(scan_number=number, master=None).close()
+        scans.writer(scan_id="one", scan_number=number, master=None).close()
         assert scans.open().scan_number == 0
 
 
@@ -353,7 +354,7 @@ def test_ctrl_c_while_the_disk_refuses_leaves_the_scan_as_it_was_committed(tmp_p
         def accepted(self) -> None: ...
 
     def write() -> None:
-        with ScanWriter(path, patience=Interrupted()) as scan:
+        with ScanWriter(path, scan_id="one", patience=Interrupted()) as scan:
             for number in range(3):
                 scan.add("d", "s", number)
                 scan.commit()
@@ -362,7 +363,7 @@ def test_ctrl_c_while_the_disk_refuses_leaves_the_scan_as_it_was_committed(tmp_p
     with failing("commit.linking", at_pass(enospc, 3)), pytest.raises(KeyboardInterrupt):
         write()
     assert not open_scan(path).finished
-    with ScanWriter(path):
+    with ScanWriter(path, scan_id="one"):
         pass
     assert open_scan(path).devices["d"]["s"].value[:].tolist() == [0]
 
@@ -387,14 +388,14 @@ def test_frames_may_be_smaller_than_max_shape_says_as_long_as_they_are_alike(
 ) -> None:
     """The largest frame that the detector can have, as BEC sends it; a region of it comes."""
     frame = np.arange(24, dtype="<u2").reshape(4, 6)
-    with scans.writer(master=None) as scan:
+    with scans.writer(scan_id="one", master=None) as scan:
         scan.add("cam", "image", np.zeros((0, 4, 6), "<u2"), max_shape=[None, 8, 8])
         scan.add("cam", "image", frame, max_shape=[None, 8, 8])
         scan.commit()
         scan.add("cam", "image", np.stack([frame, frame]), max_shape=[None, 8, 8])
         scan.add("cam", "image", frame[:3], max_shape=[None, 8, 8])
         scan.close()
-    with scans.writer(master=None) as scan:
+    with scans.writer(scan_id="one", master=None) as scan:
         scan.add("cam", "image", frame, max_shape=[None, 8, 8])
         scan.add("cam", "image", np.zeros((8, 8), "<u2"), max_shape=[None, 8, 8])
         scan.add("cam", "wide", np.zeros((4, 9)), max_shape=[None, 8, 8])
@@ -465,9 +466,36 @@ def test_another_scan_does_not_get_into_a_store(scans: ScanFolder) -> None:
     assert scans.open().devices["d"]["s"].value[:].tolist() == [1, 2]
 
 
+def test_a_new_scan_is_not_put_behind_one_that_was_not_finished(scans: ScanFolder) -> None:
+    """A program that died and is started again: it means a new scan, and rows are lost between."""
+    first = scans.writer(scan_number=1)
+    first.add("d", "s", 1)
+    first.flush()
+    first.close(keep=True)
+    with pytest.raises(UsageError, match=f"has scan {first.scan_id}, which is not finished"):
+        scans.writer(scan_number=2)
+    assert scans.open().devices["d"]["s"].value[:].tolist() == [1]
+    verdict, _ = finalize(scans / "S1.zarr", Settings(spool=scans.spool))  # as the message says
+    assert verdict is Verdict.ABORTED
+    with pytest.raises(UsageError, match="is finished"):
+        scans.writer()
+
+
+def test_a_program_that_is_started_twice_does_not_take_the_scan_from_itself(
+    scans: ScanFolder,
+) -> None:
+    with scans.writer(master=None) as scan:
+        scan.add("d", "s", 1)
+        scan.flush()
+        with pytest.raises(UsageError, match="which is not finished"):
+            scans.writer()
+        scan.add("d", "s", 2)
+    assert scans.open().devices["d"]["s"].value[:].tolist() == [1, 2]
+
+
 def test_a_scan_that_an_earlier_version_began_is_gone_on_with(scans: ScanFolder) -> None:
     """Its commits were no documents of groups, but what these carry."""
-    first = scans.writer(master=None)
+    first = scans.writer(scan_id="one", master=None)
     first.add("cnt", "cnt", 1)
     first.flush()
     first.close()
@@ -479,7 +507,7 @@ def test_a_scan_that_an_earlier_version_began_is_gone_on_with(scans: ScanFolder)
         remove(folder / name)  # on a disk it is the device's document, too
         commit = json.loads(text)["attributes"]["zwriter"]
         (folder / name).write_bytes(json.dumps(commit).encode())
-    with scans.writer(master=None) as second:
+    with scans.writer(scan_id="one", master=None) as second:
         second.add("cnt", "cnt", 2)
     assert scans.array("cnt/cnt/value")[...].tolist() == [1, 2]
     assert verify(scans / "S1.zarr").problems == []
@@ -642,12 +670,12 @@ def test_a_program_that_closes_nothing_comes_to_its_end(scans: ScanFolder) -> No
 from zwriter import ScanWriter
 from zwriter.settings import SpoolSettings
 spool = SpoolSettings(folder={str(scans.spool.folder)!r})
-scan = ScanWriter({str(scans / "S1.zarr")!r}, spool=spool)
+scan = ScanWriter({str(scans / "S1.zarr")!r}, spool=spool, scan_id="one")
 scan.add("d", "s", 1)
 scan.flush()
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
-    with scans.writer(master=None) as scan:
+    with scans.writer(scan_id="one", master=None) as scan:
         scan.add("d", "s", 2)
     assert scans.array("d/s/value")[...].tolist() == [1, 2]
 

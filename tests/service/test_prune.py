@@ -63,13 +63,13 @@ def test_what_a_killed_clean_up_left_of_it_goes_too(bucket, spool, tmp_path):
 
 def test_a_scan_that_waits_for_the_bucket_stays(bucket, spool):
     root = f"s3://{bucket}/data"
-    scan = ScanWriter(f"{root}/S1.zarr", spool=spool, master=None)
+    scan = ScanWriter(f"{root}/S1.zarr", spool=spool, scan_id="one", master=None)
     scan.add("mcs", "counts", 1)
     scan.commit()
     assert "is being written by process" in prune(root, "--remove")
     scan.close()
     assert f"waits for {root}/S1.zarr" in prune(root, "--remove")
-    with ScanWriter(f"{root}/S1.zarr", spool=spool, master=None) as scan:
+    with ScanWriter(f"{root}/S1.zarr", spool=spool, scan_id="one", master=None) as scan:
         scan.add("mcs", "counts", 2)
     assert open_scan(f"{root}/S1.zarr").devices["mcs"]["counts"].value[:].tolist() == [1, 2]
 

@@ -20,7 +20,7 @@ SETTINGS = Settings(store={"durability": "none"})
 
 
 def begun(path: Path) -> ScanWriter:
-    writer = ScanWriter(path, settings=SETTINGS.store)
+    writer = ScanWriter(path, scan_id="one", settings=SETTINGS.store)
     writer.status("open")
     writer.add("adc", "adc_value", 1.0)
     writer.commit()

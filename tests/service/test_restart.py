@@ -117,7 +117,7 @@ def test_a_master_file_that_a_killed_service_did_not_write_is_written(beamline):
     with beamline.service():
         scan.add("mcs", "counts", 1, max_shape=(None,))
         beamline.live(1)
-    writer = ScanWriter(beamline.store(1), master=None)
+    writer = ScanWriter(beamline.store(1), scan_id=scan.scan_id, master=None)
     writer.finish(ScanState.CLOSED)  # and dies here
     del writer
     master = beamline.store(1).with_name("S00001_master.h5")
@@ -179,7 +179,7 @@ def test_the_last_entry_that_was_written_is_where_reading_goes_on(beamline):
     stream = keys.async_signal(scan.scan_id, "mcs", "counts")
     with connect(RedisSettings(url=beamline.url)) as client:
         last = client.xrevrange(stream, count=1)[0][0].decode()
-    writer = ScanWriter(beamline.store(1), master=None)
+    writer = ScanWriter(beamline.store(1), scan_id=scan.scan_id, master=None)
     positions = writer.positions
     writer.close()
     assert positions == {stream: last}

@@ -16,7 +16,7 @@ def test_a_device_goes_back_to_the_newest_commit_that_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, settings = tmp_path / "S1.zarr", StoreSettings(flush_interval=60, durability="none")
-    scan = ScanWriter(path, settings=settings, master=None)
+    scan = ScanWriter(path, scan_id="one", settings=settings, master=None)
     shard, sizes = path / DEVICES / "mcs/second/value/c/0", []
     for n in range(3):
         scan.add("mcs", "first", n)
@@ -26,6 +26,6 @@ def test_a_device_goes_back_to_the_newest_commit_that_is_whole(
     scan.close()
     os.truncate(shard, sizes[1])
     monkeypatch.setattr("zwriter.store.epochs.boot_id", lambda: "another boot")
-    with ScanWriter(path, settings=settings, master=None) as scan:
+    with ScanWriter(path, scan_id="one", settings=settings, master=None) as scan:
         written = {name: ledger.written for name, ledger in scan.ledgers["mcs"].items()}
     assert written == {"first": 2, "second": 2}

@@ -35,14 +35,14 @@ def add(scan: ScanWriter, first: int, end: int) -> None:
 @pytest.mark.parametrize("committed", [3, 4, 5, 29])
 def test_what_was_committed_is_not_written_over(tmp_path: Path, committed: int) -> None:
     path = tmp_path / "S1.zarr"
-    scan = ScanWriter(path, settings=SETTINGS, master=None)
+    scan = ScanWriter(path, scan_id="one", settings=SETTINGS, master=None)
     add(scan, 0, committed)
     scan.commit()
     add(scan, committed, 30)
     assert len(scan.ledgers) == 1  # all are taken, and whole chunks written
     assert texts_of(path) == TEXTS[:committed]
     scan.close(keep=True)
-    with ScanWriter(path, settings=SETTINGS) as scan:
+    with ScanWriter(path, scan_id="one", settings=SETTINGS) as scan:
         add(scan, committed, 30)
     assert texts_of(path) == TEXTS
     assert open_scan(path).verdict is Verdict.COMPLETE
@@ -51,13 +51,13 @@ def test_what_was_committed_is_not_written_over(tmp_path: Path, committed: int) 
 
 def test_a_file_that_was_sealed_is_taken_over_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "S1.zarr"
-    scan = ScanWriter(path, settings=SETTINGS, master=None)
+    scan = ScanWriter(path, scan_id="one", settings=SETTINGS, master=None)
     add(scan, 0, 30)
     scan.commit()
     shutil.copytree(tmp_path, tmp_path / "copy", ignore=lambda *_: ["copy"])
     scan.close(keep=True)
     for store in (path, tmp_path / "copy" / "S1.zarr"):
-        with ScanWriter(store, settings=SETTINGS) as scan:
+        with ScanWriter(store, scan_id="one", settings=SETTINGS) as scan:
             pass
         assert texts_of(store) == TEXTS
         assert verify(store).problems == []

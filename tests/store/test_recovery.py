@@ -62,7 +62,7 @@ class Recovery(RuleBasedStateMachine):
     def open(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.path = self.folder / "scan.zarr"
-        self.writer = ScanWriter(self.path, settings=SETTINGS)
+        self.writer = ScanWriter(self.path, scan_id="one", settings=SETTINGS)
         self.sent = dict.fromkeys(MODES, 0)
 
     @rule(signal=st.sampled_from(list(MODES)), count=st.integers(1, 60))
@@ -82,7 +82,7 @@ class Recovery(RuleBasedStateMachine):
                 for signal in device.signals.values():
                     signal.publish()
         self.writer.close()
-        self.writer = ScanWriter(self.path, settings=SETTINGS)
+        self.writer = ScanWriter(self.path, scan_id="one", settings=SETTINGS)
         self.go_back()
 
     def go_back(self) -> None:
@@ -126,7 +126,7 @@ def test_recovery_in_a_bucket(
 
     class InBucket(Recovery):
         def opened(self) -> ScanWriter:
-            return ScanWriter(self.path, settings=SETTINGS, spool=spool, master=None)
+            return ScanWriter(self.path, scan_id="one", settings=SETTINGS, spool=spool, master=None)
 
         @initialize()
         def open(self) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 
-from zwriter.objects import AnyPath
+from zwriter.errors import PlaceTaken, ServiceError
+from zwriter.objects import AnyPath, ObjectPath
 from zwriter.settings import StoreSettings
 from zwriter.ship import Shipment
+from zwriter.store.layout import own_attributes
 from zwriter.store.scan_store import ScanStore
 
 
@@ -20,6 +24,9 @@ def open_store(
     """The store at `path`; with a shipment, that in the spool, which is sent from now on. If it has
     lost something that was sent, that is brought back first. Raises as `ScanWriter` does.
     """
+    if scan_id is None:
+        for place in (path, shipment.path) if shipment else (path,):
+            _refuse_unfinished(place, path)
     if shipment is None:
         return ScanStore(Path(str(path)), settings, scan_id, scan_number)
     shipment.open(scan_id)
@@ -35,3 +42,18 @@ def open_store(
         store.close(keep=True)
         raise
     return store
+
+
+def _refuse_unfinished(place: AnyPath, path: AnyPath) -> None:
+    """Who gives no scan_id begins a scan: its rows are not to be put behind those of another one,
+    of which some may be lost, or which somebody writes. Raises PlaceTaken."""
+    with suppress(ServiceError):  # the bucket is asked again before anything is sent
+        if isinstance(place, ObjectPath):
+            place.ask()  # at once: what follows is asked again until it is done
+        own = own_attributes(place)
+        if own and not own.get("finished"):
+            raise PlaceTaken(
+                f"{path} has scan {own.get('scan_id')}, which is not finished: choose another path;"
+                f" `zwriter finalize {quote(str(path))}` ends it, and a writer with that scan_id"
+                " goes on with it, behind its last commits"
+            )

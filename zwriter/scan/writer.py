@@ -65,15 +65,17 @@ class ScanWriter:
 
     One thread at a time may use it.
 
-    path: the store, `<base>.zarr`, on a disk or as `s3://bucket/prefix/<base>.zarr`; a store that
-    was not finished is continued from its last commits. scan_id: default: a new uuid. settings: of
-    chunks, codecs and durability. master: as the mode of `export`. What goes to a bucket is written
-    to a spool first (docs/object-store.md): `storage_options` as in `open_scan`, `spool` says where
-    that is, `shipment` does it in another way.
+    path: the store, `<base>.zarr`, on a disk or as `s3://bucket/prefix/<base>.zarr`. scan_id:
+    default: a new uuid; with that of a store that was not finished, the scan goes on from its last
+    commits: what came behind those is to be added again (`ledgers` say how much there is). Whoever
+    wrote it cannot write it any more. settings: of chunks, codecs and durability. master: as the
+    mode of `export`. What goes to a bucket is written to a spool first (docs/object-store.md):
+    `storage_options` as in `open_scan`, `spool` says where that is, `shipment` does it in another
+    way.
 
-    Raises UsageError for a path or a mode that cannot be used, and when something is added to a
-    scan that is finished or closed; StoreError for a store that is damaged, Fenced when another
-    writer has taken over.
+    Raises UsageError for a path or a mode that cannot be used, where another scan is, and when
+    something is added to a scan that is finished or closed; StoreError for a store that is damaged,
+    Fenced when another writer has taken over.
     """
 
     def __init__(
@@ -120,6 +122,11 @@ class ScanWriter:
     def path(self) -> AnyPath:
         """The store."""
         return self._path
+
+    @property
+    def scan_id(self) -> str:
+        """With it another writer goes on with the scan, if this one does not finish it."""
+        return self._store.scan_id
 
     @property
     def record(self) -> ScanRecord:

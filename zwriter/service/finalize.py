@@ -65,7 +65,7 @@ def _finish_on_disk(store: Path, settings: Settings) -> None:
     if url := bucket_has_some(store):
         raise UsageError(f"{store} is what the spool has of {url}: finalize that")
     if side.exists() or not open_scan(store).finished:
-        _finish(store, settings, None)
+        _finish(store, own_attributes(store).get("scan_id"), settings, None)
 
 
 def _finish_in_bucket(store: ObjectPath, settings: Settings) -> None:
@@ -79,7 +79,8 @@ def _finish_in_bucket(store: ObjectPath, settings: Settings) -> None:
         scan_id = there["scan_id"]
     else:
         _refuse_living(store, shipment.living_writer())
-        scan_id = _finish(store, settings, shipment)
+        known = own_attributes(shipment.path) or there
+        scan_id = _finish(store, known.get("scan_id"), settings, shipment)
     root = root_of(settings)
     if isinstance(root, ObjectPath) and str(store).startswith(f"{root}/"):
         register_of(root, scan_id).delete()
@@ -90,10 +91,13 @@ def _refuse_living(store: AnyPath, writer: str | None) -> None:
         raise BeingWritten(f"{store} is being written by {writer}: let it finish, or end it first")
 
 
-def _finish(store: AnyPath, settings: Settings, shipment: Shipment | None) -> str:
-    """The scan's id."""
+def _finish(
+    store: AnyPath, scan_id: str | None, settings: Settings, shipment: Shipment | None
+) -> str:
+    """The scan's id; scan_id: as far as it is known before."""
     writer = ScanWriter(
         store,
+        scan_id=scan_id,
         settings=settings.store,
         master=None,
         patience=_Impatience(),
