@@ -29,6 +29,11 @@ class StreamName:
     device: str
     index_key: str | None = None
 
+    @property
+    def raw(self) -> bytes:
+        """The key as Redis has it."""
+        return self.key.encode("utf-8", "surrogateescape")
+
 
 class Discovery:
     """Looks for the streams of one scan: each `_FIRST_INTERVAL` seconds, then ever more rarely, and

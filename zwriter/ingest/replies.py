@@ -266,14 +266,13 @@ def _read_entries(
         size = start + length + len(_LINE_END) - at
         if incoming.end < at + size:
             if length >= LONG:
-                likely = size + min(_SHORTEST_ID - int(entry[1]), 0)
-                if ask and count == 1:
+                likely = at + count * (size + min(_SHORTEST_ID - int(entry[1]), 0))
+                if ask and count > 1:
+                    likely -= length  # of the last one, only its id
+                elif ask:
                     incoming.last = at + size
                     ask(come, str(incoming.data[id_at : start - tail], "ascii"))
-                if ask and count > 1:  # the id of the last one first
-                    incoming.receive_likely(at + (count - 1) * likely + start - at)
-                else:
-                    incoming.receive_likely(at + count * likely)
+                incoming.receive_likely(likely)
             incoming.receive(at + size)
         there = min(count, (incoming.end - at) // size, look)
         alike = _alike(incoming.memory, start - tail, tail, size, there)

@@ -180,7 +180,7 @@ class StreamReader:
     def _read(self, call: _Call) -> int:
         """Take what one XREAD gives; the most messages that came of one stream."""
         sure = [stream for stream in call.streams if not stream.unsure or self._compare(stream)]
-        wanted = {s.name.key.encode("utf-8", "surrogateescape"): s for s in sure}
+        wanted = {stream.name.raw: stream for stream in sure}
         if not wanted:
             return 0
         try:
@@ -195,7 +195,8 @@ class StreamReader:
         if not self._same_server():
             return call.count
         return max(
-            self._took(stream, reply.get(key, []), call.count) for key, stream in wanted.items()
+            self._take_reply(stream, reply.get(key, []), call.count)
+            for key, stream in wanted.items()
         )
 
     def _read_on(self, stream: Stream, count: int) -> int:
@@ -207,14 +208,13 @@ class StreamReader:
             others = len(self._streams) > 1 and replies >= _IN_A_ROW
             return not (others or self._stop.is_set() or self._discovery.due)
 
-        key = stream.name.key.encode("utf-8", "surrogateescape")
-        with closing(self._client.xreads(key, stream.position, count, go_on)) as found:
+        with closing(self._client.xreads(stream.name.raw, stream.position, count, go_on)) as found:
             for groups in found:
                 failpoint("ingest.read")
                 if not self._same_server():
                     return count
                 replies += 1
-                came = self._took(stream, groups, count)
+                came = self._take_reply(stream, groups, count)
         return came
 
     def _same_server(self) -> bool:
@@ -228,7 +228,7 @@ class StreamReader:
             stream.unsure = stream.position != BEGINNING
         return False
 
-    def _took(self, stream: Stream, groups: list[Messages], count: int) -> int:
+    def _take_reply(self, stream: Stream, groups: list[Messages], count: int) -> int:
         """Take what came of a stream when it was asked for `count` messages; how many."""
         came = sum(map(len, groups))
         stream.refused, stream.behind = 0.0, came >= count
@@ -257,9 +257,8 @@ class StreamReader:
     def _compare(self, stream: Stream) -> bool:
         """Find out whether it is the stream that we know, and if not, read it from the beginning.
         False if that cannot be known now."""
-        key = stream.name.key.encode("utf-8", "surrogateescape")
         try:
-            stream.position, again = resume(self._client, key, stream.position)
+            stream.position, again = resume(self._client, stream.name.raw, stream.position)
         except redis.ResponseError as error:
             self._leave(stream, error)
             return False

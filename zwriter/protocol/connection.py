@@ -25,8 +25,9 @@ def connect(url: str) -> redis.Redis:
 def _check_database(url: str) -> None:
     """Raises ValueError if it names none: redis-py would take database 0."""
     parts = urlsplit(url)
-    if parts.scheme != "unix" and parts.path.strip("/"):
-        int(parts.path.strip("/"))
+    database = parts.path.strip("/")
+    if database and parts.scheme != "unix":
+        int(database)
 
 
 @contextmanager

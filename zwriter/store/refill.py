@@ -19,14 +19,15 @@ def refill_for(
     known: np.dtype[Any],
     dtype: np.dtype[Any],
     missing: Sequence[Sequence[int]],
-    lengths: NDArray[np.int64] | None,
+    lengths_of: Callable[[], NDArray[np.int64] | None],
 ) -> Refill:
     """For rows that are of `dtype` now: zero stands for what is missing among integers, NaN among
-    floats. missing: first and last of rows that never came; lengths: how far each row is filled;
-    None where all are whole, or have no length.
+    floats. missing: first and last of rows that never came; lengths_of: gives how far each row is
+    filled, None where all are whole, or have no length.
     """
     if known.kind in "fc" or dtype.kind not in "fc":
         return lambda first, rows: None
+    lengths = lengths_of()
 
     def refill(first: int, rows: NDArray[Any]) -> None:
         for begin, end in missing:

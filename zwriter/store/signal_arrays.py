@@ -77,7 +77,7 @@ class SignalArrays:
         if value.generation < LAST_GENERATION:
             # of other layouts, rows that never came have nothing in `value`
             refilled = missing if isinstance(self.layout, Rows | Slices) else ()
-            refill = refill_for(value.dtype, dtype, refilled, self._lengths())
+            refill = refill_for(value.dtype, dtype, refilled, self._lengths)
             promoted = value.promoted(dtype, refill)
         if promoted is None:
             raise BadUpdate(f"{value.dtype} cannot become {dtype} without loss")
