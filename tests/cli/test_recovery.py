@@ -24,7 +24,7 @@ def unfinished(tmp_path: Path) -> Path:
 
 
 def test_a_scan_whose_writer_is_dead_does_not_run_any_more(cli, unfinished: Path, monkeypatch):
-    monkeypatch.setattr("zwriter.cli.scans.QUIET", 0.0)
+    monkeypatch.setattr("zwriter.reader.scan._QUIET", 0.0)
     assert " live " not in cli("ls", unfinished.parent).stdout
     shown = cli("show", unfinished).stdout
     told = f"its writer is dead; `zwriter finalize {unfinished}` ends it"

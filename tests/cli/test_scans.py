@@ -19,7 +19,7 @@ import zarr
 from tests.cli.conftest import complete
 from zwriter.model import Add, Position, Source, Update
 from zwriter.objects import AnyPath
-from zwriter.protocol import keys
+from zwriter.protocol import Message, encode, keys
 from zwriter.testing.scans import ScanFolder, remove
 
 COUNTS = {"expected", "received", "written", "missing", "short", "cut", "quarantined"}
@@ -199,7 +199,7 @@ def test_export_says_of_the_source_what_the_settings_say(cli, scan: AnyPath, tmp
 
 def test_verify_ends_with_0_for_a_complete_scan(cli, scan: AnyPath):
     result = cli("verify", scan)
-    assert (result.exit_code, result.stdout) == (0, f"{scan}: COMPLETE, 0 problems\n")
+    assert (result.exit_code, result.stdout) == (0, f"{scan}: COMPLETE, no problems\n")
 
 
 def test_verify_ends_with_3_for_a_scan_with_gaps(cli, scans: ScanFolder):
@@ -216,15 +216,20 @@ def test_a_folder_has_no_verdict_while_a_scan_in_it_has_none(cli, scans: ScanFol
     with scans.writer("S2.zarr", scan_number=2, master=None) as writer:
         writer.add("adc", "adc_value", 1.0)
         writer.flush()
-        assert f"{scans.path}: no verdict, 0 problems" in cli("verify", scans.path).stdout
-    assert f"{scans.path}: COMPLETE, 0 problems" in cli("verify", scans.path).stdout
+        assert f"{scans.path}: no verdict, no problems" in cli("verify", scans.path).stdout
+    assert f"{scans.path}: COMPLETE, no problems" in cli("verify", scans.path).stdout
 
 
 def test_why_a_scan_was_aborted_is_shown_and_told_by_verify(cli, scans: ScanFolder):
     with scans.writer(scan_number=1) as writer:
-        writer.status("aborted", reason="the shutter was closed")
+        scan = {"scan_id": writer.scan_id, "info": {}, "num_points": 11}
+        for told in ({"status": "open"}, {"status": "aborted", "reason": "the shutter was closed"}):
+            writer.journal("status", "", encode(Message("ScanStatusMessage", scan | told, {})))
+        writer.point(0, {"samx": {"samx": {"value": 0.5, "timestamp": 1.0}}})
     for command in ("show", "verify"):
-        assert "aborted: the shutter was closed" in cli(command, writer.path).stdout
+        said = cli(command, writer.path).stdout
+        assert "aborted: the shutter was closed" in said
+        assert "1 of 11 points came" in said
 
 
 def test_verify_ends_with_4_for_a_damaged_scan(cli, scan: AnyPath):
@@ -279,7 +284,9 @@ def test_a_scan_that_may_not_be_read_hides_no_other(cli, scans: ScanFolder, scan
     assert "COMPLETE" in second
     assert why.startswith(f"{scan}: ")
     out = scans / "scans.parquet"
-    assert cli("catalog", scans.path, out).exit_code == 0
+    cataloged = cli("catalog", scans.path, out)
+    assert cataloged.exit_code == 4
+    assert "1 damaged, or cannot be read" in cataloged.stdout
     assert [bool(row["error"]) for row in pq.read_table(out).to_pylist()] == [True, False]
     verified = cli("verify", scans.path)
     assert verified.exit_code == 4

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from zwriter.errors import StoreError
+from zwriter.errors import StoreError, UsageError
 from zwriter.model import Position, Rejected, Source, Verdict
-from zwriter.reader import Quarantined, Scan, listing
+from zwriter.reader import Quarantined, Scan, listing, open_scan
 from zwriter.reader.arrays import NoHoles
 from zwriter.scan import ScanWriter
 from zwriter.settings import SignalSettings, StoreSettings
@@ -192,6 +193,43 @@ def test_follow_yields_each_commit_until_the_scan_is_finished(scans: ScanFolder)
             writer.close()
     assert seen[:5] == [1, 2, 3, 4, 5]
     assert scan.finished
+
+
+def test_follow_ends_when_the_writer_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("zwriter.reader.scan._QUIET", 0.01)
+    writer = ScanWriter(tmp_path / "S1.zarr")
+    writer.add("d", "s", 1)
+    writer.commit()
+    scan = open_scan(writer.path)
+    looks = scan.follow(interval=0.001)
+    assert next(looks).abandoned is None
+    writer.close()
+    assert list(looks) == []
+    assert scan.abandoned is not None
+
+
+def test_an_unfinished_scan_that_was_copied_without_what_lay_beside_it_is_nobodys(tmp_path: Path):
+    writer = ScanWriter(tmp_path / "S1.zarr")
+    writer.add("d", "s", 1)
+    writer.commit()
+    copy = shutil.copytree(writer.path, tmp_path / "copy" / "S1.zarr")
+    told = open_scan(copy).abandoned
+    writer.close()
+    assert told == "it is a copy, made before the scan was finished, without S1.zwriter beside it"
+
+
+def test_the_folder_one_is_in_is_a_scan_if_it_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with ScanWriter(tmp_path / "S1.zarr", master=None) as scan:
+        scan.add("d", "s", 1)
+    monkeypatch.chdir(tmp_path / "S1.zarr")
+    assert open_scan(".").scan_id == open_scan(tmp_path / "S1.zarr").scan_id
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="is no scan store"):
+        open_scan(".")
+    with pytest.raises(StoreError, match="a part of a scan store"):
+        open_scan(tmp_path / "S1.zarr/entry/collection/devices/d")
 
 
 def test_follow_gives_up_when_nothing_comes(scans: ScanFolder):

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from zwriter.cli.app import app, print_json
 from zwriter.cli.configuration import Config, StorageOptions, settings_of, storage_options
 
-if TYPE_CHECKING:
-    from zwriter.reader import Scan
-
 ScanUrl = Annotated[
     str, typer.Argument(metavar="SCAN", help="The folder BASE.zarr, or its s3:// URL.")
 ]
-QUIET = 5.0  # seconds without news until it is asked whether a writer is alive
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
@@ -127,10 +122,11 @@ def tail(
     Exit code 1: its writer is dead, as far as that is known; see `zwriter show`.
     """
     from zwriter import open_scan
+    from zwriter.errors import ZwriterError
 
     told = None
     opened = open_scan(scan, storage_options=storage_options(config, storage_option))
-    for now in _followed(opened):
+    for now in opened.follow():
         facts = now.summary()
         written = {
             device: sum(signal["written"] or 0 for signal in signals.values())
@@ -145,19 +141,8 @@ def tail(
         else:
             counts = "  ".join(f"{device} {count}" for device, count in written.items())
             typer.echo(f"{facts['verdict'] or facts['status'] or 'no status yet'}  {counts}")
-
-
-def _followed(scan: Scan) -> Iterator[Scan]:
-    """`scan.follow()`. Raises ZwriterError once its writer is dead, and stays so for a while: a
-    service may be back in a moment."""
-    from zwriter.errors import ZwriterError
-
-    while True:
-        yield from scan.follow(timeout=QUIET)
-        if scan.finished:
-            return
-        if dead := scan.abandoned:
-            raise ZwriterError(f"{scan.path}: {dead}")
+    if dead := opened.abandoned:
+        raise ZwriterError(f"{scan}: {dead}")
 
 
 @app.command(rich_help_panel="Look")
@@ -176,12 +161,17 @@ def catalog(
     If the table is there, it is brought up to date: scans that it has as finished are not read
     again. docs/object-store.md tells its columns.
 
-    Needs pyarrow (`pip install pyarrow`); exit code 2 without it.
+    Needs pyarrow (`pip install pyarrow`); exit code 2 without it, 4: something there is damaged, or
+    cannot be read; the column `error` says so.
     """
+    from zwriter.errors import StoreError
     from zwriter.reader import catalog as write_catalog
 
     done = write_catalog(root, out, storage_options=storage_options(config, storage_option))
     typer.echo(f"{out}: scans {done.scans}, read anew {done.read}")
+    if done.wrong:
+        typer.echo(f"{done.wrong} damaged, or cannot be read: the column `error` says which")
+        raise typer.Exit(StoreError.exit_code)
 
 
 @app.command(rich_help_panel="Keep")
@@ -241,8 +231,12 @@ def verify(
     else:
         for line in (*report.problems, *report.gaps):
             typer.echo(line)
-        typer.echo(f"{path}: {report.verdict or 'no verdict'}, {len(report.problems)} problems")
+        typer.echo(f"{path}: {report.verdict or 'no verdict'}, {_problems(len(report.problems))}")
     raise typer.Exit(report.exit_code)
+
+
+def _problems(count: int) -> str:
+    return "no problems" if not count else f"but {count} problem{'s' * (count > 1)}"
 
 
 def _no_verdict(facts: dict[str, Any]) -> str:

@@ -11,15 +11,22 @@ from zwriter.store.layout import FED_BY, side_folder
 
 
 def abandoned(location: Location) -> str | None:
-    """That the writer of a scan is dead, and what to do about it; None if it is not known to be, or
-    has finished the scan. It is known of scans on a disk, on the machine of their writer."""
+    """That nobody writes a scan, and what to do about it; None if that is not known, or it is
+    finished. It is known of scans on a disk, on the machine of their writer, and of copies without
+    what lay beside them."""
     path = location.path
-    if not isinstance(path, Path) or not died_here(side_folder(path)):
+    if not isinstance(path, Path):
+        return None
+    side = side_folder(path)
+    lacks = not side.exists()
+    if not lacks and not died_here(side):
         return None
     if location.attributes("").get("zwriter", {}).get("finished"):  # before it died
         return None
+    if lacks:
+        return f"it is a copy, made before the scan was finished, without {side.name} beside it"
     end = f"`zwriter finalize {quote(str(path))}` ends it"
-    if (side_folder(path) / FED_BY).exists():
+    if (side / FED_BY).exists():
         go_on = "`zwriter run` goes on with it if Redis still has it"
         return f"its service is dead; {go_on}, {end} without what Redis has"
     return f"its writer is dead; {end}"

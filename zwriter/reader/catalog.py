@@ -22,15 +22,18 @@ if TYPE_CHECKING:
 
 
 class Cataloged(NamedTuple):
+    """How many scans a table has, how many of them were read for it, and how many of these are
+    damaged, or could not be read."""
+
     scans: int
     read: int
+    wrong: int
 
 
 def catalog(
     root: str | AnyPath, out: str | AnyPath, *, storage_options: Mapping[str, Any] | None = None
 ) -> Cataloged:
-    """Write the Parquet table `out`, a row a scan store below the folder `root`; how many scans it
-    has, and how many of them were read for it.
+    """Write the Parquet table `out`, a row a scan store below the folder `root`.
 
     What `out` says of scans that were finished is taken over, except for their master files: a
     finished store does not change. Other scans are read, scans that are gone leave the table.
@@ -56,7 +59,7 @@ def catalog(
         raise UsageError(f"{root} is one scan; give the folder it is in")
     found = {str(scan.path): scan for scan in find_scans(folder)}
     if not found and not folder.is_dir():
-        raise UsageError(f"{root}: no such folder")
+        raise UsageError(f"{root} is no folder")
     known = _still_finished(_table(file), found)
     unknown = [found[path] for path in found.keys() - set(known["path"].to_pylist())]
     rows = [row for row in each(folder, _row, unknown) if row]
@@ -65,7 +68,7 @@ def catalog(
     column = table.schema.get_field_index("master")
     table = table.set_column(column, "master", pa.array(masters, pa.string()))
     _write(table, file)
-    return Cataloged(len(table), len(rows))
+    return Cataloged(len(table), len(rows), sum("error" in row for row in rows))
 
 
 def catalog_scan(

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from zwriter.model import ScanState
 from zwriter.reader.devices import Device
 from zwriter.reader.quarantine import Quarantined
 from zwriter.store.record import ScanRecord
@@ -22,8 +23,8 @@ def gaps(
     for name, device in devices.items():
         for signal in device:
             yield from gaps_of_signal(f"{name}/{signal}", device.facts(signal))
-    if record.reason and record.status in ("aborted", "halted"):
-        yield f"{record.status}: {record.reason}"
+    if record.status in (ScanState.ABORTED, ScanState.HALTED):
+        yield from _of_broken_off(record)
     if record.lost_points:
         yield f"{record.lost_points} of {record.expected_points} points never came"
     if record.lacks_baseline:
@@ -33,6 +34,14 @@ def gaps(
         yield f"quarantined, {count} x {label}: {reason}"
     if len(reasons) > MOST_REASONS:
         yield f"quarantined for {len(reasons) - MOST_REASONS} more reasons"
+
+
+def _of_broken_off(record: ScanRecord) -> Iterator[str]:
+    if record.reason:
+        yield f"{record.status}: {record.reason}"
+    planned = record.status_message.num_points if record.status_message else None
+    if planned and 0 < len(record.points) < planned:
+        yield f"{len(record.points)} of {planned} points came"
 
 
 def gaps_of_signal(label: str, counts: Mapping[str, Any]) -> Iterator[str]:

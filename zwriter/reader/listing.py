@@ -115,7 +115,7 @@ def listing(
     refused: list[OSError] = []
     stores = list(find_stores(folder, refused.append))
     if not stores and not refused and not folder.is_dir():
-        raise UsageError(f"{root}: no such folder")
+        raise UsageError(f"{root} is no folder")
     lines = [line for line in each(folder, _line, stores) if line]
     return lines + [_failed(error.filename, error) for error in refused]
 

@@ -22,6 +22,8 @@ from zwriter.reader.signals import Signal
 from zwriter.store.layout import DEVICES, FORMAT
 from zwriter.store.record import DeviceReadings, ScanRecord
 
+_QUIET = 5.0  # seconds without news until it is asked whether a writer is alive
+
 
 def open_scan(path: str | AnyPath, *, storage_options: Mapping[str, Any] | None = None) -> Scan:
     """The scan in the store `path`, a `<base>.zarr` folder, which may still be written.
@@ -88,8 +90,8 @@ class Scan:
 
     @property
     def abandoned(self) -> str | None:
-        """That its writer is dead, and what to do about it; None for a finished scan, and where
-        that is not known: it is on a disk, on the machine of the writer."""
+        """That nobody writes it any more, and what to do about it; None for a finished scan, and
+        where that is not known: it is on a disk, on the machine of the writer."""
         return None if self.finished else abandoned(self._location)
 
     @property
@@ -210,20 +212,26 @@ class Scan:
         return before != (self._root, self._marks(), self._journal_size)
 
     def follow(self, interval: float = 0.2, timeout: float | None = None) -> Iterator[Scan]:
-        """Yield this scan as it is, and again each time something is new, until it is finished.
+        """Yield this scan as it is, and again each time something is new, until it is finished, or
+        `abandoned` and nothing came for 5 s: a service may be back in a moment.
 
         interval: seconds between looks; timeout: give up after so many seconds without news.
         """
         yield self
-        news = time.monotonic()
+        news = asked = time.monotonic()
         while not self.finished:
             if self.refresh():
                 yield self
-                news = time.monotonic()
-            elif timeout is not None and time.monotonic() - news > timeout:
+                news = asked = time.monotonic()
+                continue
+            now = time.monotonic()
+            if timeout is not None and now - news > timeout:
                 return
-            else:
-                time.sleep(interval)
+            if now - asked > _QUIET:
+                if self.abandoned:
+                    return
+                asked = now
+            time.sleep(interval)
 
     def _marks(self) -> dict[str, tuple[int, int]]:
         return {name: (commit.epoch, commit.seq) for name, commit in self._commits.items()}
@@ -267,6 +275,8 @@ def scan_attributes(document: dict[str, Any], location: Location) -> dict[str, A
     root = attributes.get("zwriter") if isinstance(attributes, dict) else None
     if not isinstance(root, dict):
         raise StoreError(f"{location}: not a scan store of zwriter (its zarr.json does not say so)")
+    if "format" in root and "scan_id" not in root:
+        raise StoreError(f"{location}: a part of a scan store; give the path of its <base>.zarr")
     if root.get("format") != FORMAT:
         raise StoreError(
             f"{location}: format {root.get('format')}; this zwriter reads {FORMAT}: update zwriter"
