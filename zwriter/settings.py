@@ -144,9 +144,13 @@ class MasterSettings(_Section):
     folder: Folder | None = Field(
         default=None, description="where files go, as scans lie below root; default: beside them"
     )
-    facility: str = "Swiss Light Source"
-    source_type: str = "Synchrotron X-ray Source"
-    probe: str = "x-ray"
+    facility: str | None = Field(
+        default=None,
+        description="what the file says of the source; this and the next two: default: of BEC's"
+        " scans what BEC says of all of them, of others nothing",
+    )
+    source_type: str | None = None
+    probe: str | None = None
 
 
 class StorageSettings(_Section):

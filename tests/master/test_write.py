@@ -38,6 +38,15 @@ def test_an_existing_master_is_replaced(scans: ScanFolder, store: AnyPath) -> No
     assert scans.names() == ["S1.zarr", "out.h5"]
 
 
+def test_of_a_scan_that_is_not_of_bec_it_says_nothing_that_nobody_knows(
+    store: AnyPath, tmp_path: Path
+) -> None:
+    write_master(store, tmp_path / "out.h5", mode="copy")
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file["entry/program_name"].asstr()[()] == "zwriter"
+        assert list(file["entry/instrument/source"]) == []
+
+
 def test_a_file_that_is_no_master_is_not_replaced(scans: ScanFolder, store: AnyPath) -> None:
     out = scans / "out.h5"
     foreign = io.BytesIO()

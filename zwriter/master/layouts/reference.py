@@ -45,6 +45,11 @@ log = logging.getLogger(__name__)
 
 DEVICES = "/entry/collection/devices"
 _LONGEST_PATH = 4096
+_BEC_SOURCE = {
+    "type": "Synchrotron X-ray Source",
+    "name": "Swiss Light Source",
+    "probe": "x-ray",
+}
 _PRIORITIES = ("baseline", "monitored", "async")
 # what makes up rows of different lengths in the store
 _ROW_ARRAYS = ("value", "offsets", "row")
@@ -93,13 +98,24 @@ def reference_tree(
     sample = entry.group("sample", NX_class="NXsample")
     for name, device in (("name", "samplename"), ("description", "sample_description")):
         sample.put(name, devices.children.get(device))
-    source = entry.group("instrument", NX_class="NXinstrument").group("source", NX_class="NXsource")
-    source.put("type", Dataset(settings.source_type))
-    source.put("name", Dataset(settings.facility))
-    source.put("probe", Dataset(settings.probe))
+    _add_source(entry, record, settings)
     add_default_plot(root, record)
     _add_account(entry, scan, record, folder)
     return root
+
+
+def _is_of_bec(record: ScanRecord) -> bool:
+    """Whether a scan server, or who speaks as one, has the scan; not a program that writes alone:
+    that has no names for its scans."""
+    return record.status_message is not None and record.status_message.scan_name is not None
+
+
+def _add_source(entry: Group, record: ScanRecord, settings: MasterSettings) -> None:
+    source = entry.group("instrument", NX_class="NXinstrument").group("source", NX_class="NXsource")
+    said = {"type": settings.source_type, "name": settings.facility, "probe": settings.probe}
+    known = _BEC_SOURCE if _is_of_bec(record) else {}
+    for name, text in said.items():
+        source.put(name, describe(known.get(name) if text is None else text))
 
 
 def _add_facts(
@@ -121,7 +137,8 @@ def _add_facts(
             node.attrs["description"] = description
         entry.put(name, node)
     # BEC's version is not on the wire; the file says which program wrote it in BEC's place.
-    entry.put("program_name", Dataset("BEC", {"version": f"zwriter {__version__}"}))
+    program = "BEC" if _is_of_bec(record) else "zwriter"
+    entry.put("program_name", Dataset(program, {"version": f"zwriter {__version__}"}))
     for name, text in user(facts).items():
         entry.group("user", NX_class="NXuser").put(name, Dataset(text))
 
