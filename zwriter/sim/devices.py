@@ -236,7 +236,7 @@ DEFAULT_SPECS = (
     "temperature:scalars:x1:5Hz",
     "digitizer:ragged:500:20Hz",
     "xmap:slices:8x1000:x50:20Hz",
-    "fly:slices:1000:x50:20Hz",
+    "fly:slices:1000:x50:24Hz",
     "tof:pieces:300:20Hz",
     "live:replace:100:2Hz",
     "multi:20Hz",
