@@ -32,7 +32,6 @@ from zwriter.errors import UsageError
 MasterMode = Literal["reference", "link", "copy", "auto"]
 Codec = Literal["none", "lz4", "zstd", "zlib"]
 MiB = 1024 * 1024
-ENDPOINT = r"^https?://[^/@]+(/|$)"
 
 
 def _at_home(place: Path | str) -> Path | str:
@@ -41,6 +40,13 @@ def _at_home(place: Path | str) -> Path | str:
         return Path(place).expanduser() if str(place).startswith("~") else place
     except RuntimeError as error:
         raise ValueError(str(error)) from None
+
+
+def endpoint_url(text: str) -> str:
+    """Raises ValueError if it is none of a server."""
+    if not re.match(r"https?://[^/@]+(/|$)", text):
+        raise ValueError("write http://host:port or https://host, without user and password")
+    return text
 
 
 Folder = Annotated[Path, AfterValidator(_at_home)]
@@ -157,10 +163,8 @@ class StorageSettings(_Section):
     """An object store (S3). What is left open is found where AWS's own tools find it: AWS_*
     variables, the files and profiles of `aws configure`, the machine's role."""
 
-    endpoint: str | None = Field(
-        default=None,
-        pattern=ENDPOINT,
-        description="default: AWS, or AWS_ENDPOINT_URL",
+    endpoint: Annotated[str, AfterValidator(endpoint_url)] | None = Field(
+        default=None, description="default: AWS, or AWS_ENDPOINT_URL"
     )
     region: str | None = None
     path_style: bool = Field(
@@ -220,7 +224,7 @@ def _first_problem(error: ValidationError) -> str:
     # behind the setting's own name come those of pydantic's types, if it may be of several
     name = ".".join(takewhile(lambda part: "[" not in part, map(str, first["loc"])))
     unknown = first["type"] == "extra_forbidden"
-    told = "there is no such setting" if unknown else first["msg"]
+    told = "there is no such setting" if unknown else first["msg"].removeprefix("Value error, ")
     return ": ".join(part for part in (name, told) if part)
 
 

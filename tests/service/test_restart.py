@@ -17,6 +17,7 @@ from zwriter.model import ScanState, Verdict
 from zwriter.protocol import keys
 from zwriter.reader import open_scan
 from zwriter.scan import ScanWriter
+from zwriter.service.finalize import finalize
 from zwriter.settings import RedisSettings
 from zwriter.testing.waiting import until
 
@@ -221,3 +222,13 @@ def test_of_two_services_at_one_redis_and_root_one_writes_each_scan(beamline):
             written = beamline.written(number)
             assert written.verdict is Verdict.COMPLETE
             assert written.devices["mcs"]["counts"].value[:].tolist() == list(range(20))
+
+
+def test_that_a_scan_was_finalized_while_it_runs_is_told_by_the_service(beamline, caplog):
+    scan = beamline.publisher.open_scan(scan_number=1)
+    with beamline.service():
+        scan.add("mcs", "counts", 1, max_shape=(None,))
+        beamline.live(1)
+    finalize(beamline.store(1), beamline.settings)
+    with beamline.service(), beamline.publisher.open_scan(scan_number=2):
+        until(lambda: "was finished while it runs" in caplog.text)

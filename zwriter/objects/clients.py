@@ -7,7 +7,6 @@ and profiles of `aws configure`, the machine's role. Secrets stay in botocore's 
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -36,7 +35,7 @@ from zwriter.objects.errors import (
     settings_told,
 )
 from zwriter.objects.filesystem import BucketFileSystem
-from zwriter.settings import ENDPOINT, StorageSettings
+from zwriter.settings import StorageSettings, endpoint_url
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Credential
@@ -264,9 +263,10 @@ class ObjectStorage:
             )
         endpoint: str = client.meta.endpoint_url
         client.close()
-        if not re.match(ENDPOINT, endpoint):
-            raise UsageError("the object store's endpoint is to be http(s)://host[:port]")
-        return endpoint.rstrip("/")
+        try:
+            return endpoint_url(endpoint).rstrip("/")
+        except ValueError as error:
+            raise UsageError(f"the object store's endpoint: {error}") from None
 
     @property
     def _addressing(self) -> str:

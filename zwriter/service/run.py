@@ -263,7 +263,11 @@ class _Service:
         answers = self._root_answers()
         paths = paths_for(status, self._shared.settings, in_use, look=answers)
         if answers and finished_here(paths.store, status.scan_id):
-            log.debug("scan %s: is in %s already", status.scan_id, paths.store)
+            if status.status.ended:
+                log.debug("scan %s: is in %s already", status.scan_id, paths.store)
+            else:  # by `zwriter finalize`
+                text = "scan %s: %s was finished while it runs: no more of it is written"
+                log.warning(text, status.scan_id, paths.store)
             self._done_with.append(status.scan_id)
             return
         if status.status.ended and self._written_by_somebody(status.scan_id):
