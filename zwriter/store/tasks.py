@@ -31,7 +31,7 @@ class Task(Generic[T]):
 
     @property
     def done(self) -> bool:
-        """Whether one of the threads has done it."""
+        """Whether it was done."""
         return bool(self._results) or self._error is not None
 
     def _is_ours(self) -> bool:
@@ -53,7 +53,7 @@ class Task(Generic[T]):
         while not self.done:
             self._runs.acquire(timeout=_SOON)
             if not self.done and self._is_ours():
-                return self._work()
+                self._results.append(self._work())
         if self._error is not None:
             raise self._error
         return self._results[0]
