@@ -157,7 +157,7 @@ def test_a_large_signal_that_cannot_be_continued_costs_no_other_its_master_file(
 ) -> None:
     path = tmp_path / "S1.zarr"
     frames = np.arange(40 * 250 * 250, dtype="<u4").reshape(40, 250, 250)
-    writer = ScanWriter(path, master=None)
+    writer = ScanWriter(path, scan_id="one", master=None)
     for number, frame in enumerate(frames):
         writer.add("cam", "image", frame)
         writer.add("mcs", "counts", number)
@@ -170,7 +170,7 @@ def test_a_large_signal_that_cannot_be_continued_costs_no_other_its_master_file(
         shard.write_bytes(data)
     fault = Broken(monkeypatch, "image", "_restore")
     fault.now = True
-    writer = ScanWriter(path, master=None)
+    writer = ScanWriter(path, scan_id="one", master=None)
     assert writer.finish() is Verdict.COMPLETE_WITH_GAPS
     writer.write_master(tmp_path / "master.h5", MasterSettings(mode="reference"))
     writer.close()
