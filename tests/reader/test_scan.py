@@ -215,7 +215,7 @@ def test_an_unfinished_scan_that_was_copied_without_what_lay_beside_it_is_nobody
     copy = shutil.copytree(writer.path, tmp_path / "copy" / "S1.zarr")
     told = open_scan(copy).abandoned
     writer.close()
-    assert told == "it is a copy, made before the scan was finished, without S1.zwriter beside it"
+    assert told == "it is a copy, made before the scan was finished: S1.zwriter is not beside it"
 
 
 def test_the_folder_one_is_in_is_a_scan_if_it_is_one(
@@ -225,6 +225,8 @@ def test_the_folder_one_is_in_is_a_scan_if_it_is_one(
         scan.add("d", "s", 1)
     monkeypatch.chdir(tmp_path / "S1.zarr")
     assert open_scan(".").scan_id == open_scan(tmp_path / "S1.zarr").scan_id
+    monkeypatch.chdir(tmp_path / "S1.zarr" / "entry")
+    assert open_scan("..").scan_id == open_scan(tmp_path / "S1.zarr").scan_id
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="is no scan store"):
         open_scan(".")

@@ -481,6 +481,39 @@ def test_a_new_scan_is_not_put_behind_one_that_was_not_finished(scans: ScanFolde
         scans.writer()
 
 
+@pytest.mark.parametrize("root", [None, b"{"], ids=["no root document", "a torn one"])
+def test_it_is_not_either_if_the_power_failed_while_that_one_was_described(
+    tmp_path: Path, root: bytes | None
+) -> None:
+    path = tmp_path / "S1.zarr"
+    first = ScanWriter(path, master=None)
+    first.status("open")
+    first.add("d", "s", 1)
+    first.commit()
+    first.close(keep=True)
+    (path / "zarr.json").unlink()
+    if root is not None:
+        (path / "zarr.json").write_bytes(root)
+    with pytest.raises(UsageError, match="has a scan, which is not finished"):
+        ScanWriter(path, master=None)
+    verdict, _ = finalize(path, Settings())
+    assert verdict is Verdict.ABORTED
+    assert open_scan(path).scan_id == first.scan_id
+    assert open_scan(path).devices["d"]["s"].value[:].tolist() == [1]
+
+
+def test_two_programs_that_begin_at_the_same_moment_do_not_take_it_from_each_other(
+    tmp_path: Path,
+) -> None:
+    begun: list[ScanWriter] = []
+    begin = at_pass(lambda: begun.append(ScanWriter(tmp_path / "S1.zarr", master=None)), 1)
+    with failing("epoch.claiming", begin), pytest.raises(UsageError, match="choose another path"):
+        ScanWriter(tmp_path / "S1.zarr", master=None)
+    begun[0].add("d", "s", 1)
+    begun[0].finish()
+    begun[0].close()
+
+
 def test_a_program_that_is_started_twice_does_not_take_the_scan_from_itself(
     scans: ScanFolder,
 ) -> None:
@@ -630,7 +663,7 @@ def test_a_finished_store_that_was_not_cleaned_up_stays_as_it_is(scans: ScanFold
 
     with failing("finish.finished", die), pytest.raises(KeyboardInterrupt):
         scan.finish()
-    with scans.writer(master=None) as again:
+    with scans.writer(scan_id=scan.scan_id, master=None) as again:
         assert again.finished
     assert scans.names() == ["S1.zarr"]
     assert verify(scans / "S1.zarr").problems == []

@@ -31,7 +31,9 @@ def all_threads_hang() -> Iterator[list[Task[Place]]]:
         disk_is_back.wait(20)
         return Place(0, 0)
 
-    hanging = [side_by_side._shared["threads"].begin(hang) for _ in range(THREADS)]
+    hanging = [Task(hang) for _ in range(THREADS)]
+    for task in hanging:
+        side_by_side._shared["threads"].begin(task)
     for _ in hanging:
         begun.acquire()
     try:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from zwriter.cli.app import app, print_json
 from zwriter.cli.configuration import Config, StorageOptions, settings_of, storage_options
+
+if TYPE_CHECKING:
+    from zwriter.reader import Scan
 
 ScanUrl = Annotated[
     str, typer.Argument(metavar="SCAN", help="The folder BASE.zarr, or its s3:// URL.")
@@ -42,7 +46,7 @@ def ls(
     else:
         _print(_listed(lines))
         if any(line.get("abandoned") for line in lines):
-            typer.echo("dead: their writer is; `zwriter show PATH` says what to do")
+            typer.echo("dead: nobody is known to write them; `zwriter show PATH` says more")
         for line in wrong:
             typer.echo(f"{line['path']}: {line['error']}")
     if wrong:
@@ -122,11 +126,10 @@ def tail(
     Exit code 1: its writer is dead, as far as that is known; see `zwriter show`.
     """
     from zwriter import open_scan
-    from zwriter.errors import ZwriterError
 
     told = None
     opened = open_scan(scan, storage_options=storage_options(config, storage_option))
-    for now in opened.follow():
+    for now in _followed(opened):
         facts = now.summary()
         written = {
             device: sum(signal["written"] or 0 for signal in signals.values())
@@ -141,8 +144,18 @@ def tail(
         else:
             counts = "  ".join(f"{device} {count}" for device, count in written.items())
             typer.echo(f"{facts['verdict'] or facts['status'] or 'no status yet'}  {counts}")
-    if dead := opened.abandoned:
-        raise ZwriterError(f"{scan}: {dead}")
+
+
+def _followed(scan: Scan) -> Iterator[Scan]:
+    """`scan.follow()`. Raises ZwriterError once its writer is dead; a service may be back then."""
+    from zwriter.errors import ZwriterError
+
+    while True:
+        yield from scan.follow()
+        if scan.finished:
+            return
+        if dead := scan.abandoned:
+            raise ZwriterError(f"{scan.path}: {dead}")
 
 
 @app.command(rich_help_panel="Look")

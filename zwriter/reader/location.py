@@ -23,7 +23,7 @@ class Location:
         self, path: str | AnyPath, storage_options: Mapping[str, Any] | None = None
     ) -> None:
         self.path = place(path, storage_options)
-        if isinstance(self.path, Path) and (self.path.is_symlink() or not self.path.name):
+        if isinstance(self.path, Path) and (self.path.is_symlink() or self.path.name in ("", "..")):
             self.path = self.path.resolve()  # what lies beside it lies there
         self.at_once = at_once(self.path)
 

@@ -10,7 +10,7 @@ from zwriter.errors import StoreError, UsageError
 from zwriter.model import ScanState, Verdict
 from zwriter.objects import AnyPath, each
 from zwriter.protocol.messages import BeamlineState, FileReference
-from zwriter.reader.abandoned import abandoned
+from zwriter.reader.abandoned import abandoned, is_dead
 from zwriter.reader.commits import DeviceCommit, read_commit
 from zwriter.reader.devices import Device
 from zwriter.reader.gaps import gaps
@@ -213,7 +213,7 @@ class Scan:
 
     def follow(self, interval: float = 0.2, timeout: float | None = None) -> Iterator[Scan]:
         """Yield this scan as it is, and again each time something is new, until it is finished, or
-        `abandoned` and nothing came for 5 s: a service may be back in a moment.
+        its writer is dead and nothing came for 5 s: a service may be back in a moment.
 
         interval: seconds between looks; timeout: give up after so many seconds without news.
         """
@@ -228,7 +228,7 @@ class Scan:
             if timeout is not None and now - news > timeout:
                 return
             if now - asked > _QUIET:
-                if self.abandoned:
+                if is_dead(self._location):
                     return
                 asked = now
             time.sleep(interval)

@@ -10,7 +10,7 @@ from zwriter.errors import PlaceTaken, ServiceError
 from zwriter.objects import AnyPath, ObjectPath
 from zwriter.settings import StoreSettings
 from zwriter.ship import Shipment
-from zwriter.store.layout import own_attributes
+from zwriter.store.layout import own_attributes, side_folder
 from zwriter.store.scan_store import ScanStore
 
 
@@ -50,10 +50,16 @@ def _refuse_unfinished(place: AnyPath, path: AnyPath) -> None:
     with suppress(ServiceError):  # the bucket is asked again before anything is sent
         if isinstance(place, ObjectPath):
             place.ask()  # at once: what follows is asked again until it is done
+            begun = False
+        elif not side_folder(place).is_dir():
+            return  # nobody can go on with it
+        else:
+            begun = any((side_folder(place) / "commits").glob("*/*"))
         own = own_attributes(place)
-        if own and not own.get("finished"):
+        if not own.get("finished") and (own or begun):
+            scan = f"scan {own['scan_id']}" if own else "a scan"
             raise PlaceTaken(
-                f"{path} has scan {own.get('scan_id')}, which is not finished: choose another path;"
-                f" `zwriter finalize {quote(str(path))}` ends it, and a writer with that scan_id"
+                f"{path} has {scan}, which is not finished: choose another path;"
+                f" `zwriter finalize {quote(str(path))}` ends it, and a writer with its scan_id"
                 " goes on with it, behind its last commits"
             )

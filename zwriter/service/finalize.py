@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 from zwriter.errors import BeingWritten, StoreError, UsageError
 from zwriter.master import check_mode, write_master
@@ -16,7 +17,7 @@ from zwriter.service.paths import ScanPaths
 from zwriter.service.roots import register_of, root_of
 from zwriter.settings import Settings
 from zwriter.ship import Shipment, bucket_has_some
-from zwriter.store.epochs import living_writer
+from zwriter.store.epochs import claimed_id, living_writer
 from zwriter.store.layout import own_attributes, side_folder
 
 _PATIENCE = 5.0  # seconds, with an object store that answers no request
@@ -65,7 +66,7 @@ def _finish_on_disk(store: Path, settings: Settings) -> None:
     if url := bucket_has_some(store):
         raise UsageError(f"{store} is what the spool has of {url}: finalize that")
     if side.exists() or not open_scan(store).finished:
-        _finish(store, own_attributes(store).get("scan_id"), settings, None)
+        _finish(store, _known_id(store), settings, None)
 
 
 def _finish_in_bucket(store: ObjectPath, settings: Settings) -> None:
@@ -79,8 +80,8 @@ def _finish_in_bucket(store: ObjectPath, settings: Settings) -> None:
         scan_id = there["scan_id"]
     else:
         _refuse_living(store, shipment.living_writer())
-        known = own_attributes(shipment.path) or there
-        scan_id = _finish(store, known.get("scan_id"), settings, shipment)
+        known = _known_id(shipment.path) or there.get("scan_id")
+        scan_id = _finish(store, known, settings, shipment)
     root = root_of(settings)
     if isinstance(root, ObjectPath) and str(store).startswith(f"{root}/"):
         register_of(root, scan_id).delete()
@@ -94,10 +95,11 @@ def _refuse_living(store: AnyPath, writer: str | None) -> None:
 def _finish(
     store: AnyPath, scan_id: str | None, settings: Settings, shipment: Shipment | None
 ) -> str:
-    """The scan's id; scan_id: as far as it is known before."""
+    """The scan's id; scan_id: as far as it is known before. If it is not, that is of the journal,
+    or there was none yet."""
     writer = ScanWriter(
         store,
-        scan_id=scan_id,
+        scan_id=scan_id or str(uuid4()),
         settings=settings.store,
         master=None,
         patience=_Impatience(),
@@ -108,6 +110,11 @@ def _finish(
             writer.give_up(REASON)
         writer.finish(writer.record.status or ScanState.ABORTED)
         return writer.record.scan_id or ""
+
+
+def _known_id(store: Path) -> str | None:
+    scan_id: str | None = own_attributes(store).get("scan_id")
+    return scan_id or claimed_id(side_folder(store))
 
 
 class _Impatience:

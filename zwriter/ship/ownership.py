@@ -182,9 +182,9 @@ class Ownership:
 
     def _refuse_another(self, there: dict[str, Any], scan_id: str | None) -> None:
         known = own_attributes(self.spool.store).get("scan_id", scan_id)
-        if there.get("scan_id") and known not in (None, there["scan_id"]):
+        if there.get("scan_id") and known != there["scan_id"]:
             another = f"{self.store} has another scan, {there['scan_id']}"
-            raise PlaceTaken(f"{another}: choose another path for {known}")
+            raise PlaceTaken(f"{another}: choose another path{f' for {known}' if known else ''}")
 
     # --- what a power cut may have taken from the spool ---
 

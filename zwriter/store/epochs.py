@@ -27,10 +27,11 @@ EPOCHS = "epochs"
 class Epoch:
     """Our time as the writer of a scan; the writer before us is fenced from now on.
 
-    scan_id: of the scan, if it is known. same_boot: all that was written before us, here, since
-    the machine was started, can be read; alone: and nobody who wrote it is alive. synced: what was
-    sealed before us is on the disk. Raises Fenced when another successor was quicker, PlaceTaken if
-    the writer before us has another scan there.
+    scan_id: of the scan, if it is known; if not, nobody who is alive is fenced. same_boot: all that
+    was written before us, here, since the machine was started, can be read; alone: and nobody who
+    wrote it is alive. synced: what was sealed before us is on the disk. Raises Fenced when another
+    successor was quicker, PlaceTaken if the writer before us has another scan there, or, without a
+    scan_id, is alive.
     """
 
     def __init__(self, side: Path, durability: str, scan_id: str | None) -> None:
@@ -119,10 +120,22 @@ def died_here(side: Path) -> bool:
     return bool(claims) and all(claim.dead and claim.host == here for claim in claims)
 
 
+def claimed_id(side: Path) -> str | None:
+    """The scan_id that the last one who gave one has given; None if nobody has."""
+    numbers = sorted(_numbers(side / EPOCHS))
+    return _last_id([_Claim(side / EPOCHS / str(number)) for number in numbers])
+
+
+def _last_id(claims: list[_Claim]) -> str | None:
+    return next((claim.scan_id for claim in reversed(claims) if claim.scan_id), None)
+
+
 def _refuse_another(side: Path, claims: list[_Claim], scan_id: str | None) -> None:
-    known = next((claim.scan_id for claim in reversed(claims) if claim.scan_id), scan_id)
-    if scan_id and known != scan_id:
+    known = _last_id(claims)
+    if scan_id and known not in (None, scan_id):
         raise PlaceTaken(f"{side} has another scan, {known}: choose another path")
+    if scan_id is None and (alive := [claim for claim in claims if claim.alive]):
+        raise PlaceTaken(f"{side} has a scan of {alive[-1].writer}: choose another path")
 
 
 def _numbers(folder: Path) -> list[int]:
@@ -136,7 +149,7 @@ class _Claim:
     """What a writer's epoch says of it; of one that cannot be read, nothing is known."""
 
     def __init__(self, path: Path) -> None:
-        self.dead = False
+        self.dead = self.alive = False  # neither is known where there are no locks
         document: Any = None
         with suppress(OSError, ValueError):
             document = json.loads(path.read_bytes())
@@ -147,8 +160,11 @@ class _Claim:
         self.scan_id: str | None = known.get("scan_id")
         self.writer = f"process {known.get('pid', '?')} on {self.host or '?'}"
         with suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-            self.dead = True
+            try:
+                fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+                self.dead = True
+            except BlockingIOError:
+                self.alive = True
 
 
 def boot_id() -> str:

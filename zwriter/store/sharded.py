@@ -126,9 +126,15 @@ class ShardedArray:
             shard.put(inside, self._encoder.encode(data, whole=whole), whole=whole)
             return True
         while self._on_their_way.many:
-            self._written(self._on_their_way.next())
+            self._receive()
         self._on_their_way.send(self._encoder, shard, inside, data, whole=whole)
         return False
+
+    def _receive(self) -> None:
+        """Wait for the oldest chunk that is on its way."""
+        data = self._on_their_way.next()
+        if not self._on_their_way.has(data):
+            self._written(data)
 
     def _written(self, data: Array) -> None:
         """What was put is written, and may change again."""
@@ -136,7 +142,7 @@ class ShardedArray:
     def write_all(self) -> None:
         """Return when every chunk that was put is written."""
         while self._on_their_way:
-            self._written(self._on_their_way.next())
+            self._receive()
 
     def read_chunk(self, chunk: int) -> Array:
         """A chunk as it is stored, all fill value where there is none."""

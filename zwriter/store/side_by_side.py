@@ -4,6 +4,7 @@ and writing, free the GIL.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections import deque
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ _AHEAD = 2 * THREADS  # chunks of an array that are on their way
 _shared = {"threads": Threads()}
 # threads do not come along
 os.register_at_fork(after_in_child=lambda: _shared.update(threads=Threads()))
+atexit.register(lambda: _shared["threads"].end())
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,9 @@ class OnTheirWay:
         def write() -> Place:
             return shard.write(encoder.encode(data, whole=whole), whole=whole)
 
-        self._chunks.append(_Chunk(shard, number, data, _shared["threads"].begin(write)))
+        task = Task(write)
+        self._chunks.append(_Chunk(shard, number, data, task))
+        _shared["threads"].begin(task)  # now: an interrupt leaves none that is not known
 
     def next(self) -> NDArray[Any]:
         """Wait for the oldest one; its data. Raises what encoding raised; if the disk refused it,
@@ -65,6 +69,10 @@ class OnTheirWay:
         chunk.shard.take(chunk.number, chunk.place.result())
         self._chunks.popleft()  # not sooner: an interrupt must not lose it
         return chunk.data
+
+    def has(self, data: NDArray[Any]) -> bool:
+        """Whether one of them is of this array: after an interrupt, two may be."""
+        return any(chunk.data is data for chunk in self._chunks)
 
     def forget(self) -> None:
         """Drop all of them; none is written to any more."""

@@ -7,10 +7,10 @@ taken, for all who come later. Here the interpreter does in one step what must n
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock, get_ident, start_new_thread
+from _thread import LockType, allocate_lock, start_new_thread
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 THREADS = os.cpu_count() or 1
 _SOON = 0.02  # seconds
@@ -19,28 +19,28 @@ T = TypeVar("T")
 
 
 class Task(Generic[T]):
-    """Some work, which is done by the first thread that comes to it."""
+    """Some work, which is done by a thread or by the one who waits for it: whoever comes first. No
+    more than one waits at a time."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
-        self._done_by: dict[str, int] = {}
+        self._taken: dict[str, str] = {}
         self._results: list[T] = []
         self._error: BaseException | None = None
-        self._runs = allocate_lock()
-        self._runs.acquire()
+        self._runs = _taken_lock()
 
     @property
     def done(self) -> bool:
         """Whether it was done."""
         return bool(self._results) or self._error is not None
 
-    def _is_ours(self) -> bool:
-        """Whether it is the calling thread that does it: always, if it once was."""
-        return self._done_by.setdefault("thread", get_ident()) == get_ident()
+    def _is_for(self, who: str) -> bool:
+        """Whether it is `who` that does it: always, if it once was."""
+        return self._taken.setdefault("by", who) == who
 
     def run(self) -> None:
         """For one of the threads."""
-        if self._is_ours():
+        if self._is_for("thread"):
             try:
                 self._results.append(self._work())
             except BaseException as error:  # noqa: BLE001 - it is raised by who waits
@@ -52,37 +52,61 @@ class Task(Generic[T]):
         Raises what the work raises. After an interrupt, ask again."""
         while not self.done:
             self._runs.acquire(timeout=_SOON)
-            if not self.done and self._is_ours():
+            if not self.done and self._is_for("waiter"):
                 self._results.append(self._work())
+                self._work = _done  # what it needed is not kept until a thread comes by
         if self._error is not None:
             raise self._error
         return self._results[0]
 
     def drop(self) -> None:
         """Return when nobody does it, now or later."""
-        while not self.done and not self._is_ours():
+        while not self.done and not self._is_for("waiter"):
             self._runs.acquire(timeout=_SOON)
+        self._work = _done
 
 
 class Threads:
-    """As many as there are cores. They end with the process."""
+    """As many as there are cores, from when they are needed to `end`."""
 
     def __init__(self) -> None:
-        self._tasks: SimpleQueue[Task[object]] = SimpleQueue()
-        self._begun = 0
+        self._tasks: SimpleQueue[Task[object] | None] = SimpleQueue()
+        self._ended: list[LockType] = []  # of each thread, free once it has ended
+        self._wanted = THREADS
 
-    def begin(self, work: Callable[[], T]) -> Task[T]:
-        """Have it done soon."""
-        task = Task(work)
-        self._tasks.put(task)  # type: ignore[arg-type]
-        if self._begun < THREADS:
-            self._begun += 1
+    def begin(self, task: Task[T]) -> None:
+        """Have it done soon; if there are no threads, who waits for it does it."""
+        if len(self._ended) < self._wanted:
+            ended = _taken_lock()
             try:
-                start_new_thread(self._run, ())
-            except RuntimeError:  # there are no more: who waits for it does it
-                self._begun = THREADS
-        return task
+                start_new_thread(self._run, (ended,))
+                self._ended.append(ended)
+            except RuntimeError:  # there is none now
+                pass
+        if self._ended:
+            self._tasks.put(task)  # type: ignore[arg-type]
 
-    def _run(self) -> None:
-        while True:
-            self._tasks.get().run()
+    def _run(self, ended: LockType) -> None:
+        while (task := self._tasks.get()) is not None:
+            task.run()
+            del task  # and what it needed
+        self._tasks.put(None)  # for the next one
+        ended.release()
+
+    def end(self) -> None:
+        """Return when all that they have begun with is done: when Python ends it stops them in the
+        middle of something, with locks that others may wait for."""
+        ended, self._ended, self._wanted = self._ended, [], 0
+        self._tasks.put(None)
+        for lock in ended:
+            lock.acquire()
+
+
+def _taken_lock() -> LockType:
+    lock = allocate_lock()
+    lock.acquire()
+    return lock
+
+
+def _done() -> NoReturn:
+    raise RuntimeError("it was done, or dropped")

@@ -107,7 +107,8 @@ def reference_tree(
 def _is_of_bec(record: ScanRecord) -> bool:
     """Whether a scan server, or who speaks as one, has the scan; not a program that writes alone:
     that has no names for its scans."""
-    return record.status_message is not None and record.status_message.scan_name is not None
+    status = record.status_message
+    return "scan_name" in record.info or (status is not None and status.scan_name is not None)
 
 
 def _add_source(entry: Group, record: ScanRecord, settings: MasterSettings) -> None:
