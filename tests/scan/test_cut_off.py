@@ -280,14 +280,14 @@ def test_what_a_commit_could_not_write_is_written_by_the_next_one(
 
 def test_who_is_interrupted_right_after_a_commit_is_not_fenced_by_it(scans: ScanFolder) -> None:
     scan = scans.writer(settings=SETTINGS, master=None)
-    for n in range(2):
+    for n, step in enumerate(["linked", "linked", "linking", "linking", "linked", "linking"]):
         scan.add("dev", "cnt", n)
-        with failing("commit.linked", interrupt), suppress(KeyboardInterrupt):
+        with failing(f"commit.{step}", interrupt), pytest.raises(KeyboardInterrupt):
             scan.commit()
-    scan.add("dev", "cnt", 2)
+    scan.add("dev", "cnt", 6)
     assert scan.finish() is Verdict.COMPLETE
     scan.close()
-    assert scans.open().devices["dev"]["cnt"].value[...].tolist() == [0, 1, 2]
+    assert scans.open().devices["dev"]["cnt"].value[...].tolist() == list(range(7))
 
 
 def test_the_value_of_the_last_commit_stays_however_many_are_refused(scans: ScanFolder) -> None:

@@ -50,7 +50,7 @@ class CommitLog:
         self.epoch = 0
         self._claimed = 0
         self._synced = 0
-        self._tried = b""  # the document that was to be the last commit
+        self._tried = b""  # a document that may have become a commit, before an interrupt
         self._kept: list[int] = []
 
     def latest(self) -> dict[str, Any] | None:
@@ -87,18 +87,18 @@ class CommitLog:
 
     def commit(self, state: dict[str, Any], *, sync: bool = False) -> dict[str, Any]:
         """Make `state` official. Raises Fenced when another writer has taken over."""
+        if self._tried and self._next_one() == self._tried:
+            self._count()
         head = {"format": 1, "epoch": self.epoch, "seq": self.seq + 1, "time": time.time()}
         document = {**head, **state}
-        path, before, self._tried = self._path(self.seq + 1), self._tried, commit_document(document)
+        self._tried = commit_document(document)
         try:
-            create_file(path, self._tried, sync=sync)
-        except FileExistsError:
-            if path.read_bytes() != before:
+            create_file(self._path(self.seq + 1), self._tried, sync=sync)
+        except FileExistsError:  # or made by an attempt that the disk called a failure
+            if self._next_one() != self._tried:
                 raise Fenced(
                     f"another writer has taken over {self.folder.name}: this one stops"
                 ) from None
-            self._count()  # it was made just before an interrupt, or an error
-            return self.commit(state, sync=sync)
         self._count()
         if sync:
             self._synced = self.seq
@@ -106,9 +106,15 @@ class CommitLog:
             self._prune()
         return document
 
+    def _next_one(self) -> bytes | None:
+        with suppress(FileNotFoundError):
+            return self._path(self.seq + 1).read_bytes()
+        return None
+
     def _count(self) -> None:
         self.seq += 1
         self._kept.append(self.seq)
+        self._tried = b""
 
     def show(self, path: Path) -> None:
         """Have the last commit at `path` as well. The file is the same: ext4 takes long to make
