@@ -146,7 +146,7 @@ def test_what_is_damaged_has_a_row_that_says_so_and_is_looked_at_again(
     device["signals"]["image"]["arrays"]["value"]["dtype"] = "nonsense"
     for text in ("{", json.dumps(broken), "{}", *map(json.dumps, of_no_column(json.loads(whole)))):
         document.write_text(text)
-        catalog(where(tmp_path), out)
+        assert catalog(where(tmp_path), out).wrong == 1
         (row,) = rows_of(out)
         assert ("S1.zarr" in row["path"], row["scan_id"], row["finished"]) == (True, None, False)
         assert row["error"]

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 class Cataloged(NamedTuple):
-    """How many scans a table has, how many of them were read for it, and how many of these are
-    damaged, or could not be read."""
+    """How many scans a table has, how many of them were read for it, and how many are damaged, or
+    could not be read."""
 
     scans: int
     read: int
@@ -68,7 +68,7 @@ def catalog(
     column = table.schema.get_field_index("master")
     table = table.set_column(column, "master", pa.array(masters, pa.string()))
     _write(table, file)
-    return Cataloged(len(table), len(rows), sum("error" in row for row in rows))
+    return Cataloged(len(table), len(rows), len(table) - table["error"].null_count)
 
 
 def catalog_scan(
