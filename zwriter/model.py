@@ -29,6 +29,10 @@ class ScanState(StrEnum):
     def ended(self) -> bool:
         return self not in (ScanState.OPEN, ScanState.PAUSED)
 
+    @property
+    def broken_off(self) -> bool:
+        return self in (ScanState.ABORTED, ScanState.HALTED)
+
 
 class Verdict(StrEnum):
     """What a finished scan is; never better than what is there."""

@@ -105,11 +105,11 @@ def prune(
     for found in remainders(settings_of(config, {"root": root}, storage_option), days):
         go += not found.needed
         stay += found.needed
-        told = found.what
+        now = found.what
         if remove and not found.needed:
             found.remove()
-            told = "removed"
-        typer.echo(f"{found.place}: {told} ({found.seconds / 3600:.1f} h)")
+            now = "removed"
+        typer.echo(f"{found.place}: {now} ({found.seconds / 3600:.1f} h)")
     told = "nothing to remove"
     if go:
         told = f"{go} removed" if remove else f"{go} that can go; --remove removes them"

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from zwriter.model import ScanState
 from zwriter.reader.devices import Device
 from zwriter.reader.quarantine import Quarantined
 from zwriter.store.record import ScanRecord
@@ -23,7 +22,7 @@ def gaps(
     for name, device in devices.items():
         for signal in device:
             yield from gaps_of_signal(f"{name}/{signal}", device.facts(signal))
-    if record.status in (ScanState.ABORTED, ScanState.HALTED):
+    if record.status is not None and record.status.broken_off:
         yield from _of_broken_off(record)
     if record.lost_points:
         yield f"{record.lost_points} of {record.expected_points} points never came"

@@ -19,7 +19,7 @@ def verdict_of(
     """`state`: how it ended; given_up: nobody knows whether more should have come; quarantined:
     whether anything is, be it of no signal: a device that cannot be called so, a control message.
     """
-    if state in (ScanState.ABORTED, ScanState.HALTED):
+    if state.broken_off:
         return Verdict.ABORTED
     whole = all(ledger.whole for ledger in ledgers)
     lacks = given_up or quarantined or record.lost_points or record.lacks_baseline
