@@ -10,7 +10,7 @@ import os
 from _thread import LockType, allocate_lock, start_new_thread
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 THREADS = os.cpu_count() or 1
 _SOON = 0.02  # seconds
@@ -70,11 +70,11 @@ class Threads:
     """As many as there are cores, from when they are needed to `end`."""
 
     def __init__(self) -> None:
-        self._tasks: SimpleQueue[Task[object] | None] = SimpleQueue()
+        self._tasks: SimpleQueue[Task[Any] | None] = SimpleQueue()
         self._ended: list[LockType] = []  # of each thread, free once it has ended
         self._wanted = THREADS
 
-    def begin(self, task: Task[T]) -> None:
+    def begin(self, task: Task[Any]) -> None:
         """Have it done soon; if there are no threads, who waits for it does it."""
         if len(self._ended) < self._wanted:
             ended = _taken_lock()
@@ -84,7 +84,7 @@ class Threads:
             except RuntimeError:  # there is none now
                 pass
         if self._ended:
-            self._tasks.put(task)  # type: ignore[arg-type]
+            self._tasks.put(task)
 
     def _run(self, ended: LockType) -> None:
         while (task := self._tasks.get()) is not None:
